@@ -1,0 +1,14 @@
+"""The time, in one place, so that a test can set it back an hour."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timezone
+
+
+def now() -> datetime:
+    """The current time in UTC without a zone, with microseconds: what the table's columns hold."""
+    return datetime.now(timezone.utc).replace(tzinfo=None)
+
+
+monotonic = time.monotonic

@@ -1,0 +1,126 @@
+"""Components: what answers a message."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, ClassVar
+
+from pydantic import BaseModel
+
+from appbuilder.core.context import current_context
+from appbuilder.core.credentials import missing_token
+from appbuilder.core.http_client import HttpClient
+from appbuilder.core.message import Message
+from appbuilder.errors import Unauthenticated
+from appbuilder.settings import Settings
+
+
+class ComponentArguments(BaseModel):
+    """What a component says of itself: its name and a description for tool calls."""
+
+    name: str = ""
+    tool_desc: dict[str, Any] = {}
+
+
+class Component:
+    """Base of components. Subclass it and implement ``run(message, stream, **args) -> Message``.
+
+    :param meta: name and description.
+    :param secret_key: credential for the AppBuilder gateway; default ``APPBUILDER_TOKEN``. None is needed
+        to make a component; without any, the error comes when the gateway is used.
+    :param gateway: address of the gateway; default ``GATEWAY_URL``.
+    :param lazy_certification: True: no credential of its own; each request brings one (header
+        ``X-Appbuilder-Token`` or ``X-Appbuilder-Authorization``), visible to that request alone.
+
+    Further keyword arguments of the SDK are accepted and without effect.
+    """
+
+    manifests: ClassVar[list[dict[str, Any]]] = []
+
+    # So that a subclass which forgets ``super().__init__()`` works too.
+    meta: Any = ComponentArguments()
+    secret_key: str | None = None
+    gateway: str = ""
+    lazy_certification: bool = False
+    _http_client: HttpClient | None = None
+
+    def __init__(
+        self,
+        meta: Any = None,
+        secret_key: str | None = None,
+        gateway: str = "",
+        lazy_certification: bool = False,
+        **_sdk_only: Any,
+    ) -> None:
+        self.meta = ComponentArguments() if meta is None else meta
+        self.secret_key = secret_key
+        self.gateway = gateway
+        self.lazy_certification = lazy_certification
+
+    @property
+    def http_client(self) -> HttpClient:
+        """For components that call the gateway themselves: ``auth_header``, ``service_url``, ``session``."""
+        if self._http_client is None:
+            self._http_client = HttpClient(self.credential, self.gateway)
+        return self._http_client
+
+    def credential(self) -> str:
+        """The credential for a call made now: the current request's, or the component's own.
+
+        :raises Unauthenticated: ``lazy_certification`` is on and the current request brought none.
+        :raises ConfigurationError: there is none anywhere.
+        """
+        context = current_context()
+        if self.lazy_certification and context is not None and context.in_runtime:
+            if not context.credential:
+                raise Unauthenticated("Send your AppBuilder token in the header X-Appbuilder-Token.")
+            return context.credential
+        token = self.secret_key or Settings.load().token
+        if not token:
+            raise missing_token()
+        return token
+
+    def __call__(self, *inputs: Any, **kwargs: Any) -> Any:
+        """The same as :meth:`run`."""
+        return self.run(*inputs, **kwargs)
+
+    def run(self, *inputs: Any, **kwargs: Any) -> Any:
+        """Answers one message. To be implemented by the subclass as ``run(message, stream, **args)``.
+
+        :returns: a Message; with ``stream=True`` its content may be an iterator of pieces of text.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not implement run(message, stream, **args).")
+
+    def batch(self, *args: Any, **kwargs: Any) -> list[Any]:
+        """Runs each message in turn; returns the answers in their order."""
+        return [self.run(message, **kwargs) for message in args]
+
+    async def arun(self, *inputs: Any, **kwargs: Any) -> Any:
+        """:meth:`run` for asynchronous callers. Override it where the component awaits by itself."""
+        return await asyncio.to_thread(self.run, *inputs, **kwargs)
+
+    async def abatch(self, *args: Any, **kwargs: Any) -> list[Any]:
+        """Runs all messages at the same time; returns the answers in the messages' order."""
+        return list(await asyncio.gather(*(self.arun(message, **kwargs) for message in args)))
+
+    def tool_eval(self, *inputs: Any, **kwargs: Any) -> Any:
+        """Answers a tool call with typed outputs. To be implemented by components that are tools."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement tool_eval.")
+
+    def tool_desc(self) -> list[str]:
+        """The manifests as JSON texts, non-ASCII text not escaped."""
+        return [json.dumps(manifest, ensure_ascii=False) for manifest in self.manifests]
+
+    def tool_name(self) -> list[str]:
+        """The names in the manifests."""
+        return [manifest["name"] for manifest in self.manifests]
+
+
+def overrides_arun(component: object) -> bool:
+    """True where the component awaits by itself: it has an ``arun`` that is not :class:`Component`'s."""
+    arun = getattr(type(component), "arun", None)
+    return arun is not None and arun is not Component.arun
+
+
+__all__ = ["Component", "ComponentArguments", "Message", "overrides_arun"]

@@ -1,0 +1,81 @@
+"""The context of the current turn: session, request, user. The only module that holds a ContextVar.
+
+Programs that drive a session by hand call :func:`init_context`; inside a runtime the engine makes the
+context. Everywhere else :func:`get_context` makes one whose session id starts with ``LOCAL-``: its
+messages stay in memory.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from appbuilder.core.cancel import CancelToken
+from appbuilder.ids import new_id
+
+if TYPE_CHECKING:
+    from appbuilder.core.store import SessionStore
+
+_LOCAL_KEY = "LOCAL-"
+
+
+class SessionContext:
+    """What is known about the turn that runs here.
+
+    ``session_vars_dict`` holds what was appended: in a runtime or after :func:`init_context` a Message per
+    key, written when the request ends; in a ``LOCAL-`` session a list of Messages per key.
+
+    ``store`` is the runtime's own store (None outside a runtime) and ``credential`` what this request
+    brought; neither is visible to any other request.
+    """
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002 - the SDK's name
+        session_id: str,
+        request_id: str,
+        user_id: str | None = None,
+    ) -> None:
+        self.id = id
+        self.session_id = session_id
+        self.request_id = request_id
+        self.user_id = user_id
+        self.session_vars_dict: dict[str, Any] = {}
+        self.store: SessionStore | None = None
+        self.credential: str | None = None
+        self.cancel_token = CancelToken()
+
+    @property
+    def in_runtime(self) -> bool:
+        """True where a runtime made this context; the ``LOCAL-`` prefix then means nothing."""
+        return self.store is not None
+
+    @property
+    def is_local(self) -> bool:
+        """True where messages stay in memory."""
+        return not self.in_runtime and self.session_id.startswith(_LOCAL_KEY)
+
+
+context_var: ContextVar[SessionContext] = ContextVar("appbuilder_session")
+
+
+def init_context(session_id: str, request_id: str, user_id: str | None = None) -> SessionContext:
+    """Makes the context of a session and sets it for the caller's thread or task."""
+    context = SessionContext(new_id(), session_id, request_id, user_id)
+    context_var.set(context)
+    return context
+
+
+def get_context() -> SessionContext:
+    """The current context; where there is none, a new ``LOCAL-`` one."""
+    try:
+        return context_var.get()
+    except LookupError:
+        # Cut to the 36 characters a session id may have.
+        local_id = (_LOCAL_KEY + new_id())[:36]
+        return init_context(session_id=local_id, request_id=local_id)
+
+
+def current_context() -> SessionContext | None:
+    """The current context, or None; unlike :func:`get_context` it makes none."""
+    return context_var.get(None)

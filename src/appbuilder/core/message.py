@@ -1,0 +1,196 @@
+"""Messages: what goes into a component and what comes out of it.
+
+The JSON form (``content``, ``name``, ``mtype``, ``id``, and for a model's answers ``extra`` and
+``token_usage``) is the AppBuilder SDK's, in the HTTP API and in the database alike.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Generic, Optional, TypeVar
+
+from pydantic import BaseModel, Field
+
+from appbuilder import jsontext
+from appbuilder.ids import new_id
+
+_T = TypeVar("_T")
+
+
+class Message(BaseModel, Generic[_T], extra="allow", arbitrary_types_allowed=True):
+    """One message.
+
+    :param content: anything; an iterator (of pieces of text) makes the message a stream. Once a stream
+        was iterated, ``content`` is the joined text of its pieces.
+    :param name: a label, ``"msg"`` by default.
+    :param mtype: set by us: the content's type name (``str`` for a stream).
+    :param id: an id of its own, 36 characters, unless one is given.
+
+    Further keyword arguments become attributes and members of the JSON form.
+    """
+
+    content: Optional[_T] = None  # noqa: UP045 - pydantic reads the annotation on Python 3.10
+    name: Optional[str] = "msg"  # noqa: UP045
+    mtype: Optional[str] = None  # noqa: UP045
+    id: Optional[str] = Field(default_factory=new_id)  # noqa: UP045
+
+    def __init__(self, content: _T | None = None, **data: Any) -> None:
+        data.pop("mtype", None)
+        super().__init__(content=content, **data)
+        self.content = self.content  # sets mtype, and wraps an iterator
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "content":
+            if isinstance(value, Iterator) and not isinstance(value, _Stream):
+                value = ContentStream(value, self)
+            elif isinstance(value, AsyncIterator) and not isinstance(value, _Stream):
+                value = AsyncContentStream(value, self)
+            super().__setattr__("mtype", "str" if isinstance(value, _Stream) else type(value).__name__)
+        super().__setattr__(name, value)
+
+    def __str__(self) -> str:
+        return f"Message(name={self.name}, content={self.content}, mtype={self.mtype})"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(name={self.name!r}, content={self.content!r}, mtype={self.mtype!r})"
+
+
+class AnswerMessage(Message[_T]):
+    """A model's answer: a message with what the model used and found.
+
+    ``token_usage`` has ``prompt_tokens``, ``completion_tokens`` and ``total_tokens``; ``extra`` may hold
+    ``search_db`` or ``search_baidu``, lists of results. Of a stream both are filled when it has ended.
+    """
+
+    extra: dict[str, Any] = Field(default_factory=dict)
+    token_usage: dict[str, Any] = Field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return (
+            f"Message(name={self.name}, content={self.content}, mtype={self.mtype}, "
+            f"extra={self.extra}, token_usage={self.token_usage})"
+        )
+
+
+class _Stream:
+    """What both kinds of stream share: the pieces so far, and the message they make whole."""
+
+    def __init__(self, message: Message[Any]) -> None:
+        self._message = message
+        self._pieces: list[Any] = []
+        self._settled = False
+
+    def _settle(self) -> None:
+        if not self._settled:
+            self._settled = True
+            # A component may have put something else into the message meanwhile: that stays.
+            if self._message.content is self:
+                self._message.content = fold(self._pieces)
+
+    def so_far(self) -> str:
+        """The text of the pieces that have passed."""
+        return fold(self._pieces)
+
+
+class ContentStream(_Stream, Iterator[Any]):
+    """Passes a message's pieces on and makes the message whole when they end, or when it is closed."""
+
+    def __init__(self, source: Iterator[Any], message: Message[Any]) -> None:
+        super().__init__(message)
+        self._source = source
+
+    def __next__(self) -> Any:
+        try:
+            piece = next(self._source)
+        except StopIteration:
+            self._settle()
+            raise
+        self._pieces.append(piece)
+        return piece
+
+    def close(self) -> None:
+        """Closes the source (where it can be closed) and settles the message on what has passed."""
+        try:
+            close = getattr(self._source, "close", None)
+            if close is not None:
+                close()
+        finally:
+            self._settle()
+
+
+class AsyncContentStream(_Stream, AsyncIterator[Any]):
+    """:class:`ContentStream` for asynchronous iterators."""
+
+    def __init__(self, source: AsyncIterator[Any], message: Message[Any]) -> None:
+        super().__init__(message)
+        self._source = source
+
+    async def __anext__(self) -> Any:
+        try:
+            piece = await self._source.__anext__()
+        except StopAsyncIteration:
+            self._settle()
+            raise
+        self._pieces.append(piece)
+        return piece
+
+    async def aclose(self) -> None:
+        """Closes the source (where it can be closed) and settles the message on what has passed."""
+        try:
+            close = getattr(self._source, "aclose", None)
+            if close is not None:
+                await close()
+        finally:
+            self._settle()
+
+
+def text_of(piece: Any) -> str:
+    """The text of one piece: a str is itself, None is empty, bytes are UTF-8, others are their JSON."""
+    if isinstance(piece, str):
+        return piece
+    if piece is None:
+        return ""
+    if isinstance(piece, Message):
+        return text_of(piece.content)
+    if isinstance(piece, (bytes, bytearray, memoryview)):
+        return bytes(piece).decode("utf-8", "replace")
+    return jsontext.dumps(piece).decode()
+
+
+def fold(pieces: list[Any]) -> str:
+    """The text of an answer from its pieces: what a blocking call returns and what is stored."""
+    try:
+        return "".join(pieces)
+    except TypeError:
+        return "".join(map(text_of, pieces))
+
+
+def dump(message: Message[Any]) -> dict[str, Any]:
+    """The message's members for JSON; those that are None are left out. A stream must have ended."""
+    members: dict[str, Any] = {
+        "content": message.content,
+        "name": message.name,
+        "mtype": message.mtype,
+        "id": message.id,
+    }
+    if isinstance(message, AnswerMessage):
+        members["extra"] = message.extra
+        members["token_usage"] = message.token_usage
+    if type(message) not in (Message, AnswerMessage):
+        for name in type(message).model_fields:
+            members[name] = getattr(message, name)
+    members.update(message.__pydantic_extra__ or {})
+    if isinstance(message.content, _Stream):
+        members["content"] = message.content.so_far()
+    elif isinstance(message.content, (bytes, bytearray, memoryview)):
+        members["content"] = text_of(message.content)
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def restore(members: dict[str, Any]) -> Message[Any]:
+    """The message whose :func:`dump` *members* is, as it was stored (its own id and mtype)."""
+    kind: type[Message[Any]] = AnswerMessage if "token_usage" in members or "extra" in members else Message
+    with contextlib.suppress(TypeError):
+        return kind.model_construct(**members)
+    return Message(members)

@@ -1,0 +1,46 @@
+"""The session-store protocol: what a turn needs of the place conversations are kept in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+STATE = "state"
+INCOMPLETE = "incomplete"
+RESERVED_PREFIX = "_appbuilder."
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRecord:
+    """The rows of one turn, written whole or not at all.
+
+    ``rows`` are (message key, message as JSON members) in the order they were appended; keys of at most
+    128 characters, each once. Rows of a turn that was cut carry ``{"state": "incomplete"}``.
+    """
+
+    session_id: str
+    request_id: str
+    rows: Sequence[tuple[str, Mapping[str, Any]]]
+
+
+class SessionStore(Protocol):
+    """Conversations by session. Every method may be called from any thread.
+
+    :raises StoreUnavailable: (all methods) the database did not answer in time or refused.
+    """
+
+    def history(self, session_id: str, key: str, limit: int) -> list[dict[str, Any]]:
+        """The newest *limit* messages of finished turns under *key*, as JSON members, oldest first.
+
+        Order is the order of commits, whatever the clock did between them.
+        """
+
+    def commit(self, turn: TurnRecord) -> None:
+        """Writes the turn in one transaction; when it returns, the turn survives a power cut."""
+
+    def ping(self) -> None:
+        """Does nothing but reach the database."""
+
+    def close(self) -> None:
+        """Gives the connections back; called once, when no turn runs any more."""

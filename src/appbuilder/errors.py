@@ -1,0 +1,134 @@
+"""Every error the package raises, as one tree.
+
+::
+
+    AppBuilderError
+    ├── ConfigurationError        the program or its settings are wrong (also a ValueError)
+    ├── RequestError              the caller is at fault; the text is written for the caller
+    │   ├── InvalidRequest        (also a ValueError)
+    │   ├── Unauthenticated
+    │   ├── NotFound
+    │   ├── MethodNotAllowed
+    │   ├── SessionBusy
+    │   ├── PayloadTooLarge
+    │   ├── UnsupportedMediaType
+    │   └── RateLimited
+    ├── ServiceUnavailable        try again later
+    │   ├── Overloaded
+    │   ├── Draining
+    │   └── StoreUnavailable
+    ├── ModelError                the model server failed
+    │   ├── ModelUnavailable
+    │   ├── ModelTimeout
+    │   └── ModelRejected
+    ├── ComponentError            the component raised, or returned what cannot be sent
+    └── TurnCancelled             the turn was stopped
+
+Which HTTP status each becomes is decided in one table: :mod:`appbuilder.wire.problems`.
+"""
+
+from __future__ import annotations
+
+
+class AppBuilderError(Exception):
+    """Base of all errors of this package."""
+
+
+class ConfigurationError(AppBuilderError, ValueError):
+    """A setting, a database URL or an argument of a runtime is wrong; the text says what to do."""
+
+
+class RequestError(AppBuilderError):
+    """The request cannot be served as it is. Its text is shown to the caller, so it holds no secret."""
+
+
+class InvalidRequest(RequestError, ValueError):
+    """A member of the request has the wrong type, value or size."""
+
+
+class Unauthenticated(RequestError):
+    """No credential where one is needed, or one the model server refused."""
+
+
+class NotFound(RequestError):
+    """There is nothing at this address, or nothing the caller may see."""
+
+
+class MethodNotAllowed(RequestError):
+    """The address exists, the method does not."""
+
+    def __init__(self, text: str, allowed: str = "") -> None:
+        super().__init__(text)
+        self.allowed = allowed
+
+
+class SessionBusy(RequestError):
+    """Another turn of this session is running and the wait for it is over."""
+
+
+class PayloadTooLarge(RequestError):
+    """The body is larger than the limit."""
+
+
+class UnsupportedMediaType(RequestError):
+    """The body is not uncompressed JSON."""
+
+
+class RateLimited(RequestError):
+    """Too many requests; ``retry_after`` (seconds) says when to try again."""
+
+    def __init__(self, text: str, retry_after: float = 1.0) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+
+
+class ServiceUnavailable(AppBuilderError):
+    """The service cannot take this now; ``retry_after`` (seconds) says when to try again."""
+
+    def __init__(self, text: str, retry_after: float = 1.0) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+
+
+class Overloaded(ServiceUnavailable):
+    """As many turns as the limit allows are in flight."""
+
+
+class Draining(ServiceUnavailable):
+    """The process is shutting down and takes no new turns."""
+
+
+class StoreUnavailable(ServiceUnavailable):
+    """The database did not answer in time, or refused; nothing of the turn was stored."""
+
+
+class ModelError(AppBuilderError):
+    """The model server failed. ``request_id`` is the server's own id of the call, where it sent one."""
+
+    def __init__(self, text: str, *, request_id: str = "") -> None:
+        super().__init__(text)
+        self.request_id = request_id
+
+
+class ModelUnavailable(ModelError):
+    """The model server could not be reached, broke off, or answered with a 5xx."""
+
+
+class ModelTimeout(ModelError):
+    """The model server did not answer in time."""
+
+
+class ModelRejected(ModelError):
+    """The model server refused the call; ``code`` is its own error code or HTTP status."""
+
+    def __init__(self, text: str, *, code: str | int = "", request_id: str = "") -> None:
+        super().__init__(text, request_id=request_id)
+        self.code = code
+
+
+class ComponentError(AppBuilderError):
+    """The component raised an error (it is the ``__cause__``), or returned what cannot be sent."""
+
+
+class TurnCancelled(AppBuilderError):
+    """The turn was stopped: its reader left, somebody stopped it, or the process shuts down."""

@@ -1,0 +1,117 @@
+"""JSON in one place: strict reading of what strangers send, writing that never fails on a value.
+
+RFC 8259 leaves open what a reader does with duplicate names; here they are an error, as are ``NaN``,
+``Infinity``, numbers longer than 40 digits and nesting deeper than 100, so that what is accepted can be
+stored in every database and written back unchanged.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+from pydantic_core import to_jsonable_python
+
+MAX_DEPTH = 100
+MAX_DIGITS = 40
+
+
+class NotJson(ValueError):
+    """The text is not JSON we accept; the message says why, without quoting the text."""
+
+
+def loads(data: bytes) -> Any:
+    """Reads UTF-8 JSON.
+
+    :raises NotJson: not UTF-8, not JSON, duplicate names, NaN or Infinity, a number of more than 40 digits,
+        or nesting deeper than 100.
+    """
+    try:
+        value = _decode(data.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise NotJson("it is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise NotJson(f"{error.msg} at character {error.pos}") from None
+    except RecursionError:
+        raise NotJson(f"it is nested deeper than {MAX_DEPTH}") from None
+    # Only a text with that many brackets can be that deep; the others are spared the walk.
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
+        raise NotJson(f"it is nested deeper than {MAX_DEPTH}")
+    return value
+
+
+def dumps(value: Any) -> bytes:
+    """Writes *value* as UTF-8 JSON; non-ASCII text is not escaped.
+
+    Lone surrogates become U+FFFD; integers of more than 64 bits stay exact; what JSON has no form for is
+    written as pydantic would, or as its ``str``.
+    """
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        plain = to_jsonable_python(_printable(value), fallback=str, serialize_unknown=True)
+        text = json.dumps(_printable(plain), ensure_ascii=False, separators=(",", ":"))
+        return text.encode("utf-8", "replace")
+
+
+def clean(text: str) -> str:
+    """*text* with lone surrogates, which UTF-8 cannot hold, replaced by U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _decode(text: str) -> Any:
+    return _decoder.decode(text)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise NotJson("a name stands twice in one object")
+    return result
+
+
+def _constant(name: str) -> None:
+    raise NotJson(f"{name} is not a JSON number")
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise NotJson(f"a number has more than {MAX_DIGITS} digits")
+    return int(digits)
+
+
+def _real(digits: str) -> float:
+    if len(digits) > MAX_DIGITS:
+        raise NotJson(f"a number has more than {MAX_DIGITS} digits")
+    value = float(digits)
+    if value in (float("inf"), float("-inf")):
+        raise NotJson("a number is too large")
+    return value
+
+
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_constant, parse_int=_integer, parse_float=_real
+)
+
+
+def _deeper_than(value: Any, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        level = [child for node in level if isinstance(node, (dict, list))
+                 for child in (node.values() if isinstance(node, dict) else node)]
+        if not level:
+            return False
+    return True
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {_printable(key): _printable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_printable(item) for item in value]
+    if isinstance(value, float) and value != value or value in (float("inf"), float("-inf")):
+        return None
+    return value

@@ -1,0 +1,19 @@
+"""The one logger. Texts of users, credentials and database passwords are never given to it."""
+
+from __future__ import annotations
+
+import logging
+
+
+logger = logging.getLogger("appbuilder")
+
+
+def configure(level: str) -> None:
+    """Sets the level; adds a handler to standard error where the program configured no logging itself."""
+    logger.setLevel(level)
+    if not logger.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+        logger.addHandler(handler)
+
+

@@ -1,0 +1,168 @@
+"""Every setting: its environment variable, its default and one line of help.
+
+``docs/settings.md`` is generated from this table. Settings are read when a runtime or a model client is
+made, never at import, so that a program may set ``os.environ`` after ``import appbuilder``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
+
+from appbuilder.errors import ConfigurationError
+
+_T = TypeVar("_T")
+
+
+def _setting(env: str, default: _T, text: str, *, choices: tuple[str, ...] = (), secret: bool = False) -> _T:
+    metadata = {"env": env, "help": text, "choices": choices}
+    value: Any = field(default=default, metadata=metadata, repr=not secret)
+    return value  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one runtime or model client. Times are seconds, sizes bytes."""
+
+    # Models
+    token: str = _setting("APPBUILDER_TOKEN", "", "Credential for the AppBuilder gateway.", secret=True)
+    gateway_url: str = _setting(
+        "GATEWAY_URL", "https://appbuilder.baidu.com", "Address of the AppBuilder gateway."
+    )
+    gateway_url_v2: str = _setting(
+        "GATEWAY_URL_V2", "https://qianfan.baidubce.com", "Address of Qianfan's v2 gateway."
+    )
+    model: str = _setting(
+        "APPBUILDER_MODEL",
+        "",
+        "Sends every model of the program there: `local`, `openai/<name>` or an AppBuilder name.",
+    )
+    openai_base_url: str = _setting(
+        "OPENAI_BASE_URL", "https://api.openai.com/v1", "Address of the OpenAI-compatible server."
+    )
+    openai_api_key: str = _setting(
+        "OPENAI_API_KEY", "", "Credential for the OpenAI-compatible server.", secret=True
+    )
+    connect_timeout: float = _setting(
+        "APPBUILDER_CONNECT_TIMEOUT", 5.0, "Seconds to reach a model server."
+    )
+    model_timeout: float = _setting(
+        "APPBUILDER_MODEL_TIMEOUT", 120.0, "Seconds of silence after which a model server counts as hung."
+    )
+    model_retries: int = _setting(
+        "APPBUILDER_MODEL_RETRIES", 2, "Further tries of a model call while nothing of it was received."
+    )
+    # The local model
+    local_model: str = _setting(
+        "APPBUILDER_LOCAL_MODEL",
+        "qwen2.5-coder-0.5b",
+        "Model behind `local`: `qwen2.5-coder-0.5b`, `smollm2-135m` or the path of a GGUF file.",
+    )
+    cache_dir: str = _setting(
+        "APPBUILDER_CACHE_DIR", "", "Folder for model weights; empty: `~/.cache/appbuilder`."
+    )
+    local_slots: int = _setting(
+        "APPBUILDER_LOCAL_SLOTS", 4, "Answers the local model writes at the same time."
+    )
+    local_context: int = _setting("APPBUILDER_LOCAL_CONTEXT", 4096, "Tokens of context per slot.")
+    local_threads: int = _setting(
+        "APPBUILDER_LOCAL_THREADS", 0, "Threads of the local model; 0: one per core."
+    )
+    # Turns
+    max_turns: int = _setting(
+        "APPBUILDER_MAX_TURNS", 1000, "Turns in flight (running or waiting) per process; more get 503."
+    )
+    session_busy: str = _setting(
+        "APPBUILDER_SESSION_BUSY",
+        "queue",
+        "What a second turn of a session does: wait (`queue`) or get 409 at once (`reject`).",
+        choices=("queue", "reject"),
+    )
+    session_queue: int = _setting(
+        "APPBUILDER_SESSION_QUEUE", 16, "Turns that may wait for one session; the next gets 409."
+    )
+    session_wait: float = _setting(
+        "APPBUILDER_SESSION_WAIT", 60.0, "Seconds a turn waits for its session before it gets 409."
+    )
+    attempts: int = _setting(
+        "APPBUILDER_ATTEMPTS", 3, "Attempts at an answer while no piece of it was sent."
+    )
+    retry_backoff: float = _setting(
+        "APPBUILDER_RETRY_BACKOFF", 0.2, "Seconds before the second attempt; doubled for each further."
+    )
+    on_disconnect: str = _setting(
+        "APPBUILDER_ON_DISCONNECT",
+        "cancel",
+        "When the reader of a stream leaves: stop the turn (`cancel`) or finish it (`continue`).",
+        choices=("cancel", "continue"),
+    )
+    first_piece_wait: float = _setting(
+        "APPBUILDER_FIRST_PIECE_WAIT", 10.0, "Seconds the status line of a stream waits for its first piece."
+    )
+    heartbeat: float = _setting(
+        "APPBUILDER_HEARTBEAT", 10.0, "Seconds between comments that keep an idle stream alive."
+    )
+    # HTTP
+    max_body: int = _setting("APPBUILDER_MAX_BODY", 4 * 1024 * 1024, "Largest request body.")
+    body_timeout: float = _setting(
+        "APPBUILDER_BODY_TIMEOUT", 30.0, "Seconds a client has to send headers and body (`serve`)."
+    )
+    write_timeout: float = _setting(
+        "APPBUILDER_WRITE_TIMEOUT", 60.0, "Seconds a client may leave a write unread (`serve`)."
+    )
+    worker_class: str = _setting(
+        "APPBUILDER_WORKER_CLASS",
+        "gthread",
+        "Kind of worker of `serve(debug=False)`.",
+        choices=("gthread", "gevent"),
+    )
+    workers: int = _setting("APPBUILDER_WORKERS", 1, "Worker processes of `serve(debug=False)`.")
+    threads: int = _setting(
+        "APPBUILDER_THREADS", 1000, "Requests a worker serves at the same time (threads, or greenlets)."
+    )
+    drain_timeout: float = _setting(
+        "APPBUILDER_DRAIN_TIMEOUT", 20.0, "Seconds running turns have to finish after SIGTERM."
+    )
+    # Database
+    db_pool: int = _setting("APPBUILDER_DB_POOL", 20, "Connections to the database per process.")
+    db_timeout: float = _setting(
+        "APPBUILDER_DB_TIMEOUT", 10.0, "Seconds a database operation may take, waiting included."
+    )
+    # Diagnostics
+    loglevel: str = _setting(
+        "APPBUILDER_LOGLEVEL",
+        "INFO",
+        "Level of the `appbuilder` logger.",
+        choices=("DEBUG", "INFO", "WARNING", "ERROR"),
+    )
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Reads the environment (*environ*, or the process's own).
+
+        :raises ConfigurationError: a value cannot be read or is out of range; the text names the variable.
+        """
+        env = os.environ if environ is None else environ
+        values = {f.name: _parse(f.metadata, f.default, env[f.metadata["env"]])
+                  for f in fields(cls) if env.get(f.metadata["env"])}
+        return cls(**values)
+
+
+def _parse(metadata: Mapping[str, Any], default: object, text: str) -> object:
+    name, choices = metadata["env"], metadata["choices"]
+    if isinstance(default, str):
+        value = text.upper() if default.isupper() and choices else text
+        if choices and value not in choices:
+            raise ConfigurationError(f"{name} must be one of {', '.join(choices)}; it is {text!r}.")
+        return value
+    convert: Callable[[str], float] = int if isinstance(default, int) else float
+    try:
+        number = convert(text)
+    except ValueError:
+        kind = "a whole number" if convert is int else "a number"
+        raise ConfigurationError(f"{name} must be {kind}; it is {text!r}.") from None
+    if not 0 <= number < float("inf"):
+        raise ConfigurationError(f"{name} must be 0 or more; it is {text!r}.")
+    return number

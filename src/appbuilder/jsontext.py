@@ -1,13 +1,14 @@
 """JSON in one place: strict reading of what strangers send, writing that never fails on a value.
 
 RFC 8259 leaves open what a reader does with duplicate names; here they are an error, as are ``NaN``,
-``Infinity``, numbers longer than 40 digits and nesting deeper than 100, so that what is accepted can be
+``Infinity``, lone surrogates, numbers longer than 40 digits and nesting deeper than 100, so that what is accepted can be
 stored in every database and written back unchanged.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import orjson
@@ -24,8 +25,8 @@ class NotJson(ValueError):
 def loads(data: bytes) -> Any:
     """Reads UTF-8 JSON.
 
-    :raises NotJson: not UTF-8, not JSON, duplicate names, NaN or Infinity, a number of more than 40 digits,
-        or nesting deeper than 100.
+    :raises NotJson: not UTF-8, not JSON, duplicate names, NaN or Infinity, a lone surrogate, a number of more
+        than 40 digits, or nesting deeper than 100.
     """
     try:
         value = _decode(data.decode("utf-8"))
@@ -38,6 +39,8 @@ def loads(data: bytes) -> Any:
     # Only a text with that many brackets can be that deep; the others are spared the walk.
     if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
         raise NotJson(f"it is nested deeper than {MAX_DEPTH}")
+    if b"\\ud" in data or b"\\uD" in data:
+        _refuse_lone_surrogates(value)
     return value
 
 
@@ -85,7 +88,7 @@ def _real(digits: str) -> float:
     if len(digits) > MAX_DIGITS:
         raise NotJson(f"a number has more than {MAX_DIGITS} digits")
     value = float(digits)
-    if value in (float("inf"), float("-inf")):
+    if not math.isfinite(value):
         raise NotJson("a number is too large")
     return value
 
@@ -93,6 +96,13 @@ def _real(digits: str) -> float:
 _decoder = json.JSONDecoder(
     object_pairs_hook=_unique, parse_constant=_constant, parse_int=_integer, parse_float=_real
 )
+
+
+def _refuse_lone_surrogates(value: Any) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise NotJson("it holds half of a surrogate pair") from None
 
 
 def _deeper_than(value: Any, limit: int) -> bool:
@@ -112,6 +122,6 @@ def _printable(value: Any) -> Any:
         return {_printable(key): _printable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_printable(item) for item in value]
-    if isinstance(value, float) and value != value or value in (float("inf"), float("-inf")):
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

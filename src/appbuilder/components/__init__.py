@@ -1,1 +1,1 @@
-"""."""
+"""Components that come with the package."""

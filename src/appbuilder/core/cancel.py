@@ -28,7 +28,7 @@ class CancelToken:
         for callback in callbacks:
             try:
                 callback()
-            except Exception:  # a connection that is already gone must not keep the others open
+            except Exception:  # noqa: BLE001 - a connection already gone must not keep the others open
                 logger.debug("a cancel callback failed", exc_info=True)
 
     def on_cancel(self, callback: Callable[[], None]) -> Callable[[], None]:

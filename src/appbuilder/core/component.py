@@ -123,4 +123,10 @@ def overrides_arun(component: object) -> bool:
     return arun is not None and arun is not Component.arun
 
 
-__all__ = ["Component", "ComponentArguments", "Message", "overrides_arun"]
+def overrides_run(component: object) -> bool:
+    """True where the component has a ``run`` of its own."""
+    run = getattr(component, "run", None)
+    return run is not None and getattr(run, "__func__", run) is not Component.run
+
+
+__all__ = ["Component", "ComponentArguments", "Message", "overrides_arun", "overrides_run"]

@@ -46,5 +46,5 @@ def missing_token() -> ConfigurationError:
 
 
 def with_scheme(address: str) -> str:
-    """A gateway's address with ``https://`` before it where no scheme was given, without a slash at its end."""
+    """A gateway's address: ``https://`` before it where no scheme was given, no slash at its end."""
     return (address if address.startswith(("http://", "https://")) else f"https://{address}").rstrip("/")

@@ -1,1 +1,1 @@
-"""."""
+"""One turn, from the request to the durable answer."""

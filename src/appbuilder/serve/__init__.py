@@ -1,1 +1,1 @@
-"""."""
+"""Transports: parse with wire, run with engine, write with wire."""

@@ -1,1 +1,1 @@
-"""."""
+"""The seeds' names for the runtimes."""

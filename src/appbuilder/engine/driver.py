@@ -1,0 +1,141 @@
+"""Drives a turn on a thread (or a greenlet): runs the component, owns its iterator, closes it.
+
+The iterator is stepped, and closed, in this thread only and in the turn's own copied context: a generator
+cannot be closed while another thread runs it, and a ``set`` inside it must not leak into the server.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from appbuilder import clock
+from appbuilder.core.message import AsyncContentStream, ContentStream
+from appbuilder.engine.bridge import iterate
+from appbuilder.engine.machine import (
+    Action,
+    Attempt,
+    Begun,
+    Commit,
+    Cut,
+    Ended,
+    Event,
+    Failed,
+    FirstPiece,
+)
+from appbuilder.engine.turn import Turn
+from appbuilder.errors import SessionBusy, TurnCancelled
+from appbuilder.logs import logger
+
+YIELD_EVERY = 0.01
+"""Seconds a fast iterator may run before others (readers, under gevent the whole process) get their turn."""
+
+CLOSE_FAILED = "request %s: the component failed while it was closed"
+
+
+class Driver:
+    """Drives one turn to its end; call it in the thread that may block."""
+
+    def __init__(self, turn: Turn, run: Callable[..., Any], session_wait: float) -> None:
+        self._turn = turn
+        self._run = run
+        self._session_wait = session_wait
+        self._iterator: Iterator[Any] | None = None
+
+    def __call__(self) -> None:
+        """Returns when the turn has ended; raises nothing."""
+        action = self._turn.advance(self._acquire())
+        while action is not None:
+            action = self._perform(action)
+
+    def _acquire(self) -> Event:
+        turn = self._turn
+        try:
+            turn.ticket.wait(self._session_wait, turn.token)
+        except TurnCancelled:
+            return Cut()
+        except SessionBusy as error:
+            turn.error = error
+            return Failed()
+        return Begun()
+
+    def _perform(self, action: Action) -> Action | None:
+        turn = self._turn
+        if isinstance(action, Commit):
+            # Before the commit: what the component appends while its iterator is closed belongs to the turn.
+            self._close()
+            return turn.commit(action)
+        event = self._attempt(action.delay) if isinstance(action, Attempt) else self._pump()
+        if isinstance(event, Failed):
+            self._close()
+        return turn.advance(event)
+
+    def _attempt(self, delay: float) -> Event:
+        turn = self._turn
+        if delay:
+            turn.discard()
+            _sleep(delay, turn)
+        if turn.token.cancelled:
+            return Cut()
+        turn.begin_attempt()
+        try:
+            answer = turn.accept(turn.context.run(self._run, **turn.arguments()))
+        except BaseException as error:  # noqa: BLE001 - a SystemExit of a component must not end the server
+            return turn.failed(error, iterating=False)
+        content = answer.content
+        if isinstance(content, AsyncContentStream):
+            self._iterator = iterate(content, turn.context)
+        elif isinstance(content, ContentStream):
+            self._iterator = content
+        else:
+            return FirstPiece() if turn.whole_as_piece() else Ended()
+        return self._step_once()
+
+    def _step_once(self) -> Event:
+        assert self._iterator is not None
+        turn = self._turn
+        try:
+            turn.publish(turn.context.run(next, self._iterator))
+        except StopIteration:
+            return Ended()
+        except BaseException as error:  # noqa: BLE001 - as above
+            return turn.failed(error, iterating=True)
+        return FirstPiece()
+
+    def _pump(self) -> Event:
+        turn, iterator = self._turn, self._iterator
+        if iterator is None:
+            return Ended()
+        publish, run, token = turn.publish, turn.context.run, turn.token
+        time.sleep(0)  # the first piece goes out before the second is made
+        pause = clock.monotonic() + YIELD_EVERY
+        try:
+            while not token.cancelled:
+                publish(run(next, iterator))
+                if clock.monotonic() > pause:
+                    time.sleep(0)
+                    pause = clock.monotonic() + YIELD_EVERY
+        except StopIteration:
+            return Ended()
+        except BaseException as error:  # noqa: BLE001 - as above
+            return turn.failed(error, iterating=True)
+        return Cut()
+
+    def _close(self) -> None:
+        iterator, self._iterator = self._iterator, None
+        if iterator is None:
+            return
+        try:
+            self._turn.context.run(iterator.close)  # type: ignore[attr-defined]
+        except BaseException:  # noqa: BLE001 - how the turn ends is decided already
+            logger.exception(CLOSE_FAILED, self._turn.request.request_id)
+
+
+def _sleep(seconds: float, turn: Turn) -> None:
+    """Sleeps, but not longer than the turn is wanted."""
+    woken = threading.Event()
+    forget = turn.token.on_cancel(woken.set)
+    woken.wait(seconds)
+    forget()

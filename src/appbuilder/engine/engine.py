@@ -1,0 +1,180 @@
+"""Starts turns, counts them, and ends them when the process shuts down."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from appbuilder.core.component import overrides_arun, overrides_run
+from appbuilder.core.store import SessionStore
+from appbuilder.engine.async_driver import AsyncDriver
+from appbuilder.engine.bridge import bridge, spawn
+from appbuilder.engine.driver import Driver
+from appbuilder.engine.limits import Admission, session_turns
+from appbuilder.engine.machine import RetryPolicy
+from appbuilder.engine.turn import Turn, TurnRequest
+from appbuilder.errors import AppBuilderError, ConfigurationError, Draining, InvalidRequest, TurnCancelled
+from appbuilder.logs import logger
+from appbuilder.settings import Settings
+
+_FORCED_GRACE = 1.0
+"""Seconds between asking the last turns to stop and taking their last steps for them."""
+
+
+class Run:
+    """A turn under way, as a transport sees it: a log to read, and a way to say that nobody reads."""
+
+    def __init__(self, turn: Turn, *, cancel_when_left: bool) -> None:
+        self.request = turn.request
+        self.log = turn.log
+        self._turn = turn
+        self._cancel_when_left = cancel_when_left
+        self._readers = 0
+        self._lock = threading.Lock()
+
+    def attach(self) -> None:
+        """A reader has come."""
+        with self._lock:
+            self._readers += 1
+
+    def detach(self) -> None:
+        """A reader has left; with the last one the run is cut, unless it is to go on without readers."""
+        with self._lock:
+            self._readers -= 1
+            left = self._readers == 0
+        if left and self._cancel_when_left:
+            self.cancel(TurnCancelled("The reader left."))
+
+    def cancel(self, reason: AppBuilderError) -> None:
+        """Stops the run; what was answered so far is kept and marked as incomplete."""
+        if self.log.outcome is None:
+            self._turn.cancel(reason)
+
+
+class Engine:
+    """Runs the turns of one component in one process. Make it after any fork.
+
+    :param component: has ``run(message, stream, **args)``, or ``arun``.
+    :param store: where the turns are kept.
+    """
+
+    def __init__(self, component: Any, store: SessionStore, settings: Settings) -> None:
+        self.settings = settings
+        self.store = store
+        self._component = component
+        self._asynchronous = overrides_arun(component) and not overrides_run(component)
+        self._sessions = session_turns(store)
+        self._admission = Admission(settings.max_turns)
+        self._policy = RetryPolicy(max(1, settings.attempts), settings.retry_backoff)
+        self._max_waiting = settings.session_queue if settings.session_busy == "queue" else 0
+        self._live: set[Turn] = set()
+        self._check_args = argument_check(component.arun if self._asynchronous else component.run)
+
+    def start(self, request: TurnRequest, *, on_disconnect: str | None = None) -> Run:
+        """Starts a turn beside the caller.
+
+        :raises InvalidRequest: ``args`` holds a name the component does not take.
+        :raises Overloaded: too many turns are in flight.
+        :raises Draining: the process shuts down.
+        :raises SessionBusy: too many turns wait for the session.
+        """
+        turn = self._admit(request)
+        run = Run(turn, cancel_when_left=(on_disconnect or self.settings.on_disconnect) == "cancel")
+        if self._asynchronous:
+            self._start_async(turn)
+        else:
+            spawn(self._driver(turn))
+        return run
+
+    def execute(self, request: TurnRequest) -> Run:
+        """Runs a turn to its end, in the caller's thread where the component is synchronous.
+
+        :raises InvalidRequest, Overloaded, Draining, SessionBusy: as :meth:`start`.
+        """
+        turn = self._admit(request)
+        if self._asynchronous:
+            self._start_async(turn)
+            turn.log.wait_outcome()
+        else:
+            self._driver(turn)()
+        return Run(turn, cancel_when_left=False)
+
+    @property
+    def draining(self) -> bool:
+        """True once :meth:`drain` was called."""
+        return self._admission.closed
+
+    def drain(self, timeout: float) -> None:
+        """Takes no new turns, lets the running ones finish, and marks those that do not in *timeout* seconds.
+
+        Streams still open then get a last event that says so.
+        """
+        self._admission.close()
+        if self._admission.wait_idle(timeout):
+            return
+        left = list(self._live)
+        logger.warning("%d turns are still running after %g seconds; they are marked as incomplete",
+                       len(left), timeout)
+        for turn in left:
+            turn.cancel(Draining("The service was stopped before the answer was whole.", retry_after=2))
+        if not self._admission.wait_idle(_FORCED_GRACE):
+            for turn in list(self._live):
+                turn.force_end()
+
+    def _admit(self, request: TurnRequest) -> Turn:
+        self._check_args(request.args)
+        self._admission.enter()
+        try:
+            ticket = self._sessions.enter(request.session_id, self._max_waiting)
+        except BaseException:
+            self._admission.leave()
+            raise
+        turn = Turn(request, self.store, ticket, self._policy, self._ended)
+        self._live.add(turn)
+        return turn
+
+    def _driver(self, turn: Turn) -> Driver:
+        return Driver(turn, self._component.run, self.settings.session_wait)
+
+    def _start_async(self, turn: Turn) -> None:
+        here = bridge()
+        here.start(
+            lambda: AsyncDriver(turn, self._component.arun, self.settings.session_wait, here).drive()
+        )
+
+    def _ended(self, turn: Turn) -> None:
+        self._live.discard(turn)
+        self._admission.leave()
+
+
+_OURS = ("message", "stream")
+
+
+def argument_check(run: Callable[..., Any]) -> Callable[[Any], None]:
+    """A function that raises InvalidRequest for keyword arguments *run* does not take.
+
+    :raises ConfigurationError: *run* cannot be called with ``message`` and ``stream``.
+    """
+    parameters = inspect.signature(run).parameters.values()
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    names = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    missing = [name for name in _OURS if name not in names]
+    if missing and not takes_any:
+        raise ConfigurationError(
+            f"The component's run must take message and stream, as run(message, stream, **args); "
+            f"it does not take {' and '.join(missing)}."
+        )
+    required = [p.name for p in parameters
+                if p.default is p.empty and p.name not in _OURS and p.name in names]
+
+    def check(args: Any) -> None:
+        for name in args:
+            if name == "self" or name in _OURS or not (takes_any or name in names):
+                raise InvalidRequest(f"The service takes no member {name[:100]!r}.")
+        for name in required:
+            if name not in args:
+                raise InvalidRequest(f"The service needs a member {name!r}.")
+
+    return check

@@ -1,0 +1,133 @@
+"""How much runs at the same time: turns per process, and one turn per session."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from weakref import WeakKeyDictionary
+
+from appbuilder import clock
+from appbuilder.core.cancel import CancelToken
+from appbuilder.errors import Draining, Overloaded, SessionBusy
+
+
+class Admission:
+    """Counts the turns in flight; refuses more than the limit, and all once it is closed."""
+
+    def __init__(self, max_turns: int) -> None:
+        self._max_turns = max_turns
+        self._in_flight = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def enter(self) -> None:
+        """Admits one turn.
+
+        :raises Overloaded: the limit is reached.
+        :raises Draining: the gate is closed.
+        """
+        with self._changed:
+            if self._closed:
+                raise Draining("The service is shutting down; try again in a moment.", retry_after=2)
+            if self._in_flight >= self._max_turns:
+                raise Overloaded("The service is busy; try again in a moment.", retry_after=1)
+            self._in_flight += 1
+
+    def leave(self) -> None:
+        """Takes back one :meth:`enter`."""
+        with self._changed:
+            self._in_flight -= 1
+            if self._closed:
+                self._changed.notify_all()
+
+    @property
+    def closed(self) -> bool:
+        """True while the process shuts down."""
+        return self._closed
+
+    def close(self) -> None:
+        """Refuses further turns."""
+        with self._changed:
+            self._closed = True
+
+    def wait_idle(self, timeout: float) -> bool:
+        """Waits until no turn is in flight; False after *timeout* seconds."""
+        deadline = clock.monotonic() + timeout
+        with self._changed:
+            while self._in_flight and (left := deadline - clock.monotonic()) > 0:
+                self._changed.wait(left)
+            return self._in_flight == 0
+
+
+class SessionTurns:
+    """Lets the turns of one session run one after the other, in the order they came."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._queues: dict[str, deque[Ticket]] = {}
+
+    def enter(self, session_id: str, max_waiting: int) -> Ticket:
+        """Takes a place in the session's queue.
+
+        :raises SessionBusy: *max_waiting* turns wait already (0: another turn runs).
+        """
+        ticket = Ticket(self, session_id)
+        with self._lock:
+            queue = self._queues.get(session_id)
+            if queue is None:
+                self._queues[session_id] = deque((ticket,))
+            else:
+                if len(queue) > max_waiting:
+                    raise SessionBusy("This session is answering another message; wait for its answer.")
+                ticket.ready = threading.Event()
+                queue.append(ticket)
+        return ticket
+
+    def leave(self, ticket: Ticket) -> None:
+        """Gives the place up and lets the next turn begin."""
+        with self._lock:
+            queue = self._queues[ticket.session_id]
+            was_first = queue[0] is ticket
+            queue.remove(ticket)
+            if not queue:
+                del self._queues[ticket.session_id]
+            elif was_first and queue[0].ready is not None:
+                queue[0].ready.set()
+
+
+class Ticket:
+    """A place in a session's queue. ``ready`` is None for one that found the session free."""
+
+    __slots__ = ("_turns", "ready", "session_id")
+
+    def __init__(self, turns: SessionTurns, session_id: str) -> None:
+        self._turns = turns
+        self.session_id = session_id
+        self.ready: threading.Event | None = None
+
+    def wait(self, timeout: float, token: CancelToken) -> None:
+        """Waits for the turn.
+
+        :raises SessionBusy: *timeout* seconds have passed.
+        :raises TurnCancelled: *token* was set meanwhile.
+        """
+        if self.ready is None:
+            return
+        forget = token.on_cancel(self.ready.set)
+        in_time = self.ready.wait(timeout)
+        forget()
+        token.raise_if_cancelled()
+        if not in_time:
+            raise SessionBusy(f"This session was still busy after {timeout:g} seconds; try again.")
+
+    def leave(self) -> None:
+        """Gives the place up, whether or not its turn had come."""
+        self._turns.leave(self)
+
+
+def session_turns(store: object) -> SessionTurns:
+    """Who owns which session of *store*: one for all engines on one store in this process."""
+    return _by_store.setdefault(store, SessionTurns())
+
+
+_by_store: WeakKeyDictionary[object, SessionTurns] = WeakKeyDictionary()

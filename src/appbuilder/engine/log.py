@@ -1,0 +1,97 @@
+"""The log of a run: its pieces and how it ended, between the run that writes and the readers.
+
+A reader holds a cursor: the number of pieces it has. Any number of readers may read, each at its own
+pace, and one that comes later starts where it likes. Readers that wait register a *waker*, called at
+most once, so a writer that is faster than its readers wakes them once per batch, not per piece.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from appbuilder.errors import AppBuilderError
+
+Waker = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended: the answer's JSON members (durable by now), or the error."""
+
+    answer: Mapping[str, Any] | None = None
+    error: AppBuilderError | None = None
+
+
+class RunLog:
+    """Pieces in order, then one outcome. One writer; readers in any thread.
+
+    No lock is held on the way of a piece: appending to a list is atomic, and a reader that registers its
+    waker looks once more before it waits, so that no piece slips between.
+    """
+
+    def __init__(self) -> None:
+        self.head: Mapping[str, Any] | None = None
+        """The answer's JSON members without its content; there before the first piece."""
+        self.outcome: Outcome | None = None
+        self._pieces: list[Any] = []
+        self._wakers: list[Waker] = []
+
+    # The writer's side
+
+    def append(self, piece: Any) -> None:
+        """Adds a piece and wakes who waits for it."""
+        self._pieces.append(piece)
+        if self._wakers:
+            self._wake()
+
+    def finish(self, outcome: Outcome) -> None:
+        """Adds the outcome; nothing follows it."""
+        self.outcome = outcome
+        self._wake()
+
+    # A reader's side
+
+    def read(self, cursor: int) -> tuple[list[Any], Outcome | None]:
+        """The pieces from *cursor* on, and the outcome if the run has ended and these are all."""
+        outcome = self.outcome  # first, so that an outcome is never seen without the pieces before it
+        return self._pieces[cursor:], outcome
+
+    def wait(self, cursor: int, timeout: float) -> bool:
+        """Waits until there is more than *cursor* pieces, or the outcome; False after *timeout* seconds."""
+        if self._has_more(cursor):
+            return True
+        event = threading.Event()
+        self.subscribe(event.set)
+        if not self._has_more(cursor):
+            event.wait(timeout)
+        self.unsubscribe(event.set)
+        return self._has_more(cursor)
+
+    def wait_outcome(self) -> Outcome:
+        """Waits until the run has ended."""
+        while self.outcome is None:
+            self.wait(len(self._pieces), timeout=60)
+        return self.outcome
+
+    def subscribe(self, waker: Waker) -> None:
+        """Calls *waker* once, at the next piece or at the outcome. Look at the log again after this."""
+        self._wakers.append(waker)
+
+    def unsubscribe(self, waker: Waker) -> None:
+        """Takes *waker* back; does nothing where it was called already."""
+        if waker in self._wakers:
+            try:
+                self._wakers.remove(waker)
+            except ValueError:  # it was called between the look and the removal
+                return
+
+    def _has_more(self, cursor: int) -> bool:
+        return len(self._pieces) > cursor or self.outcome is not None
+
+    def _wake(self) -> None:
+        wakers, self._wakers = self._wakers, []
+        for waker in wakers:
+            waker()

@@ -1,0 +1,156 @@
+"""The turn as a pure function: a state and an event give the next state and what to do.
+
+::
+
+    NEW -> ATTEMPT -> STREAMING -> COMMITTING -> DONE
+           ATTEMPT -> ATTEMPT (a retry)          FAILED and CANCELLED from each
+
+Nothing here touches a component, a clock or a database, so a test can drive it through any interleaving.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+
+class Phase(Enum):
+    """Where a turn is."""
+
+    NEW = "new"
+    ATTEMPT = "attempt"
+    STREAMING = "streaming"
+    COMMITTING = "committing"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+ENDED = frozenset({Phase.DONE, Phase.FAILED, Phase.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class TurnState:
+    """``attempt`` counts from 1; ``cut`` says that the commit under way is of a part."""
+
+    phase: Phase = Phase.NEW
+    attempt: int = 0
+    cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """At most ``attempts`` in all; ``backoff`` seconds before the second, doubled for each further."""
+
+    attempts: int = 3
+    backoff: float = 0.2
+
+
+# Events: what happened.
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The session is ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstPiece:
+    """The answer's first piece is in the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The answer is whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The turn cannot go on; ``retryable`` if the same attempt, made again, might succeed."""
+
+    retryable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Nobody waits for the answer any more: its reader left, somebody stopped it, the process shuts down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The rows are durable."""
+
+
+Event = Begun | FirstPiece | Ended | Failed | Cut | Committed
+
+
+# Actions: what to do next.
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Wait ``delay`` seconds, drop what an attempt before this one appended, run the component."""
+
+    delay: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pump:
+    """Move the further pieces into the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Write what was appended; ``whole`` False marks it as incomplete."""
+
+    whole: bool
+
+
+Action = Attempt | Pump | Commit
+
+
+def step(state: TurnState, event: Event, policy: RetryPolicy) -> tuple[TurnState, Action | None]:
+    """What follows from *event*. ``None`` as action: nothing to do, because the turn has ended, or because
+    another thread (one that shuts the process down) has taken the turn's last steps over.
+    """
+    if state.phase in ENDED:
+        return state, None
+    if state.phase is Phase.COMMITTING:
+        return _while_committing(state, event)
+    if isinstance(event, Cut):
+        return _when_cut(state)
+    if isinstance(event, Failed):
+        return _when_failed(state, event, policy)
+    return _when_forward(state, event)
+
+
+def _when_forward(state: TurnState, event: Event) -> tuple[TurnState, Action | None]:
+    phase = state.phase
+    if isinstance(event, Begun) and phase is Phase.NEW:
+        return replace(state, phase=Phase.ATTEMPT, attempt=1), Attempt()
+    if isinstance(event, FirstPiece) and phase is Phase.ATTEMPT:
+        return replace(state, phase=Phase.STREAMING), Pump()
+    if isinstance(event, Ended) and phase is not Phase.NEW:
+        return replace(state, phase=Phase.COMMITTING), Commit(whole=True)
+    raise AssertionError(f"{event} cannot happen in {phase}")
+
+
+def _when_cut(state: TurnState) -> tuple[TurnState, Action | None]:
+    if state.phase is Phase.NEW:
+        return replace(state, phase=Phase.CANCELLED), None
+    return replace(state, phase=Phase.COMMITTING, cut=True), Commit(whole=False)
+
+
+def _when_failed(state: TurnState, event: Failed, policy: RetryPolicy) -> tuple[TurnState, Action | None]:
+    if event.retryable and state.phase is Phase.ATTEMPT and state.attempt < policy.attempts:
+        delay = policy.backoff * 2 ** (state.attempt - 1)
+        return replace(state, attempt=state.attempt + 1), Attempt(delay)
+    return replace(state, phase=Phase.FAILED), None
+
+
+def _while_committing(state: TurnState, event: Event) -> tuple[TurnState, Action | None]:
+    if isinstance(event, Committed):
+        return replace(state, phase=Phase.CANCELLED if state.cut else Phase.DONE), None
+    if isinstance(event, Failed):
+        return replace(state, phase=Phase.FAILED), None
+    return state, None

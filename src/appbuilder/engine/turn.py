@@ -1,0 +1,241 @@
+"""What a turn is made of: the request, the state, the log, the attempt under way, the commit.
+
+A :class:`Turn` holds everything the two drivers (:mod:`appbuilder.engine.driver`, for threads, and
+:mod:`appbuilder.engine.async_driver`, for an event loop) share; they add only how to step an iterator.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import copy
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from appbuilder.core.cancel import CancelToken
+from appbuilder.core.context import SessionContext, context_var
+from appbuilder.core.message import AsyncContentStream, ContentStream, Message, dump
+from appbuilder.core.store import INCOMPLETE, STATE, SessionStore, TurnRecord
+from appbuilder.engine.limits import Ticket
+from appbuilder.engine.log import Outcome, RunLog
+from appbuilder.engine.machine import (
+    ENDED,
+    Action,
+    Commit,
+    Committed,
+    Cut,
+    Event,
+    Failed,
+    Phase,
+    RetryPolicy,
+    TurnState,
+    step,
+)
+from appbuilder.errors import AppBuilderError, ComponentError, RequestError, TurnCancelled
+from appbuilder.ids import new_id
+from appbuilder.logs import logger
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRequest:
+    """What a transport asks for. ``message`` and ``args`` are JSON values; ids have at most 36 characters.
+
+    ``credential`` is the AppBuilder token the request brought, if any.
+    """
+
+    message: Any
+    session_id: str
+    stream: bool = False
+    args: Mapping[str, Any] = field(default_factory=dict)
+    request_id: str = field(default_factory=new_id)
+    user_id: str | None = None
+    credential: str | None = field(default=None, repr=False)
+
+
+class Turn:
+    """One turn. Events come from the driver, and from :meth:`force_end` when the process shuts down."""
+
+    def __init__(
+        self,
+        request: TurnRequest,
+        store: SessionStore,
+        ticket: Ticket,
+        policy: RetryPolicy,
+        on_end: Callable[[Turn], None],
+    ) -> None:
+        self.request = request
+        self.ticket = ticket
+        self.log = RunLog()
+        self.token = CancelToken()
+        self.state = TurnState()
+        self.answer: Message[Any] | None = None
+        self.error: AppBuilderError | None = None
+        self._store = store
+        self._policy = policy
+        self._on_end = on_end
+        self._lock = threading.Lock()
+        # What the transport's thread knows (a tracing span, Flask's request) is known to the component too.
+        self._base = contextvars.copy_context()
+        self.context = self._base
+        self._session: SessionContext | None = None
+        self._pristine = copy.deepcopy((request.message, request.args)) if policy.attempts > 1 else None
+
+    # Deciding
+
+    def advance(self, event: Event) -> Action | None:
+        """Feeds *event* to the machine; ends the turn where the machine says so."""
+        with self._lock:
+            already_ended = self.state.phase in ENDED
+            self.state, action = step(self.state, event, self._policy)
+            ended_now = self.state.phase in ENDED and not already_ended
+        if ended_now:
+            self._end()
+        return action
+
+    def cancel(self, reason: AppBuilderError) -> None:
+        """Asks the turn to stop: sets the token, which breaks off what the model sends."""
+        if self.error is None:
+            self.error = reason
+        self.token.cancel()
+
+    def force_end(self) -> None:
+        """Takes the last steps in the caller's thread, for a component that does not come back."""
+        action = self.advance(Cut())
+        if isinstance(action, Commit):
+            self.commit(action)
+
+    # One attempt
+
+    def begin_attempt(self) -> None:
+        """A fresh context and message: nothing of an attempt before this one is left."""
+        request = self.request
+        session = SessionContext(new_id(), request.session_id, request.request_id, request.user_id)
+        session.store = self._store
+        session.credential = request.credential
+        session.cancel_token = self.token
+        self.context = self._base.run(contextvars.copy_context)
+        self.context.run(context_var.set, session)
+        self._session = session
+        self.answer = None
+
+    def discard(self) -> None:
+        """Drops what the failed attempt appended."""
+        self._session = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments for the component's ``run``; a retry gets what the first attempt got."""
+        message, args = self.request.message, self.request.args
+        if self.state.attempt > 1 and self._pristine is not None:
+            message, args = copy.deepcopy(self._pristine)
+        return {**args, "message": Message(message), "stream": self.request.stream}
+
+    def accept(self, answer: Any) -> Message[Any]:
+        """What ``run`` returned, as a message.
+
+        :raises ComponentError: it returned nothing.
+        """
+        if answer is None:
+            raise ComponentError("The component returned nothing.")
+        self.answer = answer if isinstance(answer, Message) else Message(answer)
+        return self.answer
+
+    def publish(self, piece: Any) -> None:
+        """Puts a piece into the log."""
+        if type(piece) is not str:
+            piece = _sendable(piece)
+        if self.log.head is None:
+            self._publish_head()
+        self.log.append(piece)
+
+    def whole_as_piece(self) -> bool:
+        """Puts an answer that came whole into the log, if a stream was asked for; True if it did."""
+        if self.request.stream and self.answer is not None and self.log.head is None:
+            self.publish(self.answer.content)
+            return True
+        return False
+
+    def failed(self, error: BaseException, *, iterating: bool) -> Event:
+        """The event for *error*, raised by ``run`` or, if *iterating*, by the iterator of its answer."""
+        if self.token.cancelled:
+            return Cut()
+        self.error = error if isinstance(error, AppBuilderError) else _component_error(error)
+        retryable = iterating and _can_pass(error)
+        if not isinstance(error, RequestError):
+            logger.error(
+                "attempt %d of request %s failed%s",
+                self.state.attempt,
+                self.request.request_id,
+                ", it may be tried again" if retryable else "",
+                exc_info=error,
+            )
+        return Failed(retryable=retryable)
+
+    # The end
+
+    def commit(self, action: Commit) -> Action | None:
+        """Writes what was appended; the machine goes on when it is durable."""
+        try:
+            rows = self._rows(whole=action.whole)
+            if rows:
+                self._store.commit(TurnRecord(self.request.session_id, self.request.request_id, rows))
+        except Exception as error:  # noqa: BLE001 - whatever fails here, the turn failed and nothing is stored
+            self.error = error if isinstance(error, AppBuilderError) else _component_error(error)
+            logger.error("the turn of request %s was not stored", self.request.request_id, exc_info=error)
+            return self.advance(Failed())
+        return self.advance(Committed())
+
+    def _rows(self, *, whole: bool) -> list[tuple[str, dict[str, Any]]]:
+        appended = self._session.session_vars_dict if self._session is not None else {}
+        rows = []
+        for key, message in list(appended.items()):
+            if whole and isinstance(message.content, ContentStream):
+                # Appended, but not the answer that was sent: it is still to be read.
+                self.context.run(_drain, message.content)
+            members = dump(message)
+            if not whole:
+                members[STATE] = INCOMPLETE
+            rows.append((key, members))
+        return rows
+
+    def _end(self) -> None:
+        if self.state.phase is Phase.DONE and self.answer is not None:
+            outcome = Outcome(answer=dump(self.answer))
+        else:
+            outcome = Outcome(error=self.error or TurnCancelled("The turn was stopped."))
+        self.ticket.leave()
+        self.log.finish(outcome)
+        self._on_end(self)
+
+    def _publish_head(self) -> None:
+        assert self.answer is not None
+        members = dump(self.answer)
+        members.pop("content", None)
+        self.log.head = members
+
+
+def _drain(stream: Iterator[Any]) -> None:
+    for _ in stream:
+        pass
+
+
+def _sendable(piece: Any) -> Any:
+    """A piece as a JSON value: text as text, None as empty text, JSON values as they are."""
+    if isinstance(piece, Message):
+        return _sendable(piece.content)
+    if isinstance(piece, (bytes, bytearray, memoryview)):
+        return bytes(piece).decode("utf-8", "replace")
+    if isinstance(piece, (ContentStream, AsyncContentStream)):
+        return piece.so_far()
+    return "" if piece is None else piece
+
+
+def _component_error(cause: BaseException) -> ComponentError:
+    error = ComponentError("The component failed.")
+    error.__cause__ = cause
+    return error
+
+
+def _can_pass(error: BaseException) -> bool:
+    """Whether the same attempt might succeed: not where the input or the caller is at fault."""
+    return isinstance(error, Exception) and not isinstance(error, (ValueError, RequestError, TurnCancelled))

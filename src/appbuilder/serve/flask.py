@@ -1,0 +1,211 @@
+"""The Flask transport: POST /chat, GET /health, GET /openapi.json.
+
+It never touches a component or an iterator of one: it starts a run and reads its log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import (
+    ClientDisconnected,
+    HTTPException,
+    MethodNotAllowed,
+    NotFound,
+    RequestEntityTooLarge,
+)
+from werkzeug.wsgi import get_input_stream
+
+from appbuilder import errors, jsontext
+from appbuilder.engine.engine import Engine, Run
+from appbuilder.engine.log import Outcome
+from appbuilder.ids import new_id
+from appbuilder.logs import logger
+from appbuilder.wire import chat, openapi, sse
+from appbuilder.wire.problems import envelope, problem
+
+_JSON = "application/json"
+
+
+def create_app(
+    engine: Callable[[], Engine],
+    *,
+    url_rule: str = "/chat",
+    needs_credential: bool = False,
+    debug: bool = False,
+) -> Flask:
+    """The application.
+
+    :param engine: returns this process's engine; called at each request, so that it is made after a fork.
+    :param needs_credential: every request must bring the caller's AppBuilder token.
+    :param debug: errors carry their traceback to the client.
+    """
+    app = Flask("appbuilder")
+    view = _ChatView(engine, needs_credential=needs_credential, debug=debug)
+    app.add_url_rule(url_rule, "chat", view, methods=["POST"], provide_automatic_options=False)
+    app.add_url_rule("/health", "health", lambda: _health(engine()))
+    document = jsontext.dumps(openapi.document(url_rule))
+    app.add_url_rule("/openapi.json", "openapi", lambda: Response(document, mimetype=_JSON))
+    app.register_error_handler(Exception, lambda error: _error_response(error, new_id(), debug=debug))
+    return app
+
+
+class _ChatView:
+    """POST /chat."""
+
+    def __init__(self, engine: Callable[[], Engine], *, needs_credential: bool, debug: bool) -> None:
+        self._engine = engine
+        self._needs_credential = needs_credential
+        self._debug = debug
+
+    def __call__(self) -> Response:
+        request_id = new_id()
+        try:
+            request_id = chat.request_id(request.headers.get)
+            engine = self._engine()
+            turn = chat.parse(
+                _body(engine.settings.max_body),
+                request.headers.get,
+                id=request_id,
+                needs_credential=self._needs_credential,
+            )
+            if turn.stream:
+                return self._stream(engine.start(turn), engine)
+            return self._whole(engine.execute(turn))
+        except Exception as error:  # noqa: BLE001 - every error has an answer
+            return _error_response(error, request_id, debug=self._debug)
+
+    def _whole(self, run: Run) -> Response:
+        outcome = run.log.wait_outcome()
+        if outcome.answer is None:
+            return self._failed(run, outcome)
+        body = chat.answer(run.request.session_id, outcome.answer)
+        return Response(body, mimetype=_JSON, headers={chat.REQUEST_ID_HEADER: run.request.request_id})
+
+    def _stream(self, run: Run, engine: Engine) -> Response:
+        run.attach()
+        run.log.wait(0, engine.settings.first_piece_wait)
+        pieces, outcome = run.log.read(0)
+        if not pieces and outcome is not None and outcome.answer is None:
+            run.detach()
+            return self._failed(run, outcome)
+        return Response(
+            EventStream(run, engine.settings.heartbeat, debug=self._debug),
+            content_type=sse.CONTENT_TYPE,
+            headers={
+                chat.REQUEST_ID_HEADER: run.request.request_id,
+                "Cache-Control": "no-cache",
+                "X-Accel-Buffering": "no",  # nginx would hold the pieces back
+            },
+            direct_passthrough=True,
+        )
+
+    def _failed(self, run: Run, outcome: Outcome) -> Response:
+        assert outcome.error is not None
+        return _error_response(outcome.error, run.request.request_id, debug=self._debug)
+
+
+class EventStream:
+    """A reader of a run's log, as the body of a response: pieces that wait together leave as one write.
+
+    A class and not a generator, because the server closes a body it never began to send, and closing a
+    generator that never began runs nothing of it.
+    """
+
+    def __init__(self, run: Run, heartbeat: float, *, debug: bool) -> None:
+        self._run = run
+        self._heartbeat = heartbeat
+        self._debug = debug
+        self._cursor = 0
+        self._ended = False
+        self._left = False
+        self._encoder: chat.EventEncoder | None = None
+
+    def __iter__(self) -> EventStream:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._ended:
+            raise StopIteration
+        log = self._run.log
+        while True:
+            pieces, outcome = log.read(self._cursor)
+            if pieces or outcome is not None:
+                self._cursor += len(pieces)
+                self._ended = outcome is not None
+                return self._events(pieces) + (b"" if outcome is None else self._last(outcome))
+            if not log.wait(self._cursor, self._heartbeat):
+                return sse.COMMENT
+
+    def close(self) -> None:
+        """The server calls this when the body was sent, or when the client has left."""
+        if not self._left:
+            self._left = True
+            self._run.detach()
+
+    def _events(self, pieces: list[Any]) -> bytes:
+        if not pieces:
+            return b""
+        if self._encoder is None:
+            self._encoder = chat.EventEncoder(self._run.request.session_id, self._run.log.head or {})
+        return self._encoder.pieces(pieces)
+
+    def _last(self, outcome: Outcome) -> bytes:
+        if outcome.answer is not None:
+            return chat.last_event(self._run.request.session_id, outcome.answer)
+        assert outcome.error is not None
+        return chat.error_event(problem(outcome.error, debug=self._debug), self._run.request.request_id)
+
+
+def _body(limit: int) -> bytes:
+    """The request's body.
+
+    :raises UnsupportedMediaType: it is not declared as JSON, or it is compressed.
+    :raises PayloadTooLarge: it is larger than *limit* bytes; no more than that is read.
+    :raises InvalidRequest: the client broke it off.
+    """
+    if request.mimetype != _JSON:
+        raise errors.UnsupportedMediaType("Send the body as JSON, with Content-Type: application/json.")
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise errors.UnsupportedMediaType("Send the body uncompressed.")
+    try:
+        return get_input_stream(request.environ, max_content_length=limit).read()
+    except RequestEntityTooLarge:
+        raise errors.PayloadTooLarge(f"The body is larger than {limit} bytes.") from None
+    except ClientDisconnected:
+        raise errors.InvalidRequest("The body is shorter than its Content-Length says.") from None
+
+
+def _health(engine: Engine) -> Response:
+    if engine.draining:
+        raise errors.Draining("The service is shutting down.")
+    return Response(jsontext.dumps({"code": 0, "message": "", "result": {"status": "ok"}}), mimetype=_JSON)
+
+
+def _error_response(error: Exception, request_id: str, *, debug: bool) -> Response:
+    what = problem(_ours(error), debug=debug)
+    if what.status >= 500 and not isinstance(error, errors.AppBuilderError):
+        logger.error("request %s failed", request_id, exc_info=error)
+    response = Response(envelope(what, request_id), what.status, mimetype=_JSON)
+    response.headers[chat.REQUEST_ID_HEADER] = request_id
+    if what.retry_after:
+        response.headers["Retry-After"] = str(what.retry_after)
+    if isinstance(error, MethodNotAllowed):
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
+    if what.status == 413:
+        # The rest of the body is not read: on this connection nothing can follow.
+        response.headers["Connection"] = "close"
+    return response
+
+
+def _ours(error: Exception) -> Exception:
+    """An error of Flask's routing as one of ours."""
+    if isinstance(error, NotFound):
+        return errors.NotFound("There is nothing at this address.")
+    if isinstance(error, MethodNotAllowed):
+        return errors.MethodNotAllowed("This address does not take that method.")
+    if isinstance(error, HTTPException) and error.code is not None and error.code < 500:
+        return errors.InvalidRequest(error.description or error.name)
+    return error

@@ -1,0 +1,131 @@
+"""FlaskRuntime: a component as an HTTP service, with its conversations in a database."""
+
+from __future__ import annotations
+
+import contextvars
+from typing import TYPE_CHECKING, Any
+
+from appbuilder import logs
+from appbuilder.core.component import overrides_arun, overrides_run
+from appbuilder.core.message import Message
+from appbuilder.errors import ConfigurationError
+from appbuilder.per_process import PerProcess
+from appbuilder.settings import Settings
+
+if TYPE_CHECKING:
+    from flask import Flask
+    from sqlalchemy.engine import URL
+
+    from appbuilder.core.user_session import UserSession
+    from appbuilder.engine.engine import Engine
+
+
+class FlaskRuntime:
+    """Serves a component over HTTP.
+
+    :param component: a Component, or any object with a fitting ``run(message, stream, **args)``.
+    :param user_session_config: where conversations are kept, as a SQLAlchemy URL; default
+        ``sqlite:///user_session.db``. The database is opened when the service starts.
+    :param user_session: a UserSession whose database is used instead.
+    :raises ConfigurationError: (a ValueError) the component has no fitting ``run``, or the configuration is
+        not a URL.
+    """
+
+    def __init__(
+        self,
+        component: Any,
+        user_session_config: str | URL | None = None,
+        user_session: UserSession | None = None,
+    ) -> None:
+        from appbuilder.core.user_session import UserSession
+        from appbuilder.engine.engine import argument_check
+
+        if user_session is not None and not isinstance(user_session, UserSession):
+            raise ConfigurationError("user_session must be a UserSession.")
+        self._asynchronous = overrides_arun(component) and not overrides_run(component)
+        run = getattr(component, "arun" if self._asynchronous else "run", None)
+        if not callable(run):
+            raise ConfigurationError(
+                "component must be a Component, or have a method run(message, stream, **args)."
+            )
+        argument_check(run)
+        self.component = component
+        self.user_session = user_session or UserSession(user_session_config)
+        self.settings = Settings.load()
+        self._engine: PerProcess[Engine] = PerProcess(self._make_engine)
+
+    def chat(self, message: Message[Any], stream: bool = False, **args: Any) -> Message[Any]:
+        """Runs the component once, in the caller's context: what it remembers stays in memory, unless
+        ``init_context`` was called.
+
+        :param message: what the user says.
+        :param stream: True: the answer's content is an iterator of pieces of text.
+        :param args: passed on to the component's ``run``.
+        """
+        if self._asynchronous:
+            from appbuilder.engine.bridge import bridge
+
+            def run() -> Any:
+                return self.component.arun(message=message, stream=stream, **args)
+
+            answer = bridge().call(run, contextvars.copy_context())
+        else:
+            answer = self.component.run(message=message, stream=stream, **args)
+        return answer  # type: ignore[no-any-return]
+
+    def create_flask_app(self, url_rule: str = "/chat") -> Flask:
+        """The Flask application: for gunicorn, uWSGI and others, or to add routes to.
+
+        The database is reached once, to fail now rather than at the first request; connections, threads and
+        models are made after the server has forked.
+
+        :raises ConfigurationError: the database cannot be used; the text says what to do.
+        """
+        return self._app(url_rule, debug=False)
+
+    def serve(
+        self,
+        host: str = "0.0.0.0",  # noqa: S104 - the seed's default
+        debug: bool = True,
+        port: int = 8092,
+        url_rule: str = "/chat",
+    ) -> None:
+        """Serves until the process is told to stop.
+
+        :param debug: True: one process with a reloader and readable errors, for work on the component; the
+            interactive debugger only on a loopback host. False: a production server (docs/serving.md).
+        :raises ConfigurationError: the database or a setting is wrong; the text says what to do.
+        """
+        from appbuilder.serve.server import serve
+
+        logs.configure(self.settings.loglevel)
+        serve(
+            self._app(url_rule, debug=debug),
+            host=host,
+            port=port,
+            debug=debug,
+            settings=self.settings,
+            drain=self._drain,
+        )
+
+    def _app(self, url_rule: str, *, debug: bool) -> Flask:
+        from appbuilder.serve.flask import create_app
+
+        self.user_session.store().prepare()
+        return create_app(
+            self._engine.get,
+            url_rule=url_rule,
+            needs_credential=getattr(self.component, "lazy_certification", False) is True,
+            debug=debug,
+        )
+
+    def _make_engine(self) -> Engine:
+        from appbuilder.engine.engine import Engine
+
+        return Engine(self.component, self.user_session.store(), self.settings)
+
+    def _drain(self) -> None:
+        """Ends this process's turns, if it has begun any."""
+        engine = self._engine.peek()
+        if engine is not None:
+            engine.drain(self.settings.drain_timeout)

@@ -1,0 +1,137 @@
+"""The seeds' protocol: POST /chat, as the AppBuilder SDK defined it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from appbuilder import jsontext
+from appbuilder.engine.turn import TurnRequest
+from appbuilder.errors import InvalidRequest, Unauthenticated
+from appbuilder.ids import new_id
+from appbuilder.wire import sse
+from appbuilder.wire.problems import Problem, envelope
+
+MAX_ID = 36
+"""Characters of a session's or request's id: the width of the table's columns."""
+MAX_USER_ID = 256
+REQUEST_ID_HEADER = "X-Appbuilder-Request-Id"
+USER_ID_HEADER = "X-Appbuilder-User-Id"
+TOKEN_HEADERS = ("X-Appbuilder-Token", "X-Appbuilder-Authorization")
+
+_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+Header = Callable[[str], str | None]
+"""Gives a header's value by its name, None where the request has none."""
+
+
+def request_id(header: Header) -> str:
+    """The request's id: the one it brought, or a new one.
+
+    :raises InvalidRequest: the header is empty, too long, or holds control characters.
+    """
+    given = header(REQUEST_ID_HEADER)
+    return new_id() if given is None else _checked_id(_text(given), REQUEST_ID_HEADER)
+
+
+def parse(body: bytes, header: Header, *, id: str, needs_credential: bool) -> TurnRequest:  # noqa: A002
+    """Reads a request.
+
+    :param id: the request's id, see :func:`request_id`.
+    :param needs_credential: the component takes its credential from each request.
+    :raises InvalidRequest: the body is not the JSON the protocol asks for.
+    :raises Unauthenticated: a credential is needed and there is none, or more than one.
+    """
+    credential = _credential(header, needed=needs_credential)
+    user_id = header(USER_ID_HEADER)
+    try:
+        data = jsontext.loads(body)
+    except jsontext.NotJson as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
+    if not isinstance(data, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    if "message" not in data:
+        raise InvalidRequest("The member 'message' is required.")
+    message, stream = data.pop("message"), data.pop("stream", False)
+    if not isinstance(stream, bool):
+        raise InvalidRequest("The member 'stream' must be true or false.")
+    session_id = _checked_id(data.pop("session_id"), "session_id") if "session_id" in data else new_id()
+    return TurnRequest(
+        message=message,
+        session_id=session_id,
+        stream=stream,
+        args=data,
+        request_id=id,
+        user_id=None if user_id is None else _checked_id(_text(user_id), USER_ID_HEADER, MAX_USER_ID),
+        credential=credential,
+    )
+
+
+def answer(session_id: str, members: Mapping[str, Any]) -> bytes:
+    """The body of a whole answer."""
+    return jsontext.dumps(
+        {"code": 0, "message": "", "result": {"session_id": session_id, "answer_message": members}}
+    )
+
+
+class EventEncoder:
+    """Writes the events of one stream; the part that is the same in each is encoded once."""
+
+    def __init__(self, session_id: str, head: Mapping[str, Any]) -> None:
+        self._session_id = session_id
+        before, after = _around_content(_event_body(session_id, False, {"content": None, **head}))
+        self._before = b"data: " + before
+        self._after = after + b"\n\n"
+
+    def pieces(self, pieces: Sequence[Any]) -> bytes:
+        """The events of pieces that leave together."""
+        before, after, dumps = self._before, self._after, jsontext.dumps
+        return b"".join([before + dumps(piece) + after for piece in pieces])
+
+
+def last_event(session_id: str, members: Mapping[str, Any]) -> bytes:
+    """The event that ends a stream: no more content, and what the answer used and found."""
+    return sse.event(_event_body(session_id, True, {**members, "content": ""}))
+
+
+def error_event(what: Problem, id: str) -> bytes:  # noqa: A002
+    """The event that ends a stream which failed."""
+    return sse.event(envelope(what, id))
+
+
+def _event_body(session_id: str, is_completion: bool, members: Mapping[str, Any]) -> bytes:
+    result = {"session_id": session_id, "is_completion": is_completion, "answer_message": members}
+    return jsontext.dumps({"code": 0, "message": "", "result": result})
+
+
+def _around_content(body: bytes) -> tuple[bytes, bytes]:
+    # The first one is ours: what stands before it is text, in which a quote is escaped.
+    mark = b'"answer_message":{"content":null'
+    at = body.index(mark) + len(mark) - len(b"null")
+    return body[:at], body[at + len(b"null") :]
+
+
+def _credential(header: Header, *, needed: bool) -> str | None:
+    given = [value.strip() for name in TOKEN_HEADERS if (value := header(name)) is not None]
+    if not needed:
+        return given[0] if len(given) == 1 and given[0] else None
+    if len(given) != 1 or not given[0] or "," in given[0]:
+        raise Unauthenticated(f"Send your AppBuilder token, once, in the header {TOKEN_HEADERS[0]}.")
+    return given[0]
+
+
+def _checked_id(value: Any, name: str, limit: int = MAX_ID) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= limit or _UNFIT.search(value):
+        raise InvalidRequest(
+            f"{name} must be a string of 1 to {limit} characters, none of them a control character."
+        )
+    return value
+
+
+def _text(header_value: str) -> str:
+    """A header's value as UTF-8 text; WSGI hands its bytes over as Latin-1."""
+    try:
+        return header_value.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        raise InvalidRequest("A header holds bytes that are not UTF-8.") from None

@@ -1,1 +1,1 @@
-"""."""
+"""Conversations in SQL: SQLite, PostgreSQL, MariaDB/MySQL; and in memory, for tests."""

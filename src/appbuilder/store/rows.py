@@ -1,0 +1,90 @@
+"""From messages to rows and back; pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+
+from appbuilder import jsontext
+from appbuilder.core.store import INCOMPLETE, STATE, TurnRecord
+from appbuilder.ids import new_id
+
+STEP = timedelta(microseconds=1)
+MAX_LIMIT = 2**31 - 1
+
+# Numbers that may not fit 64 bits: orjson would read them as floats.
+_LONG_NUMBER = re.compile(r"[0-9]{19}")
+
+Page = Callable[[int, "tuple[Any, str] | None"], Sequence["tuple[str, Any, str]"]]
+"""(limit, (created_at, id) of the row before which to go on) -> value, created_at, id; newest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedTurn:
+    """A turn ready to be inserted: JSON written, row ids chosen, so that a retry writes the same rows."""
+
+    session_id: str
+    request_id: str
+    rows: tuple[tuple[str, str, str], ...]
+    """Row id, message key, message as JSON text; in the order they were appended."""
+
+    @classmethod
+    def of(cls, turn: TurnRecord) -> PreparedTurn:
+        rows = tuple((new_id(), key, jsontext.dumps(value).decode()) for key, value in turn.rows)
+        return cls(turn.session_id, turn.request_id, rows)
+
+    @property
+    def ids(self) -> list[str]:
+        return [row_id for row_id, _, _ in self.rows]
+
+    def values(self, first: datetime, encode: Callable[[datetime], Any]) -> list[tuple[Any, ...]]:
+        """The parameters of the insert, one tuple a row; times step by a microsecond from *first*."""
+        result = []
+        for number, (row_id, key, text) in enumerate(self.rows):
+            stamp = encode(first + number * STEP)
+            result.append((row_id, self.session_id, self.request_id, key, text, stamp, stamp))
+        return result
+
+
+def first_stamp(now: datetime, newest: datetime | None) -> datetime:
+    """When a turn happened: now, but always after what its session already holds."""
+    return now if newest is None or now > newest else newest + STEP
+
+
+def newest_finished(page: Page, limit: int) -> list[dict[str, Any]]:
+    """The newest *limit* messages that are not marked incomplete, oldest first."""
+    found: list[dict[str, Any]] = []
+    wanted = min(limit, MAX_LIMIT)
+    after = None
+    while wanted > 0:
+        rows = page(wanted, after)
+        found.extend(value for value in map(_read, rows) if value.get(STATE) != INCOMPLETE)
+        if len(rows) < wanted or len(found) >= limit:
+            break
+        after = rows[-1][1:]
+        wanted = min(2 * wanted, MAX_LIMIT)
+    found = found[:limit]
+    found.reverse()
+    return found
+
+
+def _read(row: tuple[str, Any, str]) -> dict[str, Any]:
+    value = parse(row[0])
+    # A row some other program wrote may hold any JSON.
+    return value if isinstance(value, dict) else {"content": value}
+
+
+def parse(text: str) -> Any:
+    """A stored JSON text; NaN, which the SDK may have written, is read as such."""
+    if _LONG_NUMBER.search(text):
+        return json.loads(text)
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return json.loads(text)

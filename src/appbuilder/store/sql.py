@@ -1,0 +1,171 @@
+"""Conversations in a SQL database."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+from sqlalchemy.engine import URL
+
+from appbuilder.core.store import TurnRecord
+from appbuilder.errors import AppBuilderError, ConfigurationError
+from appbuilder.settings import Settings
+from appbuilder.store import rows, urls
+from appbuilder.store.backend import Backend
+from appbuilder.store.errors import FAILURES, describe, unavailable
+
+_locks: dict[object, Any] = {}
+# Backends made before a fork. To close a connection that belongs to the parent would harm the parent.
+_inherited: list[Backend] = []
+
+
+def _here() -> tuple[int, object]:
+    """This process, with the threading module as it is now: gevent may patch it late."""
+    return os.getpid(), threading.Lock
+
+
+def process_lock() -> Any:
+    """A lock made here, so that no other process or kind of thread ever held it."""
+    return _locks.setdefault(_here(), threading.Lock())
+
+
+class SqlStore:
+    """A :class:`appbuilder.core.store.SessionStore` on SQLite, PostgreSQL, MariaDB or MySQL.
+
+    Connections are made at first use, and anew in each forked process.
+    """
+
+    def __init__(self, url: URL, settings: Settings) -> None:
+        """:param url: as :func:`appbuilder.store.urls.parse` returns it."""
+        self.url = url
+        self._settings = settings
+        self._backend: Backend | None = None
+        self._home: object = None
+        self._prepared = False
+
+    def __repr__(self) -> str:
+        return f"SqlStore({urls.show(self.url)!r})"
+
+    def prepare(self) -> None:
+        """Reaches the database, makes table and indexes where missing, and gives all connections back.
+
+        :raises ConfigurationError: it cannot be reached or written; the sentence says what to do.
+        """
+        if self._prepared and not urls.in_memory(self.url):
+            return
+        if urls.in_memory(self.url):
+            self._live()
+            return
+        self._check_folder()
+        backend = self._make()
+        try:
+            backend.prepare()
+        except AppBuilderError:
+            raise
+        except FAILURES as error:
+            raise ConfigurationError(self._advice(describe(error, self.url))) from None
+        finally:
+            backend.close()
+        self._prepared = True
+
+    def history(self, session_id: str, key: str, limit: int) -> list[dict[str, Any]]:
+        if limit <= 0:
+            return []
+        backend = self._live()
+        try:
+            return rows.newest_finished(
+                lambda count, after: backend.page(session_id, key, count, after), limit
+            )
+        except FAILURES as error:
+            raise unavailable(error, self.url, "history was read") from None
+
+    def commit(self, turn: TurnRecord) -> None:
+        if not turn.rows:
+            return
+        prepared = rows.PreparedTurn.of(turn)
+        backend = self._live()
+        try:
+            backend.write(prepared)
+        except FAILURES as error:
+            raise unavailable(error, self.url, "a turn was written") from None
+
+    def ping(self) -> None:
+        backend = self._live()
+        try:
+            backend.ping()
+        except FAILURES as error:
+            raise unavailable(error, self.url, "it was asked for a sign of life") from None
+
+    def close(self) -> None:
+        with process_lock():
+            backend, self._backend = self._backend, None
+            mine = self._home == _here()
+        if backend is None:
+            return
+        if mine:
+            backend.close()
+        else:
+            _inherited.append(backend)
+
+    def _live(self) -> Backend:
+        backend = self._backend
+        if backend is not None and self._home == _here():
+            return backend
+        with process_lock():
+            if self._backend is None or self._home != _here():
+                if self._backend is not None:
+                    _inherited.append(self._backend)
+                self._backend = self._start()
+                self._home = _here()
+            return self._backend
+
+    def _start(self) -> Backend:
+        if urls.in_memory(self.url):
+            backend = self._make()
+            backend.prepare()
+            return backend
+        try:
+            self.prepare()
+        except ConfigurationError as error:
+            # Nobody called prepare(): the program is running, so it is the database that is not there.
+            raise unavailable(error, self.url, "it was opened") from None
+        return self._make()
+
+    def _make(self) -> Backend:
+        name = self.url.get_backend_name()
+        if name == "sqlite":
+            from appbuilder.store.sqlite import SqliteBackend
+
+            return SqliteBackend(self.url, self._settings)
+        if name == "postgresql":
+            from appbuilder.store.postgres import PostgresBackend
+
+            return PostgresBackend(self.url, self._settings)
+        from appbuilder.store.mysql import MysqlBackend
+
+        return MysqlBackend(self.url, self._settings)
+
+    def _check_folder(self) -> None:
+        if self.url.get_backend_name() != "sqlite" or self.url.query.get("uri"):
+            return
+        path = self.url.database or ""
+        folder = os.path.dirname(path)
+        if not os.path.isdir(folder):
+            raise ConfigurationError(f"The folder {folder} for the database does not exist: create it.")
+        if os.path.isdir(path):
+            raise ConfigurationError(f"{path} is a folder: name a file in user_session_config.")
+        if not os.access(folder, os.W_OK) or (os.path.exists(path) and not os.access(path, os.W_OK)):
+            raise ConfigurationError(
+                f"The database {path} cannot be written (the folder, too, must be writable): "
+                "change its permissions, or name another place in user_session_config."
+            )
+
+    def _advice(self, what: str) -> str:
+        where = urls.show(self.url)
+        if self.url.get_backend_name() == "sqlite":
+            return f"The database {where} cannot be used ({what}): correct user_session_config or the file."
+        return (
+            f"The database {where} cannot be used ({what}): "
+            "start the server, or correct host, user, password and database in user_session_config."
+        )

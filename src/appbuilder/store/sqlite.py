@@ -1,0 +1,278 @@
+"""SQLite: readers from a pool, and one writer connection that commits the waiting turns as a group.
+
+WAL lets readers go on while somebody writes; ``synchronous=FULL`` makes a returned COMMIT survive a power
+cut (https://www.sqlite.org/pragma.html#pragma_synchronous). SQLite's own busy handler would sleep inside
+C and with it, under gevent, the whole process: it is off, and locks are waited for by polling.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import Engine, create_engine, event, pool
+from sqlalchemy.engine import URL
+
+from appbuilder import clock
+from appbuilder.logs import logger
+from appbuilder.settings import Settings
+from appbuilder.store import migrate, rows, statements, urls
+from appbuilder.store.errors import is_busy
+from appbuilder.store.rows import PreparedTurn
+from appbuilder.store.writer import GroupWriter
+
+_T = TypeVar("_T")
+
+SQL = statements.make("?")
+FIRST_PAUSE = 0.001
+LONGEST_PAUSE = 0.05
+
+
+def encode_time(stamp: datetime) -> str:
+    """SQLAlchemy's text form of a DateTime on SQLite: ``2024-07-30 15:01:10.949475``."""
+    return stamp.isoformat(" ", "microseconds")
+
+
+def when_unlocked(action: Callable[[], _T], deadline: float) -> _T:
+    """Runs *action* until no foreign lock is in its way; after *deadline* the lock's error is raised."""
+    pause = FIRST_PAUSE
+    while True:
+        try:
+            return action()
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or clock.monotonic() >= deadline:
+                raise
+        # Random, so that two processes that wait for each other's commits do not step in time.
+        time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+class SqliteBackend:
+    """One process's connections to one SQLite database."""
+
+    def __init__(self, url: URL, settings: Settings) -> None:
+        self._url = url
+        self._settings = settings
+        self._memory = urls.in_memory(url)
+        self._engine = self._make_engine()
+        self._writer: sqlite3.Connection | None = None
+        self._group = GroupWriter[PreparedTurn](self._write_group)
+        # A database without a file has one connection, which all share by turns.
+        self._alone = threading.Lock() if self._memory else None
+        self._file = (0, 0)
+
+    def _make_engine(self) -> Engine:
+        options: dict[str, Any] = {"poolclass": pool.StaticPool}
+        if not self._memory:
+            options = {
+                "poolclass": pool.QueuePool,
+                "pool_size": max(1, self._settings.db_pool),
+                "max_overflow": 0,
+                "pool_timeout": self._settings.db_timeout,
+                "pool_use_lifo": True,
+            }
+        engine = create_engine(
+            self._url,
+            hide_parameters=True,
+            isolation_level="AUTOCOMMIT",
+            connect_args={"check_same_thread": False, "timeout": 0},
+            **options,
+        )
+        event.listen(engine, "connect", lambda connection, _: self._set_up(connection))
+        return engine
+
+    def _set_up(self, connection: Any) -> None:
+        deadline = self._deadline()
+        if not self._memory:
+            mode = when_unlocked(lambda: _wal(connection), deadline)
+            if mode != "wal":
+                logger.warning("SQLite keeps no write-ahead log here (journal_mode=%s): slower.", mode)
+        connection.execute("PRAGMA synchronous=FULL")
+        # On macOS fsync alone leaves data in the drive's cache; elsewhere these do nothing.
+        connection.execute("PRAGMA fullfsync=1")
+        connection.execute("PRAGMA checkpoint_fullfsync=1")
+
+    def _deadline(self) -> float:
+        return clock.monotonic() + self._settings.db_timeout
+
+    # Reading
+
+    def page(
+        self, session_id: str, key: str, limit: int, after: tuple[Any, str] | None
+    ) -> Sequence[tuple[str, Any, str]]:
+        if after is None:
+            return self._read(SQL.page, (session_id, key, limit))
+        stamp, row_id = after
+        return self._read(SQL.older_page, (session_id, key, stamp, stamp, row_id, limit))
+
+    def ping(self) -> None:
+        # Reads a page of the file, which `SELECT 1` would not.
+        self._read("PRAGMA schema_version", ())
+
+    def _read(self, sql: str, parameters: tuple[Any, ...]) -> list[Any]:
+        with self._sharing():
+            fairy = self._engine.raw_connection()
+            try:
+                connection = cast(sqlite3.Connection, fairy.driver_connection)
+                return when_unlocked(lambda: connection.execute(sql, parameters).fetchall(), self._deadline())
+            finally:
+                fairy.close()
+
+    def _sharing(self) -> contextlib.AbstractContextManager[Any]:
+        return self._alone or contextlib.nullcontext()
+
+    # Writing
+
+    def write(self, turn: PreparedTurn) -> None:
+        self._group.submit(turn, self._deadline())
+
+    def _write_group(
+        self, take: Callable[[], list[PreparedTurn]], deadline: float
+    ) -> Sequence[Exception | None]:
+        with self._sharing():
+            connection = self._begin(deadline)
+            group = take()
+            try:
+                self._insert(connection, group)
+                self._commit(connection, deadline)
+            except Exception as error:  # noqa: BLE001 - each turn of the group gets its own error
+                self._forget_writer()
+                if len(group) == 1 and not self._stored(group[0]):
+                    return [error]
+                return [self._write_alone(turn) for turn in group]
+            except BaseException:
+                self._forget_writer()
+                raise
+            return [None] * len(group)
+
+    def _write_alone(self, turn: PreparedTurn) -> Exception | None:
+        """A turn of a group that failed: one bad turn must not fail the others."""
+        deadline = self._deadline()
+        try:
+            if self._stored(turn):
+                return None
+            connection = self._begin(deadline)
+            self._insert(connection, [turn])
+            self._commit(connection, deadline)
+        except Exception as error:  # noqa: BLE001 - handed to the thread that waits for this turn
+            self._forget_writer()
+            return error
+        return None
+
+    def _begin(self, deadline: float) -> sqlite3.Connection:
+        if self._writer is not None and self._file != self._file_now():
+            # The file was deleted or replaced: what is written to the old one would be lost.
+            self.close()
+        if self._writer is None:
+            self._writer = self._open_writer()
+        writer = self._writer
+        try:
+            when_unlocked(lambda: writer.execute("BEGIN IMMEDIATE"), deadline)
+        except sqlite3.Error as error:
+            if not is_busy(error):
+                self._forget_writer()
+            raise
+        return writer
+
+    def _open_writer(self) -> sqlite3.Connection:
+        if self._memory:
+            with self._raw() as shared:
+                return shared
+        (path,), options = self._engine.dialect.create_connect_args(self._url)
+        uri = bool(options.get("uri"))
+        connection = sqlite3.connect(path, 0, check_same_thread=False, isolation_level=None, uri=uri)
+        try:
+            self._set_up(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._file = self._file_now()
+        return connection
+
+    def _file_now(self) -> tuple[int, int]:
+        if self._memory:
+            return (0, 0)
+        try:
+            status = os.stat(self._url.database or "")
+        except OSError:
+            return (0, 0)
+        return (status.st_dev, status.st_ino)
+
+    def _insert(self, connection: sqlite3.Connection, group: list[PreparedTurn]) -> None:
+        newest: dict[str, datetime] = {}
+        values: list[tuple[Any, ...]] = []
+        for turn in group:
+            last = newest.get(turn.session_id) or _newest(connection, turn.session_id)
+            first = rows.first_stamp(clock.now(), last)
+            values += turn.values(first, encode_time)
+            newest[turn.session_id] = first + (len(turn.rows) - 1) * rows.STEP
+        connection.executemany(SQL.insert, values)
+
+    def _commit(self, connection: sqlite3.Connection, deadline: float) -> None:
+        # Without WAL a reader may be in the way of a commit.
+        when_unlocked(lambda: connection.execute("COMMIT"), deadline)
+
+    def _stored(self, turn: PreparedTurn) -> bool:
+        with self._raw() as connection:
+            ids = turn.ids
+            (count,) = connection.execute(SQL.stored(len(ids)), ids).fetchone()
+            return bool(count)
+
+    def _forget_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        with contextlib.suppress(sqlite3.Error):
+            writer.rollback()
+        if not self._memory:
+            with contextlib.suppress(sqlite3.Error):
+                writer.close()
+
+    # The rest
+
+    def prepare(self) -> None:
+        with self._sharing(), self._engine.connect() as connection:
+            if migrate.is_complete(connection):
+                return
+            raw = cast(sqlite3.Connection, connection.connection.driver_connection)
+            when_unlocked(lambda: raw.execute("BEGIN IMMEDIATE"), self._deadline())
+            try:
+                migrate.make(connection)
+                when_unlocked(lambda: raw.execute("COMMIT"), self._deadline())
+            finally:
+                if raw.in_transaction:
+                    raw.execute("ROLLBACK")
+
+    def close(self) -> None:
+        self._forget_writer()
+        self._engine.dispose()
+
+    @contextlib.contextmanager
+    def _raw(self) -> Iterator[sqlite3.Connection]:
+        fairy = self._engine.raw_connection()
+        try:
+            yield cast(sqlite3.Connection, fairy.driver_connection)
+        finally:
+            fairy.close()
+
+
+def _newest(connection: sqlite3.Connection, session_id: str) -> datetime | None:
+    row = connection.execute(SQL.newest, (session_id,)).fetchone()
+    return max(map(datetime.fromisoformat, row)) if row else None
+
+
+def _wal(connection: sqlite3.Connection) -> str:
+    try:
+        (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+    except sqlite3.OperationalError as error:
+        if "readonly" not in str(error):
+            raise
+        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    return str(mode)

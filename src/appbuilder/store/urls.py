@@ -1,0 +1,110 @@
+"""Database URLs: what is accepted, which driver each takes, and how one is shown without its password."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+from sqlalchemy import exc
+from sqlalchemy.engine import URL, make_url
+
+from appbuilder.errors import ConfigurationError
+
+DEFAULT = "sqlite:///user_session.db"
+
+
+@dataclass(frozen=True, slots=True)
+class _Driver:
+    name: str
+    module: str
+    extra: str
+    aliases: frozenset[str]
+    """Driver names of SQLAlchemy that programs may have used for the same server."""
+
+
+_SQLITE = _Driver("sqlite+pysqlite", "sqlite3", "", frozenset({"pysqlite"}))
+_POSTGRES = _Driver("postgresql+psycopg", "psycopg", "postgres", frozenset({"psycopg", "psycopg2"}))
+_MYSQL = _Driver("mysql+pymysql", "pymysql", "mysql", frozenset({"pymysql", "mysqldb", "mysqlconnector"}))
+_MARIADB = _Driver("mariadb+pymysql", "pymysql", "mysql", _MYSQL.aliases)
+_DRIVERS = {
+    "sqlite": _SQLITE,
+    "postgresql": _POSTGRES,
+    "postgres": _POSTGRES,
+    "mysql": _MYSQL,
+    "mariadb": _MARIADB,
+}
+
+
+def parse(config: Any = None) -> URL:
+    """The URL with the driver we use, a SQLite file by its absolute path.
+
+    :param config: a SQLAlchemy URL as str or ``sqlalchemy.engine.URL``; None is :data:`DEFAULT`.
+    :raises ConfigurationError: not a URL, a database we do not speak, or its driver is not installed.
+    """
+    url = _url(DEFAULT if config is None else config)
+    backend, _, driver = url.drivername.partition("+")
+    known = _DRIVERS.get(backend)
+    if known is None:
+        raise ConfigurationError(
+            f"user_session_config: there is no store for {backend!r}; "
+            "use a URL that begins with sqlite://, postgresql://, mysql:// or mariadb://."
+        )
+    if driver and driver not in known.aliases:
+        raise ConfigurationError(
+            f"user_session_config: the driver {driver!r} is not supported; write {known.name}:// instead."
+        )
+    if find_spec(known.module) is None:
+        raise ConfigurationError(
+            f"{backend} needs its driver: pip install 'appbuilder-runtime[{known.extra}]'"
+        )
+    url = url.set(drivername=known.name)
+    return _absolute(url) if known is _SQLITE else url
+
+
+def _url(config: Any) -> URL:
+    if isinstance(config, URL):
+        return config
+    if not isinstance(config, str):
+        raise ConfigurationError(
+            "user_session_config must be a str, a sqlalchemy.engine.URL or None, "
+            f"not {type(config).__name__}."
+        )
+    try:
+        return make_url(config)
+    except (exc.ArgumentError, ValueError):
+        # The text itself is not repeated: it may hold a password.
+        raise ConfigurationError(
+            "user_session_config is not a database URL; write one like sqlite:///user_session.db "
+            "or postgresql://user:password@host:5432/database (special characters percent-encoded)."
+        ) from None
+
+
+def _absolute(url: URL) -> URL:
+    if in_memory(url) or url.query.get("uri"):
+        return url
+    # Two spellings of one file must share one writer, and a later chdir must not change the file.
+    return url.set(database=os.path.realpath(url.database or ""))
+
+
+def in_memory(url: URL) -> bool:
+    """True for a SQLite database without a file."""
+    name = url.database or ""
+    return name in ("", ":memory:") or name.startswith("file::memory:") or url.query.get("mode") == "memory"
+
+
+def show(url: URL) -> str:
+    """The URL for a person: no password, and no query, which may hold one."""
+    return url.set(query={}).render_as_string(hide_password=True)
+
+
+def scrub(text: str, url: URL) -> str:
+    """*text* without the URL's password, in whatever form a driver may quote it."""
+    secrets = [str(url.password)] if url.password else []
+    secrets += [str(value) for name, value in url.query.items() if "pass" in name.lower()]
+    for secret in secrets:
+        for form in {secret, quote(secret), quote_plus(secret), repr(secret)[1:-1]} - {""}:
+            text = text.replace(form, "***")
+    return text

@@ -1,0 +1,181 @@
+"""The house: floors, circles, what an import costs, the public face, documented settings."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import appbuilder
+from appbuilder.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "src" / "appbuilder"
+
+# A module belongs to the longest of these names it starts with (docs/architecture.md draws the same).
+FLOORS = {
+    "appbuilder": 0,
+    "appbuilder.core": 1,
+    "appbuilder.models": 2,
+    "appbuilder.store": 2,
+    "appbuilder.components": 3,
+    "appbuilder.engine": 3,
+    "appbuilder.wire": 4,
+    "appbuilder.serve": 5,
+    "appbuilder.core.user_session": 6,
+    "appbuilder.core.session_message": 6,
+    "appbuilder.utils": 6,
+    "appbuilder.cli": 7,
+}
+APART = [("appbuilder.models", "appbuilder.store"), ("appbuilder.components", "appbuilder.engine")]
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in SOURCE.rglob("*.py"):
+        parts = ["appbuilder", *path.relative_to(SOURCE).with_suffix("").parts]
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def floor(module: str) -> int | None:
+    if module.startswith("appbuilder.testing"):
+        return None
+    names = [name for name in FLOORS if module == name or module.startswith(name + ".")]
+    return FLOORS[max(names, key=len)]
+
+
+def imports(module: str, *, lazy: bool = True) -> Iterator[str]:
+    """The package's modules that *module* imports, also inside functions; not under TYPE_CHECKING."""
+    tree = ast.parse(MODULES[module].read_text())
+    skipped = {
+        id(inner)
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
+        or (not lazy and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for name in node.names:
+                full = f"{node.module}.{name.name}"
+                yield full if full in MODULES else node.module
+        elif isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+
+
+def inner_imports(module: str, *, lazy: bool = True) -> set[str]:
+    return {name for name in imports(module, lazy=lazy) if name in MODULES and name != "appbuilder"} - {module}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_go_down(module: str) -> None:
+    own = floor(module)
+    if own is None or module == "appbuilder":  # the doubles stand beside the house; the face is lazy
+        return
+    for imported in inner_imports(module):
+        other = floor(imported)
+        assert other is not None, f"{module} imports a double: {imported}"
+        assert other <= own, f"{module} (floor {own}) imports {imported} (floor {other})"
+        for one, two in APART:
+            rooms = {one, two}
+            assert {r for r in rooms if module.startswith(r) or imported.startswith(r)} != rooms, (
+                f"{module} and {imported} are rooms of one floor"
+            )
+
+
+def test_no_import_circle() -> None:
+    graph = {module: inner_imports(module, lazy=False) for module in MODULES}
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join((*path[path.index(module) :], module))
+        if module not in done:
+            for imported in graph[module]:
+                visit(imported, (*path, module))
+            done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+def test_transports_never_touch_a_component() -> None:
+    for module in MODULES:
+        if module.startswith("appbuilder.serve"):
+            touched = {name for name in inner_imports(module) if "component" in name or "driver" in name}
+            assert not touched, f"{module} imports {touched}"
+
+
+def test_only_one_module_holds_a_context_variable() -> None:
+    holders = [name for name, path in MODULES.items() if "ContextVar(" in path.read_text()]
+    assert holders == ["appbuilder.core.context"]
+
+
+@pytest.mark.parametrize(
+    ("what", "home"),
+    [
+        (r"\btime\.time\(", None),
+        (r"datetime\.(now|utcnow|today)\(", "appbuilder.clock"),
+        (r"\buuid[147]\(", "appbuilder.ids"),
+        (r"environ.*(APPBUILDER|OPENAI|GATEWAY)", "appbuilder.settings"),
+        (r"logging\.getLogger\(", "appbuilder.logs"),
+    ],
+)
+def test_time_ids_settings_and_logging_have_one_home(what: str, home: str | None) -> None:
+    users = {module for module, path in MODULES.items()
+             if re.search(what, path.read_text()) and not module.startswith("appbuilder.testing")}
+    assert users <= {home}
+
+
+def loaded_after(code: str) -> set[str]:
+    script = f"import sys; before = set(sys.modules); {code}; print(*(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in done.stdout.split()}
+
+
+def test_import_appbuilder_loads_the_standard_library_only() -> None:
+    assert loaded_after("import appbuilder") <= {*sys.stdlib_module_names, "appbuilder"}
+
+
+def test_the_core_names_load_no_server_database_or_model() -> None:
+    loaded = loaded_after("from appbuilder import Message, Component, UserSession")
+    assert not loaded & {"flask", "werkzeug", "sqlalchemy", "openai", "httpx", "httpx2", "requests",
+                         "xllamacpp", "gunicorn"}
+
+
+def test_every_public_name_resolves_and_is_counted() -> None:
+    for name in appbuilder.__all__:
+        assert getattr(appbuilder, name) is not None
+    assert set(appbuilder.__all__) == {
+        "Component", "FlaskRuntime", "Message", "Playground", "QueryRewrite", "UserSession", "__version__",
+    }
+    assert set(appbuilder.__all__) <= set(dir(appbuilder))
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = appbuilder.Nothing
+
+
+def test_the_public_names_are_the_same_objects_as_in_their_modules() -> None:
+    from appbuilder.core.component import Component
+    from appbuilder.core.message import Message
+    from appbuilder.core.user_session import UserSession
+
+    assert (appbuilder.Component, appbuilder.Message, appbuilder.UserSession) == (
+        Component, Message, UserSession)
+
+
+def test_every_setting_has_help_and_stands_in_the_docs() -> None:
+    page = (ROOT / "docs" / "settings.md").read_text()
+    for setting in fields(Settings):
+        assert setting.metadata["help"].endswith("."), setting.name
+        assert f"`{setting.metadata['env']}`" in page, "run: make docs"

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from appbuilder.core.message import AnswerMessage, Message, dump, fold, restore, text_of
+
+
+def pieces(*texts: Any) -> Iterator[Any]:
+    yield from texts
+
+
+@pytest.mark.parametrize(
+    ("content", "mtype"), [("text", "str"), ({"a": 1}, "dict"), (["a"], "list"), (None, "NoneType"), (3, "int")]
+)
+def test_mtype_is_the_contents_type(content: Any, mtype: str) -> None:
+    assert Message(content).mtype == mtype
+    assert Message(content=content, mtype="another").mtype == mtype
+
+
+def test_every_message_has_an_id_of_its_own() -> None:
+    """The SDK gives all messages of a process the same id."""
+    first, second = Message("a"), Message("a")
+    assert first.id != second.id
+    assert first.id is not None
+    assert len(first.id) == 36
+    assert Message("a", id="mine").id == "mine"
+
+
+def test_str_shows_name_content_and_type() -> None:
+    assert str(Message("hi")) == "Message(name=msg, content=hi, mtype=str)"
+    answer = AnswerMessage("hi", token_usage={"total_tokens": 4})
+    assert str(answer) == "Message(name=msg, content=hi, mtype=str, extra={}, token_usage={'total_tokens': 4})"
+
+
+def test_further_members_are_kept() -> None:
+    message = Message("hi", colour="blue", nothing=None)
+    assert message.colour == "blue"
+    assert dump(message) == {"content": "hi", "name": "msg", "mtype": "str", "id": message.id, "colour": "blue"}
+
+
+def test_messages_are_generic_in_their_content() -> None:
+    assert Message[str]("text").content == "text"
+    with pytest.raises(ValueError):
+        Message[int]("text")
+
+
+def test_a_stream_becomes_whole_when_it_was_iterated() -> None:
+    message = Message(pieces("a", "b"))
+    assert message.mtype == "str"
+    assert list(message.content) == ["a", "b"]
+    assert message.content == "ab"
+    assert message.mtype == "str"
+
+
+def test_a_stream_that_was_closed_is_what_has_passed() -> None:
+    closed = []
+
+    def source() -> Iterator[str]:
+        try:
+            yield "a"
+            yield "b"
+        finally:
+            closed.append(True)
+
+    message = Message(source())
+    stream = message.content
+    assert next(stream) == "a"
+    stream.close()
+    stream.close()
+    assert closed == [True]
+    assert message.content == "a"
+
+
+def test_content_set_meanwhile_stays() -> None:
+    message = Message(pieces("a"))
+    stream = message.content
+    message.content = "mine"
+    assert list(stream) == ["a"]
+    assert message.content == "mine"
+
+
+def test_two_messages_of_one_stream_both_become_whole() -> None:
+    inner = Message(pieces("a", "b"))
+    outer = Message(piece.upper() for piece in inner.content)
+    assert list(outer.content) == ["A", "B"]
+    assert (inner.content, outer.content) == ("ab", "AB")
+
+
+def test_an_asynchronous_stream_becomes_whole_too() -> None:
+    async def source() -> AsyncIterator[str]:
+        yield "a"
+        yield "b"
+
+    async def run() -> Any:
+        message = Message(source())
+        assert message.mtype == "str"
+        assert [piece async for piece in message.content] == ["a", "b"]
+        return message.content
+
+    assert asyncio.run(run()) == "ab"
+
+
+@pytest.mark.parametrize(
+    ("piece", "text"),
+    [("a", "a"), (None, ""), (b"\xe4\xbd\xa0", "你"), (b"\xff", "\ufffd"), ({"a": "好"}, '{"a":"好"}'), (3, "3"),
+     (Message("inner"), "inner")],
+)
+def test_every_piece_has_a_text(piece: Any, text: str) -> None:
+    assert text_of(piece) == text
+    assert fold(["<", piece, ">"]) == f"<{text}>"
+
+
+def test_what_was_dumped_is_restored_as_it_was() -> None:
+    answer = AnswerMessage({"a": 1}, extra={"search_db": []}, token_usage={"total_tokens": 1}, colour="blue")
+    restored = restore(dump(answer))
+    assert isinstance(restored, AnswerMessage)
+    assert dump(restored) == dump(answer)
+
+
+def test_a_row_of_the_sdk_is_restored() -> None:
+    row = {"content": "你好", "name": "msg", "mtype": "dict", "id": "0fc6c5f7-23bf-4f25-8555-69b4155908b7",
+           "extra": {}, "token_usage": {"prompt_tokens": 2}}
+    restored = restore(row)
+    assert restored.content == "你好"
+    assert dump(restored) == row

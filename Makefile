@@ -15,6 +15,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@touch $@
 
 test: $(VENV)/.ready ## Install what the tests need (database servers included) and run the whole suite.
+	tests/services/install.sh
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.ready ## ruff: style and format.

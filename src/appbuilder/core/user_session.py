@@ -56,7 +56,7 @@ class UserSession:
         :raises StoreUnavailable: the database did not answer in time or refused.
         """
         if not isinstance(key, str) or not isinstance(limit, int):
-            raise ValueError("get_history takes a key (str) and a limit (int).")
+            raise ValueError("get_history takes a key (str) and a limit (int).")  # noqa: TRY004
         if limit <= 0:
             return []
         context = get_context()
@@ -112,14 +112,16 @@ class UserSession:
 
 
 def _check(key: object, message: object) -> None:
+    # ValueError throughout, as in the SDK.
     if not isinstance(key, str):
-        raise ValueError(f"a key must be a str, not {type(key).__name__}")
+        raise ValueError(f"a key must be a str, not {type(key).__name__}")  # noqa: TRY004
     if len(key) > MAX_KEY or not _storable(key):
         raise ValueError(f"a key has at most {MAX_KEY} characters, none of them a control character")
     if key.startswith(RESERVED_PREFIX):
         raise ValueError(f"keys that start with {RESERVED_PREFIX!r} are the runtime's own")
     if not isinstance(message, Message):
-        raise ValueError(f"the value of {key!r} must be a Message, not {type(message).__name__}")
+        found = type(message).__name__
+        raise ValueError(f"the value of {key!r} must be a Message, not {found}")  # noqa: TRY004
 
 
 def _storable(key: str) -> bool:

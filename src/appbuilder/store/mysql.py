@@ -1,0 +1,132 @@
+"""MariaDB and MySQL through PyMySQL."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event
+
+from appbuilder.errors import StoreUnavailable
+from appbuilder.logs import logger
+from appbuilder.store import migrate, statements
+from appbuilder.store.schema import ID_LENGTH, KEY_LENGTH, TABLE
+from appbuilder.store.server import CONNECT_TIMEOUT, GRACE, PREPARE_TIMEOUT, ServerBackend, digest
+
+_TEXTS = {
+    "id": ID_LENGTH,
+    "session_id": ID_LENGTH,
+    "request_id": ID_LENGTH,
+    "message_key": KEY_LENGTH,
+}
+
+
+class MysqlBackend(ServerBackend):
+    sql = statements.make("%s")
+
+    def options(self, timeout: float) -> dict[str, Any]:
+        return {
+            "connect_args": {
+                "connect_timeout": max(1, min(CONNECT_TIMEOUT, int(timeout))),
+                "read_timeout": timeout + GRACE,
+                "write_timeout": timeout + GRACE,
+            }
+        }
+
+    def listen(self, engine: Engine, timeout: float) -> None:
+        def strict(connection: Any, _record: Any) -> None:
+            with connection.cursor() as cursor:
+                # Without it a text that is too long would be cut and stored.
+                cursor.execute("SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')")
+
+        event.listen(engine, "connect", strict)
+
+    @contextlib.contextmanager
+    def transaction(self, connection: Connection, session_id: str) -> Iterator[None]:
+        name = self._lock_name("session", session_id)
+        with self._named_lock(connection, name, self._timeout):
+            # Its snapshot is made by its first read, so under the lock.
+            connection.exec_driver_sql("BEGIN")
+            yield
+
+    def _lock_name(self, *parts: str) -> str:
+        # Names are the whole server's, of at most 64 characters, and may ignore case.
+        return digest(str(self._url.database), *parts).hex()
+
+    @contextlib.contextmanager
+    def _named_lock(self, connection: Connection, name: str, timeout: float) -> Iterator[None]:
+        got = connection.exec_driver_sql("SELECT GET_LOCK(%s, %s)", (name, math.ceil(timeout))).scalar()
+        if got != 1:
+            raise StoreUnavailable("Another process is writing to this session and does not finish.")
+        try:
+            yield
+            connection.exec_driver_sql("DO RELEASE_LOCK(%s)", (name,))
+        except BaseException:
+            # It outlives the transaction and would go back to the pool with the connection.
+            connection.invalidate()
+            raise
+
+    def upgrade(self, connection: Connection) -> None:
+        driver: Any = connection.connection.driver_connection
+        driver._read_timeout = PREPARE_TIMEOUT
+        self._warn_of_lazy_commits(connection)
+        if migrate.is_complete(connection) and not self._alterations(connection):
+            return
+        with self._named_lock(connection, self._lock_name("schema"), PREPARE_TIMEOUT):
+            migrate.make(connection)
+            changes = self._alterations(connection)
+            if changes:
+                logger.info("Changing columns of %s: %s", TABLE, "; ".join(changes))
+                connection.exec_driver_sql(f"ALTER TABLE {TABLE} {', '.join(changes)}")
+            connection.commit()
+
+    def _warn_of_lazy_commits(self, connection: Connection) -> None:
+        if connection.exec_driver_sql("SELECT @@innodb_flush_log_at_trx_commit").scalar() != 1:
+            logger.warning(
+                "The server runs with innodb_flush_log_at_trx_commit other than 1: "
+                "a power cut may lose turns that were acknowledged."
+            )
+
+    def _alterations(self, connection: Connection) -> list[str]:
+        """What an existing table needs: microseconds, and ids compared by code point."""
+        present = {
+            name: (kind.lower(), collation)
+            for name, kind, collation in connection.exec_driver_sql(
+                "SELECT COLUMN_NAME, COLUMN_TYPE, COLLATION_NAME FROM information_schema.COLUMNS "
+                "WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s",
+                (TABLE,),
+            )
+        }
+        collation = self._collation(connection)
+        changes = [
+            f"MODIFY {name} VARCHAR({length}) CHARACTER SET utf8mb4 COLLATE {collation} NOT NULL"
+            for name, length in _TEXTS.items()
+            if present[name][1] != collation
+        ]
+        changes += [
+            f"MODIFY {name} DATETIME(6) NOT NULL"
+            for name in ("created_at", "updated_at")
+            if present[name][0] != "datetime(6)"
+        ]
+        if self._is_mariadb(connection) and self._checks_json(connection):
+            # JSON there is a text with a check, and the check fails on values nested deeper than 31.
+            changes.append(
+                "MODIFY message_value LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL"
+            )
+        return changes
+
+    def _collation(self, connection: Connection) -> str:
+        """By code point and without padding: ``a`` is neither ``A`` nor ``a`` with a space."""
+        if self._is_mariadb(connection):
+            return "utf8mb4_nopad_bin"
+        found = connection.exec_driver_sql("SHOW COLLATION LIKE 'utf8mb4_0900_bin'").first()
+        return "utf8mb4_0900_bin" if found else "utf8mb4_bin"
+
+    def _is_mariadb(self, connection: Connection) -> bool:
+        return bool(getattr(connection.dialect, "is_mariadb", False))
+
+    def _checks_json(self, connection: Connection) -> bool:
+        row = connection.exec_driver_sql(f"SHOW CREATE TABLE {TABLE}").one()
+        return "json_valid(`message_value`)" in row[1].lower()

@@ -1,0 +1,117 @@
+"""PostgreSQL through psycopg 3.
+
+A server that accepts a statement and then hangs, or a network that swallows packets, must not hold a turn
+for ever: ``statement_timeout`` ends slow statements on the server, and a connection that stays silent for
+longer is closed here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import selectors
+import sys
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import psycopg
+from psycopg import waiting
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import URL
+
+from appbuilder import clock
+from appbuilder.settings import Settings
+from appbuilder.store import migrate, statements
+from appbuilder.store.server import CONNECT_TIMEOUT, GRACE, PREPARE_TIMEOUT, ServerBackend, digest
+
+
+class _BoundedConnection(psycopg.Connection[Any]):
+    """A connection that gives up on a silent server."""
+
+    silence = 0.0
+    """Seconds one operation may take; 0 is without end."""
+
+    def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        if not self.silence:
+            return super().wait(gen, *args, **kwargs)
+        return super().wait(self._bounded(gen, clock.monotonic() + self.silence), *args, **kwargs)
+
+    def _bounded(self, gen: Any, deadline: float) -> Generator[Any, Any, Any]:
+        """*gen*, until *deadline*. psycopg asks ten times a second, with nothing ready, whether to go on."""
+        try:
+            state = next(gen)
+            while True:
+                ready = yield state
+                if not ready and clock.monotonic() >= deadline:
+                    # Closed, not cancelled: a server that hangs would not hear that either.
+                    self.pgconn.finish()
+                    raise psycopg.OperationalError("the server did not answer in time")
+                state = gen.send(ready)
+        except StopIteration as stop:
+            return stop.value
+
+
+def cooperate() -> None:
+    """Lets psycopg wait the way gevent wants.
+
+    psycopg chooses how to wait when it is imported; gunicorn's ``--preload`` imports the program before
+    it patches, and the choice is then a C function that blocks all greenlets. Loading the module again
+    chooses again.
+    """
+    monkey: Any = sys.modules.get("gevent.monkey")
+    if monkey is None or not monkey.is_module_patched("select"):
+        return
+    module: Any = waiting
+    blocks = module.wait is getattr(module, "wait_c", None)
+    if blocks or module.DefaultSelector is not selectors.DefaultSelector:
+        importlib.reload(waiting)
+
+
+class PostgresBackend(ServerBackend):
+    sql = statements.make("%s", value="message_value::text", false="false")
+
+    def __init__(self, url: URL, settings: Settings) -> None:
+        cooperate()
+        super().__init__(url, settings)
+
+    def options(self, timeout: float) -> dict[str, Any]:
+        return {"connect_args": {"connect_timeout": max(2, min(CONNECT_TIMEOUT, int(timeout)))}}
+
+    def listen(self, engine: Engine, timeout: float) -> None:
+        def connect(_dialect: Any, _record: Any, args: Any, options: Any) -> Any:
+            connection = _BoundedConnection.connect(*args, **options)
+            connection.silence = timeout + GRACE
+            # By statement, not as a start-up option, which PgBouncer refuses. Asynchronous commits,
+            # where the server is set up for them, would lose acknowledged turns.
+            connection.execute(
+                "SELECT set_config('statement_timeout', %s, false), set_config('synchronous_commit', "
+                "CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' "
+                "ELSE current_setting('synchronous_commit') END, false)",
+                (str(int(timeout * 1000)),),
+            )
+            connection.commit()
+            return connection
+
+        event.listen(engine, "do_connect", connect)
+
+    @contextlib.contextmanager
+    def transaction(self, connection: Connection, session_id: str) -> Iterator[None]:
+        connection.exec_driver_sql(_begin("session", session_id))
+        # The end of the transaction gives the lock back, after its rows can be seen.
+        yield
+
+    def upgrade(self, connection: Connection) -> None:
+        driver: Any = connection.connection.driver_connection
+        driver.silence = PREPARE_TIMEOUT
+        if migrate.is_complete(connection):
+            return
+        connection.exec_driver_sql("SET statement_timeout = 0")
+        connection.exec_driver_sql(_begin("schema"))
+        migrate.make(connection)
+        connection.commit()
+
+
+def _begin(*lock: str) -> str:
+    """One message to the server. READ COMMITTED: what is read next was committed before the lock."""
+    number = int.from_bytes(digest(*lock)[:8], "big", signed=True)
+    return f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock({number})"

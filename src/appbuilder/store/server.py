@@ -1,0 +1,179 @@
+"""What PostgreSQL and MariaDB/MySQL have in common: a pool, a transaction a turn, a lock a session."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import Connection, Engine, create_engine, exc, pool
+from sqlalchemy.engine import URL
+
+from appbuilder import clock
+from appbuilder.errors import StoreUnavailable
+from appbuilder.settings import Settings
+from appbuilder.store import rows
+from appbuilder.store.rows import PreparedTurn
+from appbuilder.store.statements import Statements
+
+CONNECT_TIMEOUT = 5
+"""Seconds to reach the server, if the settings' time-out is not shorter."""
+GRACE = 1.0
+"""Seconds the server's own time-outs come before ours, so that as a rule a connection is kept."""
+PREPARE_TIMEOUT = 3600.0
+"""Seconds an index may take to build on a table that is already there."""
+RETRY_PAUSE = 0.1
+
+
+class ServerBackend(ABC):
+    """One process's connections to one database server."""
+
+    sql: Statements
+
+    def __init__(self, url: URL, settings: Settings) -> None:
+        self._url = url
+        self._timeout = max(1.0, settings.db_timeout)
+        self._engine = create_engine(
+            url,
+            hide_parameters=True,
+            poolclass=pool.QueuePool,
+            pool_size=max(1, settings.db_pool),
+            max_overflow=0,
+            pool_timeout=self._timeout,
+            pool_pre_ping=True,
+            pool_use_lifo=True,
+            # Reads need no BEGIN and ROLLBACK around them; a write says BEGIN itself.
+            isolation_level="AUTOCOMMIT",
+            **self.options(self._timeout),
+        )
+        self.listen(self._engine, self._timeout)
+
+    @abstractmethod
+    def options(self, timeout: float) -> dict[str, Any]:
+        """Of ``create_engine``: connect and read time-outs of the driver."""
+
+    @abstractmethod
+    def listen(self, engine: Engine, timeout: float) -> None:
+        """Sets up each new connection of *engine*."""
+
+    @abstractmethod
+    def transaction(self, connection: Connection, session_id: str) -> AbstractContextManager[None]:
+        """Begins a transaction that sees all a session holds, under a lock kept until it has ended."""
+
+    @abstractmethod
+    def upgrade(self, connection: Connection) -> None:
+        """Makes what is missing, with one process at a time."""
+
+    # Reading
+
+    def page(
+        self, session_id: str, key: str, limit: int, after: tuple[Any, str] | None
+    ) -> Sequence[tuple[str, Any, str]]:
+        if after is None:
+            return self._read(self.sql.page, (session_id, key, limit))
+        stamp, row_id = after
+        return self._read(self.sql.older_page, (session_id, key, stamp, stamp, row_id, limit))
+
+    def ping(self) -> None:
+        self._read("SELECT 1", ())
+
+    def _read(self, sql: str, parameters: tuple[Any, ...]) -> Sequence[Any]:
+        deadline = self._deadline()
+        try:
+            return self._read_once(sql, parameters)
+        except exc.DBAPIError as error:
+            if not error.connection_invalidated or clock.monotonic() >= deadline:
+                raise
+        # The connection broke after its ping: reading again does no harm.
+        return self._read_once(sql, parameters)
+
+    def _read_once(self, sql: str, parameters: tuple[Any, ...]) -> Sequence[Any]:
+        with self._engine.connect() as connection:
+            return connection.exec_driver_sql(sql, parameters).all()
+
+    def _deadline(self) -> float:
+        return clock.monotonic() + self._timeout
+
+    # Writing
+
+    def write(self, turn: PreparedTurn) -> None:
+        attempt = _Attempt(self, turn)
+        deadline = self._deadline()
+        while True:
+            try:
+                attempt.run()
+            except exc.DBAPIError as error:
+                if not attempt.worth_another(error) or clock.monotonic() >= deadline:
+                    raise attempt.in_doubt() or error from None
+                time.sleep(RETRY_PAUSE if attempt.committing else 0)
+            else:
+                return
+
+    def connect(self) -> Connection:
+        return self._engine.connect()
+
+    # The rest
+
+    def prepare(self) -> None:
+        with self._engine.connect() as connection:
+            self.upgrade(connection)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+class _Attempt:
+    """Writing one turn, again after a lost connection, never twice."""
+
+    def __init__(self, backend: ServerBackend, turn: PreparedTurn) -> None:
+        self._backend = backend
+        self._turn = turn
+        self._lost = 0
+        self.committing = False
+        """True once COMMIT was sent: from then on only a look at the table can tell."""
+
+    def run(self) -> None:
+        backend, turn = self._backend, self._turn
+        # The lock is also what makes the look-up final: a transaction of ours that may still be running
+        # on the server holds it until it has ended.
+        with backend.connect() as connection, backend.transaction(connection, turn.session_id):
+            if self.committing and self._stored(connection):
+                return
+            self.committing = False
+            last = _newest(connection, backend.sql, turn.session_id)
+            values = turn.values(rows.first_stamp(clock.now(), last), lambda stamp: stamp)
+            connection.exec_driver_sql(backend.sql.insert, values)
+            self.committing = True
+            connection.commit()
+        self.committing = False
+
+    def worth_another(self, error: exc.DBAPIError) -> bool:
+        """Before COMMIT one more try; after it, until the server tells what became of it."""
+        if self.committing:
+            return True
+        self._lost += 1
+        return error.connection_invalidated and self._lost == 1
+
+    def in_doubt(self) -> StoreUnavailable | None:
+        if not self.committing:
+            return None
+        return StoreUnavailable("The database was lost during a commit; whether it was done is unknown.")
+
+    def _stored(self, connection: Connection) -> bool:
+        ids = self._turn.ids
+        sql = self._backend.sql.stored(len(ids))
+        return bool(connection.exec_driver_sql(sql, tuple(ids)).scalar())
+
+
+def _newest(connection: Connection, sql: Statements, session_id: str) -> datetime | None:
+    row = connection.exec_driver_sql(sql.newest, (session_id,)).first()
+    return max(cast(Sequence[datetime], row)) if row else None
+
+
+def digest(*parts: str) -> bytes:
+    """16 bytes that stand for a name in a lock."""
+    return hashlib.blake2b("\0".join(parts).encode("utf-8", "replace"), digest_size=16).digest()

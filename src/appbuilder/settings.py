@@ -145,7 +145,7 @@ class Settings:
         :raises ConfigurationError: a value cannot be read or is out of range; the text names the variable.
         """
         env = os.environ if environ is None else environ
-        values = {f.name: _parse(f.metadata, f.default, env[f.metadata["env"]])
+        values: dict[str, Any] = {f.name: _parse(f.metadata, f.default, env[f.metadata["env"]])
                   for f in fields(cls) if env.get(f.metadata["env"])}
         return cls(**values)
 

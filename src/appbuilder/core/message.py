@@ -38,7 +38,10 @@ class Message(BaseModel, Generic[_T], extra="allow", arbitrary_types_allowed=Tru
     def __init__(self, content: _T | None = None, **data: Any) -> None:
         data.pop("mtype", None)
         super().__init__(content=content, **data)
-        self.content = self.content  # sets mtype, and wraps an iterator
+        if type(content) is str:
+            self.__dict__["mtype"] = "str"  # most messages: spared the way below
+        else:
+            self.content = self.content  # sets mtype, and wraps an iterator
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "content":
@@ -143,6 +146,13 @@ class AsyncContentStream(_Stream, AsyncIterator[Any]):
                 await close()
         finally:
             self._settle()
+
+
+def settle(message: Message[Any]) -> None:
+    """Reads what is left of a message's stream, so that the message is whole; others stay as they are."""
+    if isinstance(message.content, ContentStream):
+        for _ in message.content:
+            pass
 
 
 def text_of(piece: Any) -> str:

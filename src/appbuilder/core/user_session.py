@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from appbuilder.core.context import SessionContext, current_context, get_context
-from appbuilder.core.message import Message, dump, restore
+from appbuilder.core.message import Message, dump, restore, settle
 from appbuilder.core.store import RESERVED_PREFIX, SessionStore, TurnRecord
 from appbuilder.errors import ConfigurationError
 
@@ -97,6 +97,8 @@ class UserSession:
             raise ConfigurationError("A LOCAL- session is not written: call init_context(...) first.")
         if context.in_runtime:
             return
+        for message in context.session_vars_dict.values():
+            settle(message)
         rows = [(key, dump(message)) for key, message in context.session_vars_dict.items()]
         self._store_of(context).commit(TurnRecord(context.session_id, context.request_id, rows))
         context.session_vars_dict = {}

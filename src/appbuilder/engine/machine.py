@@ -10,7 +10,7 @@ Nothing here touches a component, a clock or a database, so a test can drive it 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 
@@ -26,7 +26,7 @@ class Phase(Enum):
     CANCELLED = "cancelled"
 
 
-ENDED = frozenset({Phase.DONE, Phase.FAILED, Phase.CANCELLED})
+ENDED = (Phase.DONE, Phase.FAILED, Phase.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,30 +127,30 @@ def step(state: TurnState, event: Event, policy: RetryPolicy) -> tuple[TurnState
 def _when_forward(state: TurnState, event: Event) -> tuple[TurnState, Action | None]:
     phase = state.phase
     if isinstance(event, Begun) and phase is Phase.NEW:
-        return replace(state, phase=Phase.ATTEMPT, attempt=1), Attempt()
+        return TurnState(Phase.ATTEMPT, 1), Attempt()
     if isinstance(event, FirstPiece) and phase is Phase.ATTEMPT:
-        return replace(state, phase=Phase.STREAMING), Pump()
+        return TurnState(Phase.STREAMING, state.attempt), Pump()
     if isinstance(event, Ended) and phase is not Phase.NEW:
-        return replace(state, phase=Phase.COMMITTING), Commit(whole=True)
+        return TurnState(Phase.COMMITTING, state.attempt), Commit(whole=True)
     raise AssertionError(f"{event} cannot happen in {phase}")
 
 
 def _when_cut(state: TurnState) -> tuple[TurnState, Action | None]:
     if state.phase is Phase.NEW:
-        return replace(state, phase=Phase.CANCELLED), None
-    return replace(state, phase=Phase.COMMITTING, cut=True), Commit(whole=False)
+        return TurnState(Phase.CANCELLED, state.attempt), None
+    return TurnState(Phase.COMMITTING, state.attempt, cut=True), Commit(whole=False)
 
 
 def _when_failed(state: TurnState, event: Failed, policy: RetryPolicy) -> tuple[TurnState, Action | None]:
     if event.retryable and state.phase is Phase.ATTEMPT and state.attempt < policy.attempts:
         delay = policy.backoff * 2 ** (state.attempt - 1)
-        return replace(state, attempt=state.attempt + 1), Attempt(delay)
-    return replace(state, phase=Phase.FAILED), None
+        return TurnState(Phase.ATTEMPT, state.attempt + 1), Attempt(delay)
+    return TurnState(Phase.FAILED, state.attempt, state.cut), None
 
 
 def _while_committing(state: TurnState, event: Event) -> tuple[TurnState, Action | None]:
     if isinstance(event, Committed):
-        return replace(state, phase=Phase.CANCELLED if state.cut else Phase.DONE), None
+        return TurnState(Phase.CANCELLED if state.cut else Phase.DONE, state.attempt, state.cut), None
     if isinstance(event, Failed):
-        return replace(state, phase=Phase.FAILED), None
+        return TurnState(Phase.FAILED, state.attempt, state.cut), None
     return state, None

@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextvars
 import copy
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from appbuilder.core.cancel import CancelToken
 from appbuilder.core.context import SessionContext, context_var
-from appbuilder.core.message import AsyncContentStream, ContentStream, Message, dump
+from appbuilder.core.message import AsyncContentStream, ContentStream, Message, dump, settle
 from appbuilder.core.store import INCOMPLETE, STATE, SessionStore, TurnRecord
 from appbuilder.engine.limits import Ticket
 from appbuilder.engine.log import Outcome, RunLog
@@ -79,7 +79,7 @@ class Turn:
         self._base = contextvars.copy_context()
         self.context = self._base
         self._session: SessionContext | None = None
-        self._pristine = copy.deepcopy((request.message, request.args)) if policy.attempts > 1 else None
+        self._pristine = _pristine(request) if policy.attempts > 1 else None
 
     # Deciding
 
@@ -127,7 +127,7 @@ class Turn:
         """Keyword arguments for the component's ``run``; a retry gets what the first attempt got."""
         message, args = self.request.message, self.request.args
         if self.state.attempt > 1 and self._pristine is not None:
-            message, args = copy.deepcopy(self._pristine)
+            message, args = copy.deepcopy(self._pristine)  # a third attempt may follow
         return {**args, "message": Message(message), "stream": self.request.stream}
 
     def accept(self, answer: Any) -> Message[Any]:
@@ -191,7 +191,7 @@ class Turn:
         for key, message in list(appended.items()):
             if whole and isinstance(message.content, ContentStream):
                 # Appended, but not the answer that was sent: it is still to be read.
-                self.context.run(_drain, message.content)
+                self.context.run(settle, message)
             members = dump(message)
             if not whole:
                 members[STATE] = INCOMPLETE
@@ -214,9 +214,11 @@ class Turn:
         self.log.head = members
 
 
-def _drain(stream: Iterator[Any]) -> None:
-    for _ in stream:
-        pass
+def _pristine(request: TurnRequest) -> tuple[Any, Mapping[str, Any]] | None:
+    """A copy of what a component might change, kept for a retry."""
+    if not request.args and isinstance(request.message, (str, int, float, type(None))):
+        return None
+    return copy.deepcopy((request.message, request.args))
 
 
 def _sendable(piece: Any) -> Any:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
+
+Timeout: TypeAlias = "float | tuple[float, float] | None"
+"""Seconds: of silence, or (to connect, of silence); None: the settings'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,10 @@ class ModelCall:
     :param inputs: the service's inputs, ``query`` first.
     :param messages: the same for servers without the gateway's prompts: ``{"role": ..., "content": ...}``.
     :param credential: returns the AppBuilder token valid now; called only by the gateway.
+    :param callers_credential: True where that token came with the request that is being answered: a refusal
+        of it is then the caller's to mend.
+    :param gateway: address of the AppBuilder gateway; empty: the settings'.
+    :param request_id: the id the AppBuilder gateway is to file the call under; None: a new one.
     """
 
     service: str
@@ -39,10 +46,11 @@ class ModelCall:
     messages: Sequence[Mapping[str, str]]
     parameters: ModelParameters = field(default_factory=ModelParameters)
     stream: bool = False
-    credential: Any = None
+    credential: Callable[[], str] | None = None
+    callers_credential: bool = False
     gateway: str = ""
     request_id: str | None = None
-    timeout: float | None = None
+    timeout: Timeout = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +63,34 @@ class Delta:
 
 
 class ModelStream(Iterator[Delta], Protocol):
-    """An answer under way. Closing it closes the connection; iterating to the end does too.
+    """An answer under way. Closing it closes the connection; iterating to the end gives it back.
 
     :raises ModelError: (while iterating) the server failed, refused or fell silent.
-    :raises TurnCancelled: the current turn was stopped.
+    :raises Unauthenticated: (while iterating) the server refused the caller's credential.
+    :raises RateLimited: (while iterating) the server wants fewer calls.
+    :raises TurnCancelled: the turn this was opened in was stopped.
     """
 
     id: str | None
     """The server's id of the call, where it sent one."""
 
     def close(self) -> None:
-        """Breaks the answer off and gives the connection back; may be called more than once."""
+        """Breaks the answer off and gives the connection back; may be called more than once.
+
+        To be called where the stream is iterated; from elsewhere, cancel the turn.
+        """
 
 
 class Model(Protocol):
-    """A model that can be called."""
+    """A model that can be called. One object serves many calls, from any thread."""
 
     def open(self, call: ModelCall) -> ModelStream:
         """Sends the call; returns when the server began to answer.
 
+        What can pass (no connection, time-out, 429, 5xx) is tried again here, ``model_retries`` times.
+
         :raises ModelError: the server could not be reached, failed, or refused the call.
+        :raises Unauthenticated: the server refused the caller's credential.
+        :raises RateLimited: the server wants fewer calls.
+        :raises TurnCancelled: the current turn was stopped.
         """

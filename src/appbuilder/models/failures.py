@@ -1,0 +1,183 @@
+"""What went wrong with a model call: foreign errors as facts, once, and what is tried again.
+
+A failure is told by facts (an error of ours, whether it can pass, how long the server asks to wait), and
+the policy of trying again looks at these alone.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+import httpx2
+
+from appbuilder.core.cancel import CancelToken
+from appbuilder.errors import (
+    AppBuilderError,
+    ConfigurationError,
+    ModelError,
+    ModelRejected,
+    ModelTimeout,
+    ModelUnavailable,
+    RateLimited,
+    Unauthenticated,
+)
+from appbuilder.logs import logger
+from appbuilder.settings import Settings
+
+_T = TypeVar("_T")
+
+LONGEST_WAIT = 5.0
+"""Seconds; a server that asks for more gets no further try, its wish is passed on instead."""
+
+_TEXT_LIMIT = 300
+# What keys look like: Baidu's, OpenAI's, and any in a quoted header.
+_SECRET = re.compile(r"(?:bce-v3/|sk-|Bearer\s)[\w/+=.*-]+")
+
+
+class Failure(Exception):
+    """A failed attempt. ``again``: it can pass; ``after``: seconds the server asks to wait."""
+
+    def __init__(self, error: AppBuilderError, *, again: bool = False, after: float | None = None) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.again = again
+        self.after = after
+
+
+_Transport = tuple[type[Exception], type[ModelError], bool, str]
+
+# The first row that fits counts, so the narrower stand first.
+TRANSPORT: tuple[_Transport, ...] = (
+    (httpx2.ConnectTimeout, ModelTimeout, True, "The model server could not be reached in time."),
+    (httpx2.TimeoutException, ModelTimeout, True, "The model server did not answer in time."),
+    (httpx2.ProxyError, ModelUnavailable, True, "The proxy before the model server refused the connection."),
+    (httpx2.ConnectError, ModelUnavailable, True, "The model server could not be reached."),
+    (httpx2.NetworkError, ModelUnavailable, True, "The connection to the model server broke."),
+    (httpx2.RemoteProtocolError, ModelUnavailable, True, "The model server broke its answer off."),
+    (httpx2.LocalProtocolError, ModelRejected, False, "The call cannot be sent over HTTP."),
+    (httpx2.DecodingError, ModelUnavailable, False, "The model server's answer cannot be decompressed."),
+    (httpx2.TooManyRedirects, ModelUnavailable, False, "The model server redirects without end."),
+    (httpx2.StreamError, ModelUnavailable, False, "The model server's answer was already closed."),
+    (httpx2.CookieConflict, ModelUnavailable, False, "The model server's answer cannot be read."),
+)
+MISADDRESSED = (httpx2.UnsupportedProtocol, httpx2.InvalidURL)
+FOREIGN = (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, httpx2.CookieConflict)
+"""All that httpx2 raises."""
+
+
+def of_transport(error: Exception) -> Failure:
+    """The failure an error of httpx2's is. *error* is one of :data:`FOREIGN`."""
+    if isinstance(error, httpx2.HTTPStatusError):
+        return of_status(error.response.status_code)
+    if isinstance(error, MISADDRESSED):
+        return Failure(
+            ConfigurationError(
+                "The model server's address must begin with http:// or https://; see GATEWAY_URL and "
+                "OPENAI_BASE_URL."
+            )
+        )
+    for kind, ours, again, text in TRANSPORT:
+        if isinstance(error, kind):
+            return Failure(ours(text), again=again)
+    return Failure(ModelUnavailable("The model server's answer cannot be read."))
+
+
+def of_status(
+    status: int,
+    *,
+    code: str = "",
+    text: str = "",
+    request_id: str = "",
+    after: float | None = None,
+    callers_credential: bool = False,
+) -> Failure:
+    """The failure an HTTP status (or a code that means the same) is.
+
+    :param code: the server's own code; *text* what it says, shown shortened.
+    :param callers_credential: the credential came with the request, so 401 is told to the caller.
+    """
+    said = " ".join(part for part in (str(status), code if code != str(status) else "", _short(text)) if part)
+    error: AppBuilderError
+    if status == 401 and callers_credential:
+        return Failure(Unauthenticated("The model server does not accept this credential."))
+    if status == 429:
+        wait = 1.0 if after is None else after
+        return Failure(RateLimited("The model server wants fewer calls.", wait), again=True, after=after)
+    if status in (408, 504):
+        error = ModelTimeout(f"The model server gave up waiting ({said}).", request_id=request_id)
+        return Failure(error, again=True, after=after)
+    if status >= 500:
+        error = ModelUnavailable(f"The model server failed ({said}).", request_id=request_id)
+        return Failure(error, again=True, after=after)
+    hint = " Check the credential." if status in (401, 403) else ""
+    error = ModelRejected(
+        f"The model server refused the call ({said}).{hint}", code=code or status, request_id=request_id
+    )
+    return Failure(error)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds the header ``Retry-After`` asks for, given as seconds or as a date (RFC 9110, 10.2.3)."""
+    value = headers.get("retry-after", "").strip()
+    if not value:
+        return None
+    try:
+        return max(0.0, float(value)) if value.isascii() and value.isdigit() else _until(value)
+    except ValueError:
+        return None
+
+
+def with_retries(attempt: Callable[[], _T], settings: Settings, token: CancelToken | None) -> _T:
+    """*attempt*'s result; a :class:`Failure` that can pass is tried again, with growing, uneven pauses.
+
+    Only for what comes before the first byte of an answer.
+
+    :raises AppBuilderError: the last failure's error.
+    :raises TurnCancelled: *token* was set meanwhile; it ends a pause too.
+    """
+    for number in range(settings.model_retries + 1):
+        if token is not None:
+            token.raise_if_cancelled()
+        try:
+            return attempt()
+        except Failure as failure:
+            last = number == settings.model_retries
+            if last or not failure.again or (failure.after or 0.0) > LONGEST_WAIT:
+                raise failure.error from failure.__cause__
+            pause = settings.retry_backoff * 2**number * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+            pause = max(pause, failure.after or 0.0)
+            what = type(failure.error).__name__
+            logger.info("a model call failed (%s); trying again in %.1f s", what, pause)
+            _wait(pause, token)
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _wait(seconds: float, token: CancelToken | None) -> None:
+    if token is None:
+        time.sleep(seconds)
+        return
+    stopped = threading.Event()
+    forget = token.on_cancel(stopped.set)
+    try:
+        stopped.wait(seconds)
+    finally:
+        forget()
+
+
+def _until(date: str) -> float:
+    moment = parsedate_to_datetime(date)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
+
+
+def _short(text: str) -> str:
+    plain = _SECRET.sub("…", " ".join(text.split()))
+    return plain if len(plain) <= _TEXT_LIMIT else f"{plain[:_TEXT_LIMIT]}…"

@@ -1,0 +1,213 @@
+"""OpenAI-compatible servers: OpenAI, Qianfan v2, vLLM, Ollama, llama.cpp...
+
+For Qianfan v2 set ``OPENAI_BASE_URL`` to ``GATEWAY_URL_V2`` + ``/v2`` (https://qianfan.baidubce.com/v2) and
+``OPENAI_API_KEY`` to a Qianfan key.
+
+A call is always streamed, with usage; a blocking one drains the stream. An answer ends with a
+``finish_reason``; one without it was cut short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import httpx2
+import openai
+from openai.types.chat import ChatCompletionChunk
+
+from appbuilder.errors import ConfigurationError, ModelRejected, ModelUnavailable
+from appbuilder.models import failures, http
+from appbuilder.models.base import Delta, ModelCall, ModelParameters
+from appbuilder.models.failures import Failure
+from appbuilder.models.stream import Reader, ResponseStream, Sent
+from appbuilder.settings import Settings
+
+SMALLEST_TOP_P = 1e-10
+"""Sent for ``top_p=0``. Zero means "only the likeliest token", but vLLM and others take (0, 1] only
+(https://docs.vllm.ai, SamplingParams); the smallest share means the same and is taken everywhere."""
+
+_USAGE = ("prompt_tokens", "completion_tokens", "total_tokens")
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class OpenAIModel:
+    """A model behind an OpenAI-compatible server.
+
+    :param name: the model's name there.
+    :param base_url: the server's address, with its version: ``https://api.openai.com/v1``.
+    :param api_key: its key; a server on a loopback address needs none.
+    """
+
+    def __init__(self, name: str, base_url: str, api_key: str, settings: Settings) -> None:
+        self.name = name
+        self._base_url = base_url
+        self._api_key = api_key
+        self._settings = settings
+        # Names of parameters this server refused; a benign race at worst asks it twice.
+        self._refused: frozenset[str] = frozenset()
+
+    def open(self, call: ModelCall) -> ResponseStream:
+        """See :class:`appbuilder.models.base.Model`.
+
+        :raises ConfigurationError: there is no key, or the address is none.
+        """
+        client = self._client()
+        wait = http.timeouts(self._settings, call.timeout)
+
+        def send() -> Sent:
+            refused = self._refused
+            while True:
+                body = self._body(call, refused)
+                try:
+                    stream = client.post(
+                        "/chat/completions",
+                        cast_to=ChatCompletionChunk,
+                        body=body,
+                        options={"timeout": wait},
+                        stream=True,
+                        stream_cls=openai.Stream[ChatCompletionChunk],
+                    )
+                except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                    name = _refused_parameter(error, body, call)
+                    if name is None:
+                        raise
+                    refused |= {name}
+                else:
+                    self._refused = refused
+                    return stream.response, _deltas(stream)
+
+        return _READER.begin(send, self._settings, "x-request-id")
+
+    def _client(self) -> openai.OpenAI:
+        key = self._api_key
+        if not key:
+            if urlsplit(self._base_url).hostname not in _LOOPBACK:
+                raise ConfigurationError(
+                    f"No key for {self._base_url}. Set OPENAI_API_KEY, or use another model: "
+                    "APPBUILDER_MODEL=local needs none."
+                )
+            key = "none"
+        # Trying again is ours: the package's own pauses cannot be broken off.
+        return openai.OpenAI(api_key=key, base_url=self._base_url, http_client=http.client(), max_retries=0)
+
+    def _body(self, call: ModelCall, refused: frozenset[str]) -> dict[str, Any]:
+        wanted = call.parameters
+        body: dict[str, Any] = {
+            "model": self.name,
+            "messages": [dict(message) for message in call.messages],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "temperature": wanted.temperature,
+            "top_p": max(wanted.top_p, SMALLEST_TOP_P),
+            "max_tokens": wanted.max_output_tokens,
+        }
+        if wanted.stop:
+            body["stop"] = list(wanted.stop)
+        if wanted.response_format != "text":
+            body["response_format"] = {"type": wanted.response_format}
+        if "max_tokens" in refused:
+            body["max_completion_tokens"] = wanted.max_output_tokens
+        for name in refused & _dispensable(wanted):
+            del body[name]
+        return body | dict(wanted.further)
+
+
+def _dispensable(wanted: ModelParameters) -> set[str]:
+    """The parameters a call can do without; a temperature or top_p the program chose is none."""
+    usual = ModelParameters()
+    names = {name for name in ("temperature", "top_p") if getattr(wanted, name) == getattr(usual, name)}
+    return (names | {"stream_options", "max_tokens"}) - wanted.further.keys()
+
+
+def _refused_parameter(error: openai.APIStatusError, body: Mapping[str, Any], call: ModelCall) -> str | None:
+    """The parameter the server does not know or take, if the call can do without it.
+
+    ``stream_options`` is refused by Azure and Mistral (langgenius/dify-plugin-sdks#50,
+    openai/openai-agents-python#442); OpenAI's reasoning models refuse ``max_tokens`` for
+    ``max_completion_tokens`` and any temperature or top_p but their own.
+    """
+    said = f"{error.param} {error.message} {error.body}"
+    for name in ("stream_options", "max_tokens", "temperature", "top_p"):
+        if name in said and name in body and name in _dispensable(call.parameters):
+            return name
+    return None
+
+
+def _deltas(stream: openai.Stream[ChatCompletionChunk]) -> Iterator[Delta]:
+    finished = False
+    for chunk in stream:
+        text = ""
+        for choice in chunk.choices or ():
+            finished = finished or bool(choice.finish_reason)
+            text += (choice.delta and choice.delta.content) or ""
+        yield Delta(text, _usage(chunk))
+    if not finished:
+        call_id = stream.response.headers.get("x-request-id", "")
+        error = ModelUnavailable("The model server's answer was cut short.", request_id=call_id)
+        raise Failure(error, again=True)
+
+
+def _usage(chunk: ChatCompletionChunk) -> dict[str, int]:
+    if chunk.usage is None:
+        return {}
+    counts = {name: getattr(chunk.usage, name, None) for name in _USAGE}
+    return {name: count for name, count in counts.items() if isinstance(count, int)}
+
+
+def _failure_of(error: Exception) -> Failure:
+    """The failure an error of the openai package (or of what is below it) is."""
+    if isinstance(error, openai.APIStatusError):
+        return _of_status(error)
+    if type(error) is openai.APIError:
+        return _of_event(error)
+    if isinstance(error, openai.APIConnectionError):
+        error = _below(error)
+    if isinstance(error, failures.FOREIGN):
+        return failures.of_transport(error)
+    return Failure(ModelUnavailable("The model server's answer cannot be read."))
+
+
+def _below(error: openai.APIConnectionError) -> Exception:
+    if isinstance(error.__cause__, failures.FOREIGN):
+        return error.__cause__
+    return httpx2.ReadTimeout("") if isinstance(error, openai.APITimeoutError) else httpx2.ReadError("")
+
+
+def _of_status(error: openai.APIStatusError) -> Failure:
+    text, code = _said(error.body)
+    headers = error.response.headers
+    if error.status_code == 429 and code == "insufficient_quota":
+        # OpenAI's "no money left" has the status of "too fast", but waiting does not help.
+        return Failure(ModelRejected("The quota of the model server's key is used up.", code=code))
+    return failures.of_status(
+        error.status_code,
+        code=code,
+        text=text or error.response.reason_phrase,
+        request_id=headers.get("x-request-id", ""),
+        after=failures.retry_after(headers),
+    )
+
+
+def _of_event(error: openai.APIError) -> Failure:
+    """An error in the middle of a stream. Servers put a status, or a word, into its code."""
+    text, code = _said(error.body)
+    status = int(code) if code.isdigit() and 400 <= int(code) < 600 else 0
+    if not status:
+        words = f"{code} {error.type}"
+        status = 429 if "rate_limit" in words else 400 if "invalid_request" in words else 500
+    return failures.of_status(status, code=code, text=text or error.message)
+
+
+def _said(body: object) -> tuple[str, str]:
+    if not isinstance(body, dict):
+        return "", ""
+    told = body.get("error")
+    members = cast("dict[str, Any]", told if isinstance(told, dict) else body)
+    text = members.get("message") or (told if isinstance(told, str) else "")
+    return str(text or ""), str(members.get("code") or "")
+
+
+# ValueError: an event is not JSON or not UTF-8.
+_READER = Reader((*failures.FOREIGN, openai.OpenAIError, ValueError), _failure_of)

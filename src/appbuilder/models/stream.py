@@ -1,0 +1,98 @@
+"""An answer under way over HTTP: what the gateway and OpenAI-compatible servers share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import TypeVar
+
+import httpx2
+
+from appbuilder.models import http
+from appbuilder.models.base import Delta
+from appbuilder.models.failures import Failure, with_retries
+from appbuilder.models.network import current_token
+from appbuilder.settings import Settings
+
+_T = TypeVar("_T")
+
+Sent = tuple[httpx2.Response, Iterator[Delta]]
+"""A response, and the pieces that are read from it."""
+
+
+class Reader:
+    """Which errors reading a response may raise (besides ours), and what failure each is."""
+
+    def __init__(
+        self, foreign: tuple[type[Exception], ...], failure_of: Callable[[Exception], Failure]
+    ) -> None:
+        self._foreign = foreign
+        self._failure_of = failure_of
+
+    def begin(self, send: Callable[[], Sent], settings: Settings, id_header: str) -> ResponseStream:
+        """Sends a call and waits for the first event of its answer; until then it is tried again.
+
+        :param id_header: where the response tells the server's id of the call.
+        """
+
+        def attempt() -> tuple[Sent, Delta | None]:
+            response, deltas = self.read(send)
+            try:
+                return (response, deltas), self.read(lambda: next(deltas, None))
+            except BaseException:
+                response.close()
+                raise
+
+        (response, deltas), first = with_retries(attempt, settings, current_token())
+        pieces = deltas if first is None else chain((first,), deltas)
+        return ResponseStream(response, pieces, self, response.headers.get(id_header))
+
+    def read(self, work: Callable[[], _T]) -> _T:
+        """*work*'s result.
+
+        :raises Failure: it raised a foreign error.
+        """
+        try:
+            return work()
+        except self._foreign as error:
+            raise self._failure_of(error) from error
+
+
+class ResponseStream(Iterator[Delta]):
+    """Pieces read from *response*. Closes it exactly once, whatever happens."""
+
+    def __init__(
+        self, response: httpx2.Response, deltas: Iterator[Delta], reader: Reader, call_id: str | None
+    ) -> None:
+        self.id = call_id
+        self._response = response
+        self._deltas = deltas
+        self._reader = reader
+        self._token = current_token()
+        self._closed = False
+
+    def __next__(self) -> Delta:
+        try:
+            if self._token is not None:
+                self._token.raise_if_cancelled()
+            delta = None if self._closed else self._reader.read(lambda: next(self._deltas, None))
+        except Failure as failure:
+            self.close()
+            raise failure.error from failure.__cause__
+        except BaseException:
+            self.close()
+            raise
+        if delta is None:
+            self.close()
+            raise StopIteration
+        return delta
+
+    def close(self) -> None:
+        """Breaks the answer off; after its end it does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._response.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            http.abandon(self._response)

@@ -1,0 +1,52 @@
+"""Stores of each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy.engine import URL
+
+from appbuilder.core.store import SessionStore
+from appbuilder.ids import new_id
+from appbuilder.settings import Settings
+from appbuilder.store.memory import MemoryStore
+from appbuilder.store.sql import SqlStore
+from appbuilder.store.urls import parse
+from tests.services.fixtures import DATABASES, empty_database
+
+Opener = Callable[..., SqlStore]
+
+
+@pytest.fixture
+def opened() -> Iterator[Opener]:
+    """Opens stores that are closed when the test ends; further arguments are settings."""
+    stores: list[SqlStore] = []
+
+    def open_one(url: URL | str, **settings: float) -> SqlStore:
+        values = {"db_timeout": 5.0, **settings}
+        stores.append(SqlStore(parse(url), Settings(**values)))  # type: ignore[arg-type]
+        return stores[-1]
+
+    yield open_one
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture(scope="module", params=["memory", *DATABASES])
+def shared_store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SessionStore]:
+    """One store of each kind for the tests of a module, which keep apart by their session ids."""
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    url = empty_database(request, request.param, tmp_path_factory.mktemp("db"))
+    store = SqlStore(parse(url), Settings(db_timeout=5.0))
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def session_id() -> str:
+    """A session nobody else uses."""
+    return new_id()

@@ -14,6 +14,8 @@ from appbuilder.errors import ConfigurationError
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
+    from appbuilder.store.sql import SqlStore
+
 MAX_KEY = 128
 
 
@@ -106,7 +108,7 @@ class UserSession:
     def _store_of(self, context: SessionContext) -> SessionStore:
         return context.store if context.store is not None else self._open_store()
 
-    def _open_store(self) -> SessionStore:
+    def _open_store(self) -> SqlStore:
         """The store of the configured database; one per database and process."""
         from appbuilder.store.registry import open_store
 

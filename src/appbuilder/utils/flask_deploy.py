@@ -51,6 +51,8 @@ class FlaskRuntime:
         argument_check(run)
         self.component = component
         self.user_session = user_session or UserSession(user_session_config)
+        # Now and not at the first request: what a UserSession without a URL means may change later.
+        self._store = self.user_session._open_store()
         self.settings = Settings.load()
         self._engine: PerProcess[Engine] = PerProcess(self._make_engine)
 
@@ -111,7 +113,7 @@ class FlaskRuntime:
     def _app(self, url_rule: str, *, debug: bool) -> Flask:
         from appbuilder.serve.flask import create_app
 
-        self.user_session.store().prepare()
+        self._store.prepare()
         return create_app(
             self._engine.get,
             url_rule=url_rule,
@@ -122,7 +124,7 @@ class FlaskRuntime:
     def _make_engine(self) -> Engine:
         from appbuilder.engine.engine import Engine
 
-        return Engine(self.component, self.user_session.store(), self.settings)
+        return Engine(self.component, self._store, self.settings)
 
     def _drain(self) -> None:
         """Ends this process's turns, if it has begun any."""

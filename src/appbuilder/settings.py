@@ -102,7 +102,7 @@ class Settings:
         "APPBUILDER_FIRST_PIECE_WAIT", 10.0, "Seconds the status line of a stream waits for its first piece."
     )
     heartbeat: float = _setting(
-        "APPBUILDER_HEARTBEAT", 10.0, "Seconds between comments that keep an idle stream alive."
+        "APPBUILDER_HEARTBEAT", 5.0, "Seconds between comments that keep an idle stream alive."
     )
     # HTTP
     max_body: int = _setting("APPBUILDER_MAX_BODY", 4 * 1024 * 1024, "Largest request body.")

@@ -40,6 +40,13 @@ class CancelToken:
         callback()
         return lambda: None
 
+    def sleep(self, seconds: float) -> None:
+        """Sleeps, but no longer than until the token is set."""
+        woken = threading.Event()
+        forget = self.on_cancel(woken.set)
+        woken.wait(seconds)
+        forget()
+
     def raise_if_cancelled(self) -> None:
         """:raises TurnCancelled: the token is set."""
         if self.cancelled:

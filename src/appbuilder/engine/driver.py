@@ -6,7 +6,6 @@ cannot be closed while another thread runs it, and a ``set`` inside it must not 
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -76,7 +75,7 @@ class Driver:
         turn = self._turn
         if delay:
             turn.discard()
-            _sleep(delay, turn)
+            turn.token.sleep(delay)
         if turn.token.cancelled:
             return Cut()
         turn.begin_attempt()
@@ -131,11 +130,3 @@ class Driver:
             self._turn.context.run(iterator.close)  # type: ignore[attr-defined]
         except BaseException:  # noqa: BLE001 - how the turn ends is decided already
             logger.exception(CLOSE_FAILED, self._turn.request.request_id)
-
-
-def _sleep(seconds: float, turn: Turn) -> None:
-    """Sleeps, but not longer than the turn is wanted."""
-    woken = threading.Event()
-    forget = turn.token.on_cancel(woken.set)
-    woken.wait(seconds)
-    forget()

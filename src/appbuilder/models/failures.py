@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import random
 import re
-import threading
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
+from datetime import timezone
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 import httpx2
 
+from appbuilder import clock
 from appbuilder.core.cancel import CancelToken
 from appbuilder.errors import (
     AppBuilderError,
@@ -162,20 +162,15 @@ def with_retries(attempt: Callable[[], _T], settings: Settings, token: CancelTok
 def _wait(seconds: float, token: CancelToken | None) -> None:
     if token is None:
         time.sleep(seconds)
-        return
-    stopped = threading.Event()
-    forget = token.on_cancel(stopped.set)
-    try:
-        stopped.wait(seconds)
-    finally:
-        forget()
+    else:
+        token.sleep(seconds)
 
 
 def _until(date: str) -> float:
     moment = parsedate_to_datetime(date)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(timezone.utc).replace(tzinfo=None)
+    return max(0.0, (moment - clock.now()).total_seconds())
 
 
 def _short(text: str) -> str:

@@ -23,3 +23,7 @@ lint: $(VENV)/.ready ## ruff: style and format.
 
 types: $(VENV)/.ready ## mypy, strict.
 	$(BIN)/mypy
+
+.PHONY: bench
+bench: $(VENV)/.ready ## Measure beside bare Flask and the SDK (QUICK=1: a minute or two), write docs/benchmarks.md.
+	BENCH_QUICK=$(QUICK) BENCH_COMMAND='make bench' $(BIN)/python -m bench

@@ -1,0 +1,64 @@
+"""Runs all cases, prints the report and writes it to docs/benchmarks.md (a quick run: .bench/quick.md)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from bench import sdk_env
+from bench.cases import echo, history, memory, newest, paced, start, tokens
+from bench.plan import Plan
+from bench.report import Table, render
+
+ROOT = Path(__file__).parent.parent
+
+CASES: dict[str, Callable[[Plan], Table]] = {
+    "echo": echo.run,
+    "history": history.run,
+    "tokens": tokens.run,
+    "paced": paced.run,
+    "newest": newest.run,
+    "imports": start.imports,
+    "start": start.first_answer,
+    "memory": memory.run,
+}
+
+
+def main() -> None:
+    """Missed targets are printed, not an error: the bench reports, it does not judge."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("cases", nargs="*", help=f"of {', '.join(CASES)}; all without any")
+    wanted = parser.parse_args().cases or list(CASES)
+    if unknown := set(wanted) - set(CASES):
+        parser.error(f"no case {', '.join(sorted(unknown))}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that servers are stopped on the way out
+    _raise_file_limit()
+    sdk_env.ensure()
+    plan, begin = Plan.load(), time.monotonic()
+    tables = []
+    for name in wanted:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        tables.append(CASES[name](plan))
+    report = render(tables, os.environ.get("BENCH_COMMAND") or "python -m bench", time.monotonic() - begin)
+    print(report)
+    partly = plan.quick or len(wanted) < len(CASES)
+    path = ROOT / (".bench/quick.md" if partly else "docs/benchmarks.md")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(report, encoding="utf-8")
+    print(f"written to {path.relative_to(ROOT)}", file=sys.stderr)
+
+
+def _raise_file_limit() -> None:
+    """A file per connection, here and in the servers, which inherit the limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+if __name__ == "__main__":
+    main()

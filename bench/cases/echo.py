@@ -1,0 +1,50 @@
+"""Requests a second of a component that answers with what it was asked."""
+
+from __future__ import annotations
+
+from bench import servers
+from bench.apps import text
+from bench.cases import rates
+from bench.cases.checks import message_of
+from bench.client import Failure, load
+from bench.plan import Plan
+from bench.report import Table, Target, quantile
+
+
+class Echo:
+    """Asks, and expects the same back; a session per connection."""
+
+    def __init__(self, connections: int) -> None:
+        self._texts = [text.question(number) for number in range(connections)]
+        self._requests = [
+            servers.chat_request({"message": asked, "stream": False, "session_id": f"c{number}"})
+            for number, asked in enumerate(self._texts)
+        ]
+
+    def request(self, number: int) -> bytes:
+        return self._requests[number]
+
+    def check(self, number: int, status: int, body: bytes) -> None:
+        if message_of(status, body) != self._texts[number]:
+            raise Failure("wrong answer")
+
+    def failed(self, number: int) -> None:
+        """Nothing to forget."""
+
+
+def run(plan: Plan) -> Table:
+    """At least 0.75 of bare Flask under the same server."""
+
+    def measure(server: servers.Server) -> rates.Sample:
+        script = Echo(plan.connections)
+        load(server.port, script, plan.connections, plan.warm_up)
+        got = load(server.port, script, plan.connections, plan.seconds)
+        return rates.Sample(got.rate, quantile(got.latencies, 0.99), got.busy, got.errors)
+
+    samples = rates.in_turns(servers.ALL, "echo", plan.rounds, measure)
+    note = f"{plan.connections} connections, each sends its next request when it has its answer."
+    table = rates.table("Echo", note, "requests/s", "p99", samples)
+    for ours, theirs in rates.BARE_OF.items():
+        value = rates.against(samples, ours, theirs)
+        table.targets.append(Target(f"echo, {ours.server}, of bare Flask", value, 0.75))
+    return table

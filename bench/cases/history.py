@@ -1,0 +1,83 @@
+"""Turns a second of a component that reads two keys of history and appends two messages, on SQLite."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+from bench import servers
+from bench.apps import text
+from bench.cases import rates
+from bench.cases.checks import message_of
+from bench.client import Failure, load
+from bench.plan import Plan
+from bench.report import Table, Target, quantile
+
+
+class Conversation:
+    """One session: remembers what was said last, which the next answer must know."""
+
+    def __init__(self) -> None:
+        self.id = str(uuid4())
+        self.turn = 0
+        self.last_query = self.last_answer = "-"
+
+    def ask(self) -> bytes:
+        query = text.question(self.turn)
+        return servers.chat_request({"message": query, "stream": False, "session_id": self.id})
+
+    def answered(self, content: str) -> None:
+        query = text.question(self.turn)
+        if content != text.reply(query, self.last_query, self.last_answer):
+            raise Failure("wrong history")
+        self.turn += 1
+        self.last_query, self.last_answer = query, content
+
+
+class Talk:
+    """Each connection goes round its share of the sessions, so that no session has two turns at a time."""
+
+    def __init__(self, connections: int, sessions: int) -> None:
+        share = sessions // connections
+        self._sessions = [[Conversation() for _ in range(share)] for _ in range(connections)]
+        self._at = [-1] * connections
+
+    def request(self, number: int) -> bytes:
+        self._at[number] = (self._at[number] + 1) % len(self._sessions[number])
+        return self._current(number).ask()
+
+    def check(self, number: int, status: int, body: bytes) -> None:
+        self._current(number).answered(message_of(status, body))
+
+    def failed(self, number: int) -> None:
+        # Whether that turn is stored is not known: go on in a new session.
+        self._sessions[number][self._at[number]] = Conversation()
+
+    def _current(self, number: int) -> Conversation:
+        return self._sessions[number][self._at[number]]
+
+
+def run(plan: Plan) -> Table:
+    """gevent: at least 5 times the SDK (reach for 7) and 0.9 of the program by hand."""
+
+    def measure(server: servers.Server) -> rates.Sample:
+        script = Talk(plan.connections, plan.sessions)
+        load(server.port, script, plan.connections, plan.warm_up)
+        got = load(server.port, script, plan.connections, plan.seconds)
+        return rates.Sample(got.rate, quantile(got.latencies, 0.99), got.busy, got.errors)
+
+    samples = rates.in_turns(servers.ALL, "history", plan.rounds, measure)
+    note = (
+        f"{plan.sessions} sessions over {plan.connections} connections; each turn reads the newest message "
+        "of two keys and appends two: one durable commit a turn (WAL, synchronous=FULL; the SDK commits each "
+        "message, on SQLite's defaults). Bare Flask is a program by hand with sqlite3, an index, and a lock "
+        "around its writes. Each answer names the turn before it, and is checked for that."
+    )
+    table = rates.table("A turn with history on SQLite", note, "turns/s", "p99", samples)
+    to_sdk = rates.against(samples, servers.PRODUCT, servers.SDK)
+    to_bare = rates.against(samples, servers.PRODUCT, servers.BARE)
+    table.targets += [
+        Target("turn with history, gunicorn gevent, of the SDK", to_sdk, 5),
+        Target("the same, to reach for", to_sdk, 7),
+        Target("turn with history, gunicorn gevent, of Flask + sqlite3 by hand", to_bare, 0.9),
+    ]
+    return table

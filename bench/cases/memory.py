@@ -1,0 +1,45 @@
+"""Resident memory: of an idle server, and what each open stream adds."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from statistics import median
+
+from bench import servers
+from bench.cases import rates
+from bench.cases.tokens import stream_requests
+from bench.client import Held
+from bench.plan import Plan
+from bench.report import Table
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def run(plan: Plan) -> Table:
+    """The process that serves (the largest of the server's), before and while streams are open."""
+    requests = stream_requests(plan.open_streams, 1000, 1.0)
+
+    def measure(server: servers.Server) -> tuple[int, int]:
+        idle = _resident(server.pid)
+        with contextlib.closing(Held(server.port, requests.__getitem__, plan.open_streams)):
+            return idle, _resident(server.pid)
+
+    rounds = min(3, plan.rounds)
+    sizes = rates.in_turns(servers.ALL, "tokens", rounds, measure)
+    note = f"Resident set of the process that serves, and its growth per stream, {plan.open_streams} open."
+    table = Table("Memory", note, ("server", "program", "idle", "per open stream"))
+    for contender, own in sizes.items():
+        idle = median(before for before, _ in own) / 2**20
+        stream = median(after - before for before, after in own) / plan.open_streams / 2**10
+        table.rows.append((contender.server, contender.label, f"{idle:.0f} MiB", f"{stream:.1f} KiB"))
+    return table
+
+
+def _resident(pid: int) -> int:
+    sizes = []
+    for each in servers.tree(pid):
+        with contextlib.suppress(OSError):
+            sizes.append(int(Path(f"/proc/{each}/statm").read_text().split()[1]) * PAGE)
+    return max(sizes)

@@ -1,0 +1,79 @@
+"""Many streams at once whose pieces come one after the other, as a model's do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from statistics import median
+
+from bench import servers
+from bench.cases import rates
+from bench.cases.checks import stream_of
+from bench.cases.tokens import stream_requests
+from bench.client import streams
+from bench.plan import Plan
+from bench.report import Table, Target, errors, quantile, ratio, times
+
+
+@dataclass(slots=True)
+class Wave:
+    """One contender in one round; times in seconds."""
+
+    complete: int
+    first_median: float
+    first_p99: float
+    seconds: float
+    errors: Counter[str]
+
+
+def run(plan: Plan) -> Table:
+    """All complete; p99 of the first piece at most 1.5 times bare Flask's."""
+    requests = stream_requests(plan.slow_streams, plan.slow_pieces, plan.slow_delay)
+    warm = stream_requests(plan.connections, 2, 0.0)
+
+    def measure(server: servers.Server) -> Wave:
+        streams(server.port, warm.__getitem__, stream_of(2), len(warm), lambda taken: taken < plan.warm_up)
+        check = stream_of(plan.slow_pieces)
+        got = streams(server.port, requests.__getitem__, check, len(requests), lambda _: False)
+        firsts = [stream.first_piece for stream in got.streams]
+        return Wave(len(firsts), quantile(firsts, 0.5), quantile(firsts, 0.99), got.seconds, got.errors)
+
+    return _table(plan, rates.in_turns(servers.ALL, "tokens", plan.rounds, measure))
+
+
+def _table(plan: Plan, waves: dict[servers.Contender, list[Wave]]) -> Table:
+    ideal = (plan.slow_pieces - 1) * plan.slow_delay
+    note = (
+        f"{plan.slow_streams} streams begun at once, {plan.slow_pieces} pieces each, "
+        f"{plan.slow_delay * 1000:g} ms apart (ideal {ideal:.2f} s). "
+        "The time to the first piece counts from the connect."
+    )
+    headers = ("server", "program", "complete", "first piece p50", "p99", "p99 to bare", "wall", "errors")
+    table = Table("Paced streams", note, headers)
+    for contender, own in waves.items():
+        to_bare = _to_bare(contender, waves)
+        table.rows.append((
+            contender.server,
+            contender.label,
+            f"{min(wave.complete for wave in own)} of {plan.slow_streams}",
+            f"{median(wave.first_median for wave in own) * 1000:,.0f} ms",
+            f"{median(wave.first_p99 for wave in own) * 1000:,.0f} ms",
+            times(to_bare),
+            f"{median(wave.seconds for wave in own):.2f} s",
+            errors(wave.errors for wave in own),
+        ))
+        if contender in rates.BARE_OF:
+            complete = min(wave.complete for wave in own) / plan.slow_streams
+            where = f"{plan.slow_streams} paced streams, {contender.server}"
+            table.targets += [
+                Target(f"{where}, complete", complete, 1),
+                Target(f"{where}, p99 of the first piece to bare Flask's", to_bare, 1.5, at_most=True),
+            ]
+    return table
+
+
+def _to_bare(contender: servers.Contender, waves: dict[servers.Contender, list[Wave]]) -> float | None:
+    bare = rates.BARE_OF.get(contender)
+    if bare is None:
+        return None
+    return ratio([wave.first_p99 for wave in waves[contender]], [wave.first_p99 for wave in waves[bare]])

@@ -1,0 +1,95 @@
+"""What the cases that count answers a second have in common: turns, samples and their table."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import TypeVar
+
+from bench.report import Table, errors, ratio, times
+from bench.servers import (
+    BARE,
+    BARE_GTHREAD,
+    PRODUCT,
+    PRODUCT_GTHREAD,
+    PRODUCT_SERVE,
+    PRODUCT_SERVE_GEVENT,
+    SDK,
+    SDK_GTHREAD,
+    SDK_SERVE,
+    Contender,
+    Server,
+    running,
+)
+
+_T = TypeVar("_T")
+
+BARE_OF = {
+    PRODUCT: BARE,
+    PRODUCT_GTHREAD: BARE_GTHREAD,
+    PRODUCT_SERVE: BARE_GTHREAD,
+    PRODUCT_SERVE_GEVENT: BARE,
+}
+"""Bare Flask under the same server: `serve()` runs gunicorn, gthread by default."""
+SDK_OF = {PRODUCT: SDK, PRODUCT_GTHREAD: SDK_GTHREAD, PRODUCT_SERVE: SDK_SERVE, PRODUCT_SERVE_GEVENT: SDK}
+
+
+@dataclass(slots=True)
+class Sample:
+    """One contender in one round; ``delay`` is a 99th percentile in seconds."""
+
+    rate: float
+    delay: float = 0.0
+    busy: float = 0.0
+    errors: Counter[str] = field(default_factory=Counter)
+
+
+Samples = dict[Contender, list[Sample]]
+
+
+def in_turns(
+    contenders: Sequence[Contender], app: str, rounds: int, measure: Callable[[Server], _T]
+) -> dict[Contender, list[_T]]:
+    """Measures A B C, A B C, ... each time in a fresh server."""
+    samples: dict[Contender, list[_T]] = {contender: [] for contender in contenders}
+    for _ in range(rounds):
+        for contender in contenders:
+            print(f"  {app}: {contender.label}, {contender.server}", file=sys.stderr, flush=True)
+            with running(contender, app) as server:
+                samples[contender].append(measure(server))
+    return samples
+
+
+def rates(samples: Sequence[Sample]) -> list[float]:
+    """The rate of each round."""
+    return [sample.rate for sample in samples]
+
+
+def against(samples: Samples, ours: Contender, theirs: Contender | None) -> float | None:
+    """How many times the rate of *theirs* the rate of *ours* is."""
+    if theirs not in samples or ours not in samples or theirs is None:
+        return None
+    return ratio(rates(samples[ours]), rates(samples[theirs]))
+
+
+def table(title: str, note: str, unit: str, delay: str, samples: Samples) -> Table:
+    """The table of a case; *delay* names what is in the 99th percentile."""
+    headers = ("server", "program", unit, "range", "to bare", "to SDK", delay, "generator", "errors")
+    result = Table(title, note, headers)
+    for contender, own in samples.items():
+        values = rates(own)
+        result.rows.append((
+            contender.server,
+            contender.label,
+            f"{median(values):,.0f}",
+            f"{min(values):,.0f} - {max(values):,.0f}",
+            times(against(samples, contender, BARE_OF.get(contender))),
+            times(against(samples, contender, SDK_OF.get(contender))),
+            f"{median(sample.delay for sample in own) * 1000:,.0f} ms",
+            f"{median(sample.busy for sample in own):.0%}",
+            errors(sample.errors for sample in own),
+        ))
+    return result

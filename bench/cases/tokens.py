@@ -1,0 +1,41 @@
+"""Pieces of text a second over streams that are made as fast as they can be."""
+
+from __future__ import annotations
+
+from bench import servers
+from bench.cases import rates
+from bench.cases.checks import stream_of
+from bench.client import streams
+from bench.plan import Plan
+from bench.report import Table, Target, quantile
+
+
+def run(plan: Plan) -> Table:
+    """gevent: at least 8 times the SDK."""
+    requests = stream_requests(plan.fast_streams, plan.fast_pieces, 0.0)
+    check = stream_of(plan.fast_pieces)
+
+    def measure(server: servers.Server) -> rates.Sample:
+        streams(server.port, requests.__getitem__, check, plan.fast_streams, lambda _: False)
+        got = streams(
+            server.port, requests.__getitem__, check, plan.fast_streams, lambda taken: taken < plan.seconds
+        )
+        first = quantile((stream.first_piece for stream in got.streams), 0.99)
+        return rates.Sample(len(got.streams) * plan.fast_pieces / got.seconds, first, got.busy, got.errors)
+
+    samples = rates.in_turns(servers.ALL, "tokens", plan.rounds, measure)
+    note = f"{plan.fast_streams} streams at a time, {plan.fast_pieces} pieces each, unpaced."
+    table = rates.table("Tokens", note, "tokens/s", "p99 of the first piece", samples)
+    value = rates.against(samples, servers.PRODUCT, servers.SDK)
+    table.targets.append(Target("tokens/s, gunicorn gevent, of the SDK", value, 8))
+    return table
+
+
+def stream_requests(count: int, pieces: int, delay: float) -> list[bytes]:
+    """A request each for *count* streams of *pieces* pieces, *delay* seconds apart."""
+    return [
+        servers.chat_request({
+            "message": "hello", "stream": True, "session_id": f"s{number}", "count": pieces, "delay": delay
+        })
+        for number in range(count)
+    ]

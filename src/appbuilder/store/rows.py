@@ -80,8 +80,10 @@ def _read(row: tuple[str, Any, str]) -> dict[str, Any]:
     return value if isinstance(value, dict) else {"content": value}
 
 
-def parse(text: str) -> Any:
+def parse(text: Any) -> Any:
     """A stored JSON text; NaN, which the SDK may have written, is read as such."""
+    if not isinstance(text, str):
+        return text  # SQLite keeps a JSON text that is a mere number as that number
     if _LONG_NUMBER.search(text):
         return json.loads(text)
     try:

@@ -171,6 +171,8 @@ class SqliteBackend:
             # The file was deleted or replaced: what is written to the old one would be lost.
             self.close()
         if self._writer is None:
+            if not self._memory:
+                self.prepare()
             self._writer = self._open_writer()
         writer = self._writer
         try:

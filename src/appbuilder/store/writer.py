@@ -16,6 +16,9 @@ from appbuilder.errors import StoreUnavailable
 
 _T = TypeVar("_T")
 
+MOST_YIELDS = 4
+"""While others keep joining. With 32 greenlets a second yield made 30 to 50 % more turns a second."""
+
 Write = Callable[[Callable[[], "list[_T]"], float], "Sequence[Exception | None]"]
 """(take, deadline) -> an error or None for each item.
 
@@ -85,8 +88,7 @@ class GroupWriter(Generic[_T]):
 
         errors: Sequence[BaseException | None]
         try:
-            # Under gevent the greenlets that are ready to write enqueue now; threads get the GIL.
-            time.sleep(0)
+            self._let_others_join()
             errors = self._write(take, own.deadline)
         except BaseException as error:  # noqa: BLE001 - Ctrl-C and a kill, too: leadership must pass on
             if not group:
@@ -94,6 +96,14 @@ class GroupWriter(Generic[_T]):
             broken = error if isinstance(error, Exception) else StoreUnavailable("The write was broken off.")
             errors = [error if ticket is own else broken for ticket in group]
         self._settle(group, errors, own)
+
+    def _let_others_join(self) -> None:
+        """Under gevent the greenlets that are ready to write enqueue now; threads get the GIL."""
+        for _ in range(MOST_YIELDS):
+            before = len(self._queue)
+            time.sleep(0)
+            if len(self._queue) == before:
+                return
 
     def _settle(
         self, group: list[_Ticket[_T]], errors: Sequence[BaseException | None], own: _Ticket[_T]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextvars
 from typing import TYPE_CHECKING, Any
 
@@ -124,10 +125,14 @@ class FlaskRuntime:
     def _make_engine(self) -> Engine:
         from appbuilder.engine.engine import Engine
 
-        return Engine(self.component, self._store, self.settings)
+        engine = Engine(self.component, self._store, self.settings)
+        # For servers that are not ours: they end the process without telling.
+        atexit.register(engine.drain, self.settings.drain_timeout)
+        return engine
 
     def _drain(self) -> None:
-        """Ends this process's turns, if it has begun any."""
-        engine = self._engine.peek()
-        if engine is not None:
-            engine.drain(self.settings.drain_timeout)
+        """Ends this process's turns; another ``serve`` starts afresh."""
+        ending, self._engine = self._engine, PerProcess(self._make_engine)
+        # Also where no turn was begun: from now on none may.
+        ending.get().drain(self.settings.drain_timeout)
+        self._store.close()

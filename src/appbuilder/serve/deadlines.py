@@ -1,0 +1,125 @@
+"""A connection with deadlines, for servers that have none of their own.
+
+gunicorn's thread and gevent workers, and Python's http.server, wait for a client that sends a byte now and
+then, or never reads what it is sent, as long as it likes. This socket stands between them and the client.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+KEEPALIVE = 15
+"""Seconds a connection may wait for its next request."""
+
+_MIN_RATE = 16 * 1024
+"""Bytes a second that even a slow reader takes: what a large answer adds to the time of its write."""
+_LINGER = 2.0
+_SLICE = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds; 0 is no limit.
+
+    ``request``: from the first byte of a request to the last of its body, in all. ``write``: that a write may
+    be blocked.
+    """
+
+    request: float
+    write: float
+
+
+class DeadlineSocket:
+    """*sock* as a server sees it. A client that is too slow looks like one that has left.
+
+    :param alive: False once the server stops: who has not begun a request by then is not waited for.
+    """
+
+    def __init__(self, sock: Any, limits: Limits, alive: Callable[[], bool]) -> None:
+        self._sock = sock
+        self._limits = limits
+        self._alive = alive
+        self._idle: float = limits.request or KEEPALIVE
+        self._until: float | None = None  # set from a request's first byte to its answer's
+        self._left = False
+        self._closed = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def recv(self, size: int) -> bytes:
+        """What the client sent; nothing if it has left or is too slow."""
+        if self._left:
+            return b""
+        if self._until is None:
+            data = self._first(size)
+            self._until = time.monotonic() + (self._limits.request or float("inf"))
+        else:
+            data = self._within(self._until - time.monotonic(), size)
+        self._left = not data
+        return data or b""
+
+    def sendall(self, data: bytes) -> None:
+        """Sends all of *data*.
+
+        :raises BrokenPipeError: the client has left or does not read.
+        """
+        self._until = None
+        self._idle = KEEPALIVE
+        seconds = self._limits.write + len(data) / _MIN_RATE if self._limits.write else None
+        self._sock.settimeout(seconds)
+        try:
+            self._sock.sendall(data)
+        except TimeoutError:
+            self._left = True
+            raise BrokenPipeError(errno.EPIPE, "the client does not read") from None
+
+    def setblocking(self, flag: bool) -> None:
+        """As of any socket; nothing for one that is closed."""
+        if not self._closed:
+            self._sock.setblocking(flag)
+
+    def close(self) -> None:
+        """Closes it now."""
+        self._closed = True
+        self._sock.close()
+
+    def finish(self) -> None:
+        """Closes it so that the client can read all it was sent.
+
+        Closing while bytes lie unread makes the kernel send a reset, which takes the answer away from the
+        client (RFC 9112, section 9.6): so they are read first, for two seconds at most.
+        """
+        with contextlib.suppress(OSError):
+            if not (self._left or self._closed):
+                self._sock.shutdown(socket.SHUT_WR)
+                until = time.monotonic() + _LINGER
+                while self._within(until - time.monotonic(), 65536):
+                    pass
+        DeadlineSocket.close(self)
+
+    def _first(self, size: int) -> bytes | None:
+        # In slices, so that a server which stops does not wait for those that say nothing.
+        until = time.monotonic() + self._idle
+        while (left := until - time.monotonic()) > 0 and self._alive():
+            data = self._within(min(left, _SLICE), size)
+            if data is not None:
+                return data
+        return None
+
+    def _within(self, seconds: float, size: int) -> bytes | None:
+        """What comes in *seconds*; None if nothing does."""
+        if seconds <= 0:
+            return None
+        self._sock.settimeout(None if seconds == float("inf") else seconds)
+        try:
+            data: bytes = self._sock.recv(size)
+        except TimeoutError:
+            return None
+        return data

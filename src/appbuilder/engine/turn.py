@@ -25,6 +25,7 @@ from appbuilder.engine.machine import (
     Commit,
     Committed,
     Cut,
+    Ended,
     Event,
     Failed,
     Phase,
@@ -85,6 +86,9 @@ class Turn:
 
     def advance(self, event: Event) -> Action | None:
         """Feeds *event* to the machine; ends the turn where the machine says so."""
+        if isinstance(event, Ended) and self.token.cancelled:
+            # A component that looks at the token stops early, which looks like an end.
+            event = Cut()
         with self._lock:
             already_ended = self.state.phase in ENDED
             self.state, action = step(self.state, event, self._policy)

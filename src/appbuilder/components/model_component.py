@@ -143,8 +143,8 @@ def checked_parameters(
         "stop must be a list of at most 4 texts",
     )
     return ModelParameters(
-        temperature=temperature,
-        top_p=top_p,
+        temperature=float(temperature),
+        top_p=float(top_p),
         max_output_tokens=int(max_output_tokens),
         disable_search=disable_search,
         response_format=response_format,

@@ -222,17 +222,17 @@ def _raise_error_in(data: Mapping[str, Any], response: httpx2.Response, callers_
     """:raises Failure: *data*, though its status is 200, tells an error."""
     coded = bool(data.get("code")) or ("code" in data and ("requestId" in data or "status" in data))
     if (coded and "message" in data) or data.get("error_code"):
-        raise _failure(data, response, callers_credential, 400)
+        raise _failure(data, response, callers_credential, 200)
 
 
 def _failure(
     data: Mapping[str, Any], response: httpx2.Response, callers_credential: bool, status: int
 ) -> Failure:
     code = str(data.get("code") or data.get("error_code") or "")
-    if code.isdigit() and 400 <= int(code) < 600:
-        status = int(code)
+    meant = int(code) if code.isdigit() and 400 <= int(code) < 600 else _STATUS_OF_CODE.get(code, 400)
     return failures.of_status(
-        _STATUS_OF_CODE.get(code, status),
+        # A status of its own says more than the code, but for refused credentials.
+        meant if status == 200 or meant == 401 else status,
         code=code,
         text=str(data.get("message") or data.get("error_msg") or ""),
         request_id=str(data.get("requestId") or response.headers.get(REQUEST_ID, "")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import socket
@@ -38,7 +39,14 @@ def client() -> httpx2.Client:
     found = _clients.get(key)
     if found is None:
         found = _clients.setdefault(key, httpx2.Client(transport=_Transport()))
+        atexit.register(_close_in, os.getpid(), found)
     return found
+
+
+def _close_in(process: int, made: httpx2.Client) -> None:
+    # Not in a child of that process: the pool's lock may have been held at the fork.
+    if os.getpid() == process:
+        made.close()
 
 
 def abandon(response: httpx2.Response) -> None:

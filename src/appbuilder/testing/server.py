@@ -73,7 +73,8 @@ class HttpDouble:
     """A model server for tests, on 127.0.0.1, in threads of this process. Use it in a ``with`` statement.
 
     ``requests`` holds what came, in order; ``reply(...)`` adds to the script. A call for which the script has
-    nothing gets ``default``. ``left`` counts the clients that went before their answer's end.
+    nothing gets ``default``. ``connections`` counts the connections that were made, ``left`` the clients
+    that went before their answer's end.
 
     :param answer: makes an answer's text of a request; by default the question itself.
     """
@@ -82,6 +83,7 @@ class HttpDouble:
         self.default = Reply()
         self.requests: list[Recorded] = []
         self.left = 0
+        self.connections = 0
         self.errors: list[BaseException] = []
         self._answer = answer
         self._script: deque[Reply] = deque()
@@ -317,6 +319,7 @@ class _Server(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._open.add(request)
+        self.double.connections += 1
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ def test_continue_finishes_the_turn(tmp_path: Path, worker: str) -> None:
         for how in ("fin", "rst"):
             message = {"do": "say", "pieces": PIECES, "pace": 0.05, "mark": how}
             cut_after(server, message, how, 1, how)
-            kept = dict(eventually(lambda how=how: stored(server, how)))
+            kept = dict(eventually(partial(stored, server, how)))
             assert "state" not in kept["answer"]
             assert kept["answer"]["content"] == "".join(PIECES)
             assert history(server, how, "answer") == ["".join(PIECES)]
@@ -134,7 +135,7 @@ def test_the_model_s_connection_is_closed(tmp_path: Path, worker: str) -> None:
                     assert next(events)["result"]["answer_message"]["content"] == PIECES[1]
                     getattr(client, how)()
                 gateway.wait_for_left(number + 1)
-                kept = dict(eventually(lambda how=how: stored(server, how)))
+                kept = dict(eventually(partial(stored, server, how)))
                 assert kept["answer"]["state"] == "incomplete"
                 assert kept["answer"]["content"] == "".join(PIECES[:2])
             assert rawhttp.chat(server.port, {"message": "after"}).content == "after"

@@ -6,7 +6,7 @@ It never touches a component or an iterator of one: it starts a run and reads it
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import (
@@ -14,7 +14,6 @@ from werkzeug.exceptions import (
     HTTPException,
     MethodNotAllowed,
     NotFound,
-    RequestEntityTooLarge,
 )
 from werkzeug.wsgi import get_input_stream
 
@@ -42,7 +41,7 @@ def create_app(
     :param needs_credential: every request must bring the caller's AppBuilder token.
     :param debug: errors carry their traceback to the client.
     """
-    app = Flask("appbuilder")
+    app = Flask("appbuilder", static_folder=None)
     view = _ChatView(engine, needs_credential=needs_credential, debug=debug)
     app.add_url_rule(url_rule, "chat", view, methods=["POST"], provide_automatic_options=False)
     app.add_url_rule("/health", "health", lambda: _health(engine()))
@@ -170,12 +169,37 @@ def _body(limit: int) -> bytes:
         raise errors.UnsupportedMediaType("Send the body as JSON, with Content-Type: application/json.")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise errors.UnsupportedMediaType("Send the body uncompressed.")
+    declared = request.content_length
+    if declared is not None and declared > limit:
+        raise _too_large(limit)
     try:
-        return get_input_stream(request.environ, max_content_length=limit).read()
-    except RequestEntityTooLarge:
-        raise errors.PayloadTooLarge(f"The body is larger than {limit} bytes.") from None
+        body = _read(get_input_stream(request.environ), limit + 1)
     except ClientDisconnected:
-        raise errors.InvalidRequest("The body is shorter than its Content-Length says.") from None
+        raise errors.InvalidRequest(_BROKEN_OFF) from None
+    except Exception:  # noqa: BLE001 - each server has errors of its own for chunks that are none
+        raise errors.InvalidRequest("The body cannot be read: it was broken off, or is not framed rightly.") \
+            from None
+    if len(body) > limit:
+        raise _too_large(limit)
+    if declared is not None and len(body) < declared:
+        raise errors.InvalidRequest(_BROKEN_OFF)
+    return body
+
+
+_BROKEN_OFF = "The body is shorter than its Content-Length says."
+
+
+def _read(stream: IO[bytes], size: int) -> bytes:
+    """At most *size* bytes, fewer only at the stream's end."""
+    parts: list[bytes] = []
+    while size and (part := stream.read(size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def _too_large(limit: int) -> errors.PayloadTooLarge:
+    return errors.PayloadTooLarge(f"The body is larger than {limit} bytes.")
 
 
 def _health(engine: Engine) -> Response:

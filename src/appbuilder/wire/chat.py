@@ -21,6 +21,8 @@ USER_ID_HEADER = "X-Appbuilder-User-Id"
 TOKEN_HEADERS = ("X-Appbuilder-Token", "X-Appbuilder-Authorization")
 
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# Visible ASCII without a comma, with which servers join headers that came twice; not the scheme alone.
+_TOKEN = re.compile(r"(?!bearer$)(?:bearer +)?[!-+\--~]+", re.IGNORECASE)
 
 Header = Callable[[str], str | None]
 """Gives a header's value by its name, None where the request has none."""
@@ -116,7 +118,7 @@ def _credential(header: Header, *, needed: bool) -> str | None:
     given = [value.strip() for name in TOKEN_HEADERS if (value := header(name)) is not None]
     if not needed:
         return given[0] if len(given) == 1 and given[0] else None
-    if len(given) != 1 or not given[0] or "," in given[0]:
+    if len(given) != 1 or not _TOKEN.fullmatch(given[0]):
         raise Unauthenticated(f"Send your AppBuilder token, once, in the header {TOKEN_HEADERS[0]}.")
     return given[0]
 

@@ -125,16 +125,13 @@ class Client:
         return self.answer()
 
     def raw_events(self) -> Iterator[bytes]:
-        """Blocks between blank lines, comments included, without the blank lines."""
+        """Blocks between blank lines, comments included, without the blank line; each as it comes."""
         assert self._response is not None
-        block = b""
-        while line := self._response.readline():
-            if line == b"\n":
-                yield block
-                block = b""
-            else:
-                block += line
-        assert not block, f"the stream ended within an event: {block[-200:]!r}"
+        rest = b""
+        while data := self._response.read1():  # readline would wait for the chunk after the line
+            *blocks, rest = (rest + data).split(b"\n\n")
+            yield from blocks
+        assert not rest, f"the stream ended within an event: {rest[-200:]!r}"
 
     def events(self) -> Iterator[Any]:
         """The JSON of each ``data:`` event; comments are skipped."""

@@ -81,7 +81,7 @@ class _ChatView:
         if outcome.answer is None:
             return self._failed(run, outcome)
         body = chat.answer(run.request.session_id, outcome.answer)
-        return Response(body, mimetype=_JSON, headers={chat.REQUEST_ID_HEADER: run.request.request_id})
+        return Response(body, mimetype=_JSON, headers=_id_header(run.request.request_id))
 
     def _stream(self, run: Run, engine: Engine) -> Response:
         run.attach()
@@ -94,7 +94,7 @@ class _ChatView:
             EventStream(run, engine.settings.heartbeat, debug=self._debug),
             content_type=sse.CONTENT_TYPE,
             headers={
-                chat.REQUEST_ID_HEADER: run.request.request_id,
+                **_id_header(run.request.request_id),
                 "Cache-Control": "no-cache",
                 "X-Accel-Buffering": "no",  # nginx would hold the pieces back
             },
@@ -202,6 +202,11 @@ def _too_large(limit: int) -> errors.PayloadTooLarge:
     return errors.PayloadTooLarge(f"The body is larger than {limit} bytes.")
 
 
+def _id_header(request_id: str) -> dict[str, str]:
+    """The header with the request's id: UTF-8, as it came, in the Latin-1 disguise WSGI wants."""
+    return {chat.REQUEST_ID_HEADER: request_id.encode().decode("latin-1")}
+
+
 def _health(engine: Engine) -> Response:
     if engine.draining:
         raise errors.Draining("The service is shutting down.")
@@ -213,7 +218,7 @@ def _error_response(error: Exception, request_id: str, *, debug: bool) -> Respon
     if what.status >= 500 and not isinstance(error, errors.AppBuilderError):
         logger.error("request %s failed", request_id, exc_info=error)
     response = Response(envelope(what, request_id), what.status, mimetype=_JSON)
-    response.headers[chat.REQUEST_ID_HEADER] = request_id
+    response.headers.update(_id_header(request_id))
     if what.retry_after:
         response.headers["Retry-After"] = str(what.retry_after)
     if isinstance(error, MethodNotAllowed):

@@ -33,6 +33,7 @@ class Pieces(Iterator[str]):
 
     def __init__(self, pieces: list[Any], mark: str, pace: float, hold: bool, deaf: bool) -> None:
         self._left = iter(pieces)
+        self._begun = False
         self._mark = mark
         self._pace = pace
         self._hold = hold
@@ -45,8 +46,9 @@ class Pieces(Iterator[str]):
             if self._hold:
                 self._wait()
             raise
-        if steps[self._mark] and self._pace:
+        if self._begun and self._pace:
             time.sleep(self._pace)
+        self._begun = True
         steps[self._mark] += 1
         return piece
 

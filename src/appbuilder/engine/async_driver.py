@@ -53,13 +53,16 @@ class AsyncDriver:
         def stop() -> None:
             loop.call_soon_threadsafe(self._break_off)
 
-        forget = self._turn.token.on_cancel(stop)
+        forget = await self._bridge.decide(lambda: self._turn.token.on_cancel(stop))
         try:
-            action = self._turn.advance(await self._acquire())
+            action = await self._advance(await self._acquire())
             while action is not None:
                 action = await self._perform(action)
         finally:
-            forget()
+            await self._bridge.decide(forget)
+
+    async def _advance(self, event: Event) -> Action | None:
+        return await self._bridge.decide(lambda: self._turn.advance(event))
 
     def _break_off(self) -> None:
         if self._work is not None:
@@ -85,7 +88,7 @@ class AsyncDriver:
         event = await self._work_on(action)
         if isinstance(event, Failed):
             await self._close()
-        return turn.advance(event)
+        return await self._advance(event)
 
     async def _work_on(self, action: Attempt | Pump) -> Event:
         """The component's own part, as a task in the turn's context that can be cancelled."""
@@ -95,6 +98,7 @@ class AsyncDriver:
                 turn.discard()
                 await asyncio.sleep(action.delay)
             turn.begin_attempt()
+            self._bridge.adopt(turn.context)
             work = self._attempt()
         else:
             work = self._pump()
@@ -115,7 +119,7 @@ class AsyncDriver:
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 - a SystemExit of a component must not end the server
-            return turn.failed(error, iterating=False)
+            return await self._failed(error, iterating=False)
         content = answer.content
         if isinstance(content, AsyncContentStream):
             self._iterator = content
@@ -142,8 +146,11 @@ class AsyncDriver:
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 - as above
-            return turn.failed(error, iterating=True)
+            return await self._failed(error, iterating=True)
         return Ended()
+
+    async def _failed(self, error: BaseException, *, iterating: bool) -> Event:
+        return await self._bridge.decide(lambda: self._turn.failed(error, iterating=iterating))
 
     async def _close(self) -> None:
         iterator, self._iterator = self._iterator, None

@@ -1,10 +1,8 @@
 """Threads and the event loop: where a turn runs.
 
-Asynchronous components run on one event loop per process, which lives on one real thread. Under gevent a
-patched ``threading.Thread`` is a greenlet, on which an event loop would stop the whole process: there the
-loop's thread, and the threads of its executor, are started with the original function, and what the loop
-hands back (a commit) runs as a greenlet of the hub that made the bridge, since the store's locks and
-connections are the hub's.
+Asynchronous components run on one event loop per process, which lives on one real thread. What the loop
+hands back (a commit, a step of the turn) runs on threads; where gevent has patched those it runs on
+gevent's hub, see :mod:`appbuilder.engine.hub`.
 """
 
 from __future__ import annotations
@@ -14,13 +12,16 @@ import contextvars
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from appbuilder.core.message import AsyncContentStream
 from appbuilder.per_process import PerProcess
 
 _T = TypeVar("_T")
+
+WORKERS = 32
+"""Threads for the blocking parts of asynchronous components (``asyncio.to_thread``, name look-ups)."""
 
 
 def spawn(target: Callable[[], None]) -> None:
@@ -50,119 +51,78 @@ class Bridge:
     """The event loop of one process, and the way from it back to the threads that serve."""
 
     def __init__(self) -> None:
-        self._hub = _gevent_hub()
-        self._executor: Executor = NativeExecutor() if self._hub else ThreadPoolExecutor(
-            max_workers=32, thread_name_prefix="appbuilder-async"
-        )
-        self.loop = _new_loop(patched=self._hub is not None)
-        self.loop.set_default_executor(self._executor)
-        _start_native(self.loop.run_forever)
+        self.loop = self._new_loop()
+        self._start(self.loop.run_forever)
 
     def start(self, coroutine: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Starts a task on the loop; the coroutine handles its own errors."""
-        self.loop.call_soon_threadsafe(_start_task, self.loop, coroutine)
+        self.loop.call_soon_threadsafe(self._start_task, coroutine)
 
     def call(self, function: Callable[[], Coroutine[Any, Any, _T]], context: contextvars.Context) -> _T:
         """Runs *function* on the loop, in *context*, and waits for what it returns."""
         future: Future[_T] = Future()
-
-        async def run() -> None:
-            try:
-                result = await function()
-            except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
-                future.set_exception(_leave_loop(error))
-            else:
-                future.set_result(result)
-
-        self.loop.call_soon_threadsafe(context.copy().run, _start_task, self.loop, run)
+        self._submit(function, context, future.set_result, future.set_exception)
         try:
             return future.result()
         except _AsyncStop:
             raise StopAsyncIteration from None
 
+    def adopt(self, context: contextvars.Context) -> None:
+        """Makes what the turn's *context* holds fit for use on the loop."""
+
     async def in_worker(self, function: Callable[[], _T]) -> _T:
-        """Runs blocking *function* where the store lives: on a thread, or on the hub as a greenlet."""
-        if self._hub is None:
-            return await self.loop.run_in_executor(self._executor, function)
-        import gevent
+        """Runs *function*, which may block, where the store lives."""
+        return await self.loop.run_in_executor(None, function)
 
-        done: asyncio.Future[_T] = self.loop.create_future()
+    async def decide(self, function: Callable[[], _T]) -> _T:
+        """Runs *function*, a quick one that takes locks of the threads that serve."""
+        return function()
 
-        def job() -> None:
+    def _new_loop(self) -> asyncio.AbstractEventLoop:
+        loop = asyncio.new_event_loop()
+        loop.set_default_executor(ThreadPoolExecutor(WORKERS, thread_name_prefix="appbuilder-async"))
+        return loop
+
+    def _start(self, target: Callable[[], object]) -> None:
+        threading.Thread(target=target, name="appbuilder-loop", daemon=True).start()
+
+    def _submit(
+        self,
+        function: Callable[[], Coroutine[Any, Any, _T]],
+        context: contextvars.Context,
+        succeed: Callable[[_T], object],
+        fail: Callable[[BaseException], object],
+    ) -> None:
+        async def run() -> None:
             try:
-                result = function()
-            except BaseException as error:  # noqa: BLE001 - it is raised again on the loop
-                self.loop.call_soon_threadsafe(done.set_exception, error)
+                result = await function()
+            except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
+                fail(_AsyncStop() if isinstance(error, (StopAsyncIteration, StopIteration)) else error)
             else:
-                self.loop.call_soon_threadsafe(done.set_result, result)
+                succeed(result)
 
-        self._hub.loop.run_callback_threadsafe(gevent.spawn, job)
-        return await done
+        self.loop.call_soon_threadsafe(context.copy().run, self._start_task, run)
+
+    def _start_task(self, coroutine: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        task = self.loop.create_task(coroutine())
+        _tasks.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(_tasks.discard)
 
 
-_bridge = PerProcess(Bridge)
-
-
-class NativeExecutor(Executor):
-    """A real thread per job, also where gevent has patched ``threading``."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Starts *fn* on a thread of its own."""
-        future: Future[Any] = Future()
-
-        def job() -> None:
-            try:
-                result = fn(*args, **kwargs)
-            except BaseException as error:  # noqa: BLE001 - it is raised again by future.result()
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-
-        _start_native(job)
-        return future
+_tasks: set[asyncio.Task[None]] = set()
 
 
 class _AsyncStop(Exception):
     """StopAsyncIteration, which a Future refuses to carry."""
 
 
-def _leave_loop(error: BaseException) -> BaseException:
-    return _AsyncStop() if isinstance(error, (StopAsyncIteration, StopIteration)) else error
+def _make() -> Bridge:
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is None or not monkey.is_module_patched("threading"):
+        return Bridge()
+    from appbuilder.engine.hub import HubBridge
+
+    return HubBridge()
 
 
-def _start_task(loop: asyncio.AbstractEventLoop, coroutine: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    task = loop.create_task(coroutine())
-    _tasks.add(task)  # the loop itself holds tasks weakly
-    task.add_done_callback(_tasks.discard)
-
-
-_tasks: set[asyncio.Task[None]] = set()
-
-
-def _gevent_hub() -> Any:
-    """The caller's hub where gevent has patched threads, else None."""
-    if "gevent.monkey" not in sys.modules:
-        return None
-    import gevent
-    from gevent import monkey
-
-    return gevent.get_hub() if monkey.is_module_patched("threading") else None
-
-
-def _start_native(target: Callable[[], object]) -> None:
-    """Starts a real thread."""
-    if _gevent_hub() is None:
-        threading.Thread(target=target, name="appbuilder-loop", daemon=True).start()
-        return
-    from gevent import monkey
-
-    monkey.get_original("_thread", "start_new_thread")(target, ())
-
-
-def _new_loop(*, patched: bool) -> asyncio.AbstractEventLoop:
-    """An event loop that waits with the operating system's own calls."""
-    if not patched:
-        return asyncio.new_event_loop()
-    from gevent import monkey
-
-    return asyncio.SelectorEventLoop(monkey.get_original("selectors", "DefaultSelector")())
+_bridge = PerProcess(_make)

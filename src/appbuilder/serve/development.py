@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from werkzeug.exceptions import HTTPException
 from werkzeug.serving import is_running_from_reloader, run_simple
 
+from appbuilder.errors import AppBuilderError
 from appbuilder.serve.address import announce, is_loopback, listen
 from appbuilder.serve.deadlines import Limits
 from appbuilder.serve.handler import handler_class
@@ -36,7 +38,7 @@ def serve(app: Flask, *, host: str, port: int, settings: Settings, drain: Callab
         return
     debugger = is_loopback(host)
     if debugger:
-        app.config["PROPAGATE_EXCEPTIONS"] = True
+        _raise_unknown_errors(app)
     if not is_running_from_reloader():
         listen(host, port).close()  # werkzeug's own complaint is several lines
         announce(app, host, port)
@@ -50,6 +52,20 @@ def serve(app: Flask, *, host: str, port: int, settings: Settings, drain: Callab
         threaded=True,
         request_handler=handler_class(Limits(settings.body_timeout, settings.write_timeout)),
     )
+
+
+def _raise_unknown_errors(app: Flask) -> None:
+    """Lets errors of the program's own routes through to the debugger; turns answer theirs themselves."""
+    handlers = app.error_handler_spec[None][None]
+    answer: Any = handlers[Exception]
+
+    def handle(error: Exception) -> Any:
+        if isinstance(error, (HTTPException, AppBuilderError)):
+            return answer(error)
+        raise error
+
+    app.config["PROPAGATE_EXCEPTIONS"] = True
+    app.register_error_handler(Exception, handle)
 
 
 def _is_script() -> bool:

@@ -2,15 +2,22 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help test lint types
+.PHONY: help test lint types docs
 
 help: ## Show the targets.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-$(VENV)/.ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
+# Debian's python3 comes without the part of venv that installs pip.
+$(BIN)/pip:
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { \
+	  echo "installing python3-venv, which $(PYTHON) lacks"; \
+	  $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends python3-venv && \
+	  rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
+
+$(VENV)/.ready: $(BIN)/pip pyproject.toml constraints.txt
 	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
 	@touch $@
 
@@ -23,6 +30,9 @@ lint: $(VENV)/.ready ## ruff: style and format.
 
 types: $(VENV)/.ready ## mypy, strict.
 	$(BIN)/mypy
+
+docs: $(VENV)/.ready ## Write docs/settings.md anew.
+	$(BIN)/python docs/generate_settings.py
 
 .PHONY: bench
 bench: $(VENV)/.ready ## Measure beside bare Flask and the SDK (QUICK=1: a minute or two), write docs/benchmarks.md.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy.engine import URL
+from tests.services.fixtures import DATABASES, empty_database
 
 from appbuilder.core.store import SessionStore
 from appbuilder.ids import new_id
@@ -14,7 +14,6 @@ from appbuilder.settings import Settings
 from appbuilder.store.memory import MemoryStore
 from appbuilder.store.sql import SqlStore
 from appbuilder.store.urls import parse
-from tests.services.fixtures import DATABASES, empty_database
 
 Opener = Callable[..., SqlStore]
 
@@ -35,7 +34,9 @@ def opened() -> Iterator[Opener]:
 
 
 @pytest.fixture(scope="module", params=["memory", *DATABASES])
-def shared_store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SessionStore]:
+def shared_store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SessionStore]:
     """One store of each kind for the tests of a module, which keep apart by their session ids."""
     if request.param == "memory":
         yield MemoryStore()

@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from tests.store.helpers import add, contents, turn
 
 from appbuilder import clock
 from appbuilder.core.store import SessionStore, TurnRecord
-from tests.store.helpers import add, contents, turn
 
 Store = SessionStore
 
@@ -51,7 +51,8 @@ def test_a_message_comes_back_as_it_was(store: Store, session_id: str) -> None:
 
 
 @pytest.mark.parametrize("content", [
-    "", "你好，世界", "😀" * 9, "a\x00b", "\\u0000", "\x7f\x1b\n\r\t", "\u2028", "'; DROP TABLE x; --", "%s %(a)s :a ?",
+    "", "你好，世界", "😀" * 9, "a\x00b", "\\u0000", "\x7f\x1b\n\r\t", "\u2028",
+    "'; DROP TABLE x; --", "%s %(a)s :a ?",
     2**64, -(2**80), 10**39, 1e300, 0.1, -0.0, "x" * 300_000, {"state": "incomplete"},
 ], ids=lambda content: repr(content)[:20])
 def test_any_json(store: Store, session_id: str, content: Any) -> None:
@@ -67,7 +68,9 @@ def test_nesting_as_deep_as_requests_may_be(store: Store, session_id: str) -> No
     assert contents(store, session_id) == [deep]
 
 
-@pytest.mark.parametrize("other", ["Session-A", "session-a ", " session-a", "sessíon-a", "session-a%", "session_a"])
+@pytest.mark.parametrize(
+    "other", ["Session-A", "session-a ", " session-a", "sessíon-a", "session-a%", "session_a"]
+)
 def test_ids_are_opaque(store: Store, session_id: str, other: str) -> None:
     mine = session_id[:12] + "session-a"
     add(store, mine, "mine")
@@ -77,7 +80,9 @@ def test_ids_are_opaque(store: Store, session_id: str, other: str) -> None:
     assert contents(store, session_id[:12] + other) == ["other"]
 
 
-@pytest.mark.parametrize("name", ["LOCAL-x", "../x", "' OR 1=1 --", "", "会" * 36, "😀" * 36, "%", "a\\b", "e\u0301"])
+@pytest.mark.parametrize(
+    "name", ["LOCAL-x", "../x", "' OR 1=1 --", "", "会" * 36, "😀" * 36, "%", "a\\b", "e\u0301"]
+)
 def test_odd_names_are_names(store: Store, session_id: str, name: str) -> None:
     before = contents(store, name, limit=1000)
     add(store, name, session_id)
@@ -87,7 +92,8 @@ def test_odd_names_are_names(store: Store, session_id: str, name: str) -> None:
 def test_keys_are_apart(store: Store, session_id: str) -> None:
     long = "k" * 128
     store.commit(turn(session_id, ("a", 1), ("A", 2), ("a ", 3), (long, 4), ("键", 5)))
-    assert [contents(store, session_id, key) for key in ("a", "A", "a ", long, "键")] == [[1], [2], [3], [4], [5]]
+    found = [contents(store, session_id, key) for key in ("a", "A", "a ", long, "键")]
+    assert found == [[1], [2], [3], [4], [5]]
 
 
 def test_an_empty_turn_writes_nothing(store: Store, session_id: str) -> None:
@@ -110,7 +116,7 @@ def test_only_incomplete_turns(store: Store, session_id: str) -> None:
 
 
 def test_order_with_equal_times(store: Store, session_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    moment = datetime(2026, 3, 1, 12)  # noqa: DTZ001
+    moment = datetime(2026, 3, 1, 12)
     monkeypatch.setattr(clock, "now", lambda: moment)
     for number in range(40):
         add(store, session_id, number)
@@ -118,8 +124,10 @@ def test_order_with_equal_times(store: Store, session_id: str, monkeypatch: pyte
     assert contents(store, session_id, "answer", limit=5) == [35, 36, 37, 38, 39]
 
 
-def test_order_when_the_clock_steps_back(store: Store, session_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    start = datetime(2026, 10, 25, 2, 59, 59)  # noqa: DTZ001
+def test_order_when_the_clock_steps_back(
+    store: Store, session_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = datetime(2026, 10, 25, 2, 59, 59)
     times = [start, start + timedelta(seconds=1), *(start - timedelta(hours=1, seconds=-n) for n in range(5))]
     for number, moment in enumerate(times):
         monkeypatch.setattr(clock, "now", lambda moment=moment: moment)

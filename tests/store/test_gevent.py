@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy.engine import URL
-
-from appbuilder.store.sql import SqlStore
 from tests.services.fixtures import SERVERS, server_of
 from tests.services.servers import Server
 from tests.store.conftest import Opener
 from tests.store.helpers import add, child, contents, finish, show
+
+from appbuilder.store.sql import SqlStore
 
 EARLY = "from gevent import monkey; monkey.patch_all()\n"
 # As gunicorn --preload does: the program is imported, its store prepared, and then the worker patches.

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy.engine import URL
-
-from appbuilder.store.rows import parse
 from tests.store.conftest import Opener
 from tests.store.helpers import add, child, contents, fetch, finish, show
+
+from appbuilder.store.rows import parse
 
 BEGIN = """if True:
     import sys, threading
@@ -175,10 +175,16 @@ def flushed_turns(trace: str) -> int:
     return turns
 
 
-@pytest.mark.parametrize(("trace", "turns"), [
-    ('write(1</x>, "turn\\n", 5)\npwrite64(4</foo.db-wal>)\nfdatasync(4</foo.db-wal>)\nwrite(1, "done\\n", 5)', 1),
-    ('write(1</x>, "turn\\n", 5)\npwrite64(4</foo.db-wal>)\nwrite(1, "done\\n", 5)\nfdatasync(4</foo.db-wal>)', 0),
-    ('write(1</x>, "turn\\n", 5)\nfdatasync(4</foo.db-wal>)\npwrite64(4</foo.db-wal>)\nwrite(1, "done\\n", 5)', 0),
-])
-def test_the_reader_of_traces_can_tell(trace: str, turns: int) -> None:
-    assert flushed_turns(trace) == turns
+BEGINS = 'write(1</x>, "turn\\n", 5)'
+WRITES = "pwrite64(4</foo.db-wal>)"
+SYNCS = "fdatasync(4</foo.db-wal>)"
+ENDS = 'write(1</x>, "done\\n", 5)'
+
+
+@pytest.mark.parametrize(("calls", "turns"), [
+    ((BEGINS, WRITES, SYNCS, ENDS), 1),
+    ((BEGINS, WRITES, ENDS, SYNCS), 0),
+    ((BEGINS, SYNCS, WRITES, ENDS), 0),
+], ids=["flushed", "too late", "too early"])
+def test_the_reader_of_traces_can_tell(calls: tuple[str, ...], turns: int) -> None:
+    assert flushed_turns("\n".join(calls)) == turns

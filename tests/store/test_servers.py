@@ -9,15 +9,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import exc
-
-from appbuilder.errors import ConfigurationError, StoreUnavailable
-from appbuilder.store import server as module
-from appbuilder.store.sql import SqlStore
+from sqlalchemy import Connection, exc
 from tests.services.fixtures import SERVERS, server_of
 from tests.services.servers import PASSWORD, Server, free_port
 from tests.store.conftest import Opener
 from tests.store.helpers import add, contents, execute, fetch
+
+from appbuilder.errors import ConfigurationError, StoreUnavailable
+from appbuilder.store import server as module
+from appbuilder.store.sql import SqlStore
 
 
 @pytest.fixture(params=SERVERS)
@@ -137,7 +137,7 @@ class Cut:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
         self.done = False
-        real = module.Connection.commit
+        real = Connection.commit
 
         def commit(connection: Any) -> None:
             if self.done:
@@ -149,7 +149,7 @@ class Cut:
             error = exc.OperationalError("COMMIT", None, OSError("gone"), connection_invalidated=True)
             raise error
 
-        monkeypatch.setattr(module.Connection, "commit", commit)
+        monkeypatch.setattr(Connection, "commit", commit)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -277,7 +277,8 @@ def test_a_table_made_by_the_sdk_is_taken_over(server: Server, opened: Opener) -
     url = server.new_database()
     mysql = server.account == "mysql"
     more = "CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci" if mysql else ""
-    execute(url, SDK_TABLE.format(time="DATETIME" if mysql else "TIMESTAMP", more=more), SDK_ROW.replace(":", "\\:"))
+    table = SDK_TABLE.format(time="DATETIME" if mysql else "TIMESTAMP", more=more)
+    execute(url, table, SDK_ROW.replace(":", "\\:"))
     store = opened(url)
     for number in range(5):
         add(store, "s", number)

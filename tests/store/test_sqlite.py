@@ -9,16 +9,18 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.store.conftest import Opener
+from tests.store.helpers import add, child, contents, fetch, finish, turn
 
 from appbuilder.core.store import TurnRecord
 from appbuilder.errors import ConfigurationError, StoreUnavailable
 from appbuilder.store import sqlite as module
 from appbuilder.store.rows import PreparedTurn
-from tests.store.conftest import Opener
-from tests.store.helpers import add, child, contents, fetch, finish, turn
 
 SEEN_BY_THE_SEED = "SELECT name FROM sqlite_master WHERE type='table'"
-COLUMNS = ["id", "session_id", "request_id", "message_key", "message_value", "created_at", "updated_at", "deleted"]
+COLUMNS = [
+    "id", "session_id", "request_id", "message_key", "message_value", "created_at", "updated_at", "deleted",
+]
 
 
 @pytest.fixture
@@ -33,7 +35,8 @@ def test_one_table_eight_columns_as_the_seed_shows(opened: Opener, path: Path) -
     info = fetch(store.url, "PRAGMA table_info(appbuilder_session_messages)")
     assert [row[1] for row in info] == COLUMNS
     assert [row[2] for row in info] == [
-        "VARCHAR(36)", "VARCHAR(36)", "VARCHAR(36)", "VARCHAR(128)", "JSON", "DATETIME", "DATETIME", "BOOLEAN",
+        "VARCHAR(36)", "VARCHAR(36)", "VARCHAR(36)", "VARCHAR(128)", "JSON",
+        "DATETIME", "DATETIME", "BOOLEAN",
     ]
     times = fetch(store.url, "SELECT created_at, updated_at, deleted FROM appbuilder_session_messages")
     for created, updated, deleted in times:
@@ -202,7 +205,8 @@ class TestDiskFull:
             from appbuilder.store.registry import open_store
             store = open_store("sqlite:///" + sys.argv[1])
             def add(number):
-                store.commit(TurnRecord("s", "r", [(key, {"content": number, "x": "x" * 4000}) for key in "qa"]))
+                message = {"content": number, "x": "x" * 4000}
+                store.commit(TurnRecord("s", "r", [("q", message), ("a", message)]))
             def read(key):
                 return [each["content"] for each in store.history("s", key, 10**6)]
             add(0)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy.orm import DeclarativeBase
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.orm import DeclarativeBase, Mapped
 
 from appbuilder.store import schema
 
@@ -21,3 +24,13 @@ class SessionMessage(Base):
     """
 
     __table__ = schema.messages
+
+    if TYPE_CHECKING:
+        id: Mapped[str]
+        session_id: Mapped[str]
+        request_id: Mapped[str]
+        message_key: Mapped[str]
+        message_value: Mapped[Any]
+        created_at: Mapped[datetime]
+        updated_at: Mapped[datetime]
+        deleted: Mapped[bool]

@@ -48,19 +48,21 @@ def _safe_text(cause: Any) -> str:
         return f"SQLSTATE {state}"
     if isinstance(cause, sqlite3.OperationalError):
         return str(cause)
+    if isinstance(cause, OSError) or _is_connect_error(cause):
+        return " ".join(str(cause).split())
     arguments = getattr(cause, "args", ())
     if arguments and isinstance(arguments[0], int):
         number = arguments[0]
         safe = number in _SAFE_MYSQL or 2000 <= number < 3000
         return " ".join(str(part) for part in arguments) if safe else str(number)
-    if isinstance(cause, OSError) or name_of(cause) == "psycopg.OperationalError":
-        return " ".join(str(cause).split())
     return ""
 
 
-def name_of(error: Any) -> str:
-    kind = type(error)
-    return f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
+def _is_connect_error(cause: Any) -> bool:
+    """psycopg's own error without an SQLSTATE: the server was not reached, or was lost."""
+    kind = type(cause)
+    names = {"OperationalError", "ConnectionTimeout"}
+    return kind.__module__.startswith("psycopg") and kind.__name__ in names
 
 
 def unavailable(error: BaseException, url: URL, doing: str) -> StoreUnavailable:

@@ -73,13 +73,21 @@ def _url(config: Any) -> URL:
             f"not {type(config).__name__}."
         )
     try:
-        return make_url(config)
+        url = make_url(config)
     except (exc.ArgumentError, ValueError):
+        url = None
+    if url is None or _cut_in_its_password(url):
         # The text itself is not repeated: it may hold a password.
         raise ConfigurationError(
             "user_session_config is not a database URL; write one like sqlite:///user_session.db "
             "or postgresql://user:password@host:5432/database (special characters percent-encoded)."
-        ) from None
+        )
+    return url
+
+
+def _cut_in_its_password(url: URL) -> bool:
+    """An @ in a password that is not percent-encoded: the rest of it stands where the host should."""
+    return bool(url.password) and "@" in f"{url.host}{url.database}"
 
 
 def _absolute(url: URL) -> URL:

@@ -23,6 +23,11 @@ _PROBLEMS = {
     "504": "The model server did not answer in time.",
 }
 
+_EVENTS = (
+    "Server-sent events; the data of each is an Answer with a piece of the text. The last has is_completion "
+    "true and no content; of a stream that failed it is a Problem."
+)
+
 
 def document(url_rule: str) -> dict[str, Any]:
     """The document for a service whose chat is at *url_rule*."""
@@ -56,7 +61,8 @@ def _chat() -> dict[str, Any]:
                 "description": "The answer: whole, or with stream=true as events.",
                 "content": {
                     "application/json": {"schema": _ref("Answer")},
-                    "text/event-stream": {"schema": {"type": "string"}},
+                    # No type: tools disagree whether the schema is of the text or of one event.
+                    "text/event-stream": {"schema": {"description": _EVENTS}},
                 },
             },
             **problems,

@@ -39,6 +39,8 @@ LINGER = 3.0
 _FIRST_LEASE = 10.0
 """Seconds it waits for the one who started it."""
 
+_MOST_FILES = 1 << 16
+
 _HTTP_THREADS = 16
 """Connections served beside those that hold a slot; one that waits for a slot needs a thread too."""
 
@@ -48,7 +50,10 @@ _PROMPT_CACHE_MIB = 256
 
 def main(arguments: list[str]) -> int:
     """Takes the owner's lock, leaves its parent, serves until nobody needs it."""
+    # What the service has open (its listener above all) must not stay open here.
+    os.closerange(3, _MOST_FILES)
     order = Order.from_json(arguments[0])
+    os.chdir(order.folder)
     lock = order.owner_lock()
     if not _acquire(lock):
         return OWNED
@@ -97,6 +102,8 @@ class _Process:
             engine = _load(path, self._order, self._leases.secret)
         except AppBuilderError as error:
             self._fail(str(error), isinstance(error, ConfigurationError))
+        except ImportError as error:
+            self._fail(_cannot_import(error), True)
         except Exception as error:  # noqa: BLE001 - the engine raises what it likes; its users are told
             words = self._order.last_words()
             self._fail(f"The engine could not load {self._order.model}: {error} {words}", False)
@@ -192,6 +199,12 @@ class Leases:
         self._unused_since = time.monotonic()
 
 
+def _cannot_import(error: ImportError) -> str:
+    # The engine's Linux wheels use the system's libgomp, which slim images leave out.
+    hint = " On Debian and Ubuntu: apt-get install libgomp1." if "libgomp" in str(error) else ""
+    return f"The engine xllamacpp cannot be imported ({error}).{hint}"
+
+
 def _load(path: str, order: Order, secret: str) -> Any:
     import xllamacpp
 
@@ -203,7 +216,7 @@ def _load(path: str, order: Order, secret: str) -> Any:
     parameters.fit_params = False
     parameters.warmup = False
     parameters.cpuparams.n_threads = order.threads
-    parameters.cpuparams_batch.n_threads = order.threads
+    parameters.cpuparams_batch.n_threads = order.prompt_threads
     parameters.n_threads_http = order.slots + _HTTP_THREADS
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = 0

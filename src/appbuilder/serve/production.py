@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import importlib.util
 import logging
 import math
 import os
@@ -174,12 +173,12 @@ def _worker_class(settings: Settings) -> type:
         from appbuilder.serve.workers import Threads
 
         return Threads
-    if importlib.util.find_spec("gevent") is None:
+    try:
+        from appbuilder.serve.gevent_worker import Greenlets
+    except (ImportError, RuntimeError):  # gunicorn makes the second of the first
         raise ConfigurationError(
             "APPBUILDER_WORKER_CLASS=gevent needs gevent: pip install 'appbuilder-runtime[gevent]'"
-        )
-    from appbuilder.serve.gevent_worker import Greenlets
-
+        ) from None
     return Greenlets
 
 

@@ -27,7 +27,8 @@ def serve(
 
     :param debug: True: the development server. False: gunicorn, started from this process; where it cannot
         run (Windows, a notebook, another thread than the main one) a threaded server.
-    :param drain: takes no new turns, returns when this process's turns have ended. Called once per process.
+    :param drain: takes no new turns, returns when this process's turns have ended, soon if interrupted by
+        KeyboardInterrupt. Called once per process.
     :raises ConfigurationError: the address cannot be listened on, or the worker class is not installed.
     """
     if debug:

@@ -39,19 +39,19 @@ def serve(app: Flask, *, host: str, port: int, settings: Settings, drain: Callab
     """
     listener = listen(host, port)
     server = Server(app, listener, settings)
-    announce(app, host, listener.getsockname()[1])
+    announce(app, host, server.port)
     if threading.current_thread() is not threading.main_thread():
         atexit.register(drain)
         server.serve_forever(_POLL)
         return
-    with server.in_thread(), _sigterm() as terminated:
+    with server.in_thread(), _signals() as terminated:
         try:
             terminated.wait_for_end()
         except KeyboardInterrupt:
             logger.info("stopping; interrupt again to stop at once")
         server.stop_listening()
+        drain()
         with contextlib.suppress(KeyboardInterrupt):
-            drain()
             server.wait_idle(_LAST_WRITES)
 
 
@@ -137,13 +137,18 @@ class _Terminated:
 
 
 @contextlib.contextmanager
-def _sigterm() -> Iterator[_Terminated]:
-    """While it lasts SIGTERM is noted; afterwards it does what it would have done before."""
+def _signals() -> Iterator[_Terminated]:
+    """While it lasts Ctrl-C is KeyboardInterrupt and SIGTERM is noted; afterwards both do what they did."""
     terminated = _Terminated()
-    before = signal.signal(signal.SIGTERM, terminated.set)
+    before = {
+        # asyncio's own would cancel the task that called us, which only helps once we have returned
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, terminated.set),
+    }
     try:
         yield terminated
     finally:
-        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
         if terminated.by_signal:
             signal.raise_signal(signal.SIGTERM)

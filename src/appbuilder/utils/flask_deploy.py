@@ -133,6 +133,9 @@ class FlaskRuntime:
     def _drain(self) -> None:
         """Ends this process's turns; another ``serve`` starts afresh."""
         ending, self._engine = self._engine, PerProcess(self._make_engine)
-        # Also where no turn was begun: from now on none may.
-        ending.get().drain(self.settings.drain_timeout)
+        engine = ending.get()  # also where no turn was begun: from now on none may
+        try:
+            engine.drain(self.settings.drain_timeout)
+        except KeyboardInterrupt:
+            engine.drain(0)  # told twice
         self._store.close()

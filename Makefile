@@ -37,3 +37,7 @@ docs: $(VENV)/.ready ## Write docs/settings.md anew.
 .PHONY: bench
 bench: $(VENV)/.ready ## Measure beside bare Flask and the SDK (QUICK=1: a minute or two), write docs/benchmarks.md.
 	BENCH_QUICK=$(QUICK) BENCH_COMMAND='make bench' $(BIN)/python -m bench
+
+.PHONY: chaos
+chaos: $(VENV)/.ready ## kill -9 at random points under load (KILLS=200): nothing acknowledged is lost.
+	$(BIN)/python -m tests.process.chaos $(or $(KILLS),200) $(DATABASE)

@@ -27,7 +27,7 @@ def settings(folder: Path, **given: str) -> dict[str, str]:
     foreign = ("DATABASE", "GATEWAY_URL", "OPENAI_")
     named = {name if name.startswith(foreign) else f"APPBUILDER_{name}": value
              for name, value in given.items()}
-    return {"DATABASE": f"sqlite:///{folder}/chat.db", "PYTHONPATH": str(ROOT), **named}
+    return {"DATABASE": f"sqlite:///{folder}/chat.db", "PYTHONPATH": f"{ROOT}:{ROOT}/src", **named}
 
 
 def command(program: str, port: int, worker: str, *options: str, threads: int = 64) -> list[str]:

@@ -1,0 +1,161 @@
+"""kill -9 at random points under load: what was acknowledged is stored, and no turn by half.
+
+As a program: ``python -m tests.process.chaos [kills] [database url]`` (``make chaos``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from pathlib import Path
+
+from tests.process import rawhttp
+from tests.process.server import Server, start
+from tests.process.serving import BOTH, command, free_port, rows, settings, workers
+
+CLIENTS = 8
+BETWEEN = (0.01, 0.3)
+"""Seconds of load between two kills."""
+KEYS = {"query", "answer"}
+
+
+@dataclass
+class Tally:
+    """What the clients were told, under the marks of their turns."""
+
+    sent: Counter[str] = field(default_factory=Counter)
+    acknowledged: set[str] = field(default_factory=set)
+    kills: int = 0
+
+
+def turn(client: rawhttp.Client, mark: str, session: str, stream: bool) -> bool:
+    """One turn; whether it was acknowledged."""
+    message = {"do": "say", "pieces": ["a", "b", "c"], "mark": mark}
+    client.post({"message": message, "session_id": session, "stream": stream})
+    response = client.head()
+    if not stream:
+        body = json.loads(response.read())
+        return bool(response.status == 200 and body["code"] == 0)
+    return any(event["code"] == 0 and event["result"]["is_completion"] for event in client.events())
+
+
+def talk(port: int, name: str, tally: Tally, stop: threading.Event) -> None:
+    """A client: turn after turn, whole and streamed, on connections that are made anew when they break."""
+    number = 0
+    while not stop.is_set():
+        try:
+            with rawhttp.Client(port, timeout=20) as client:
+                while not stop.is_set():
+                    number += 1
+                    mark = f"{name}-{number}"
+                    tally.sent[mark] += 1
+                    if turn(client, mark, name, stream=number % 2 == 0):
+                        tally.acknowledged.add(mark)
+        except (OSError, HTTPException, ValueError, AssertionError):
+            time.sleep(0.005)  # nobody listens while the master starts anew
+
+
+@contextlib.contextmanager
+def load(port: int, tally: Tally) -> Iterator[None]:
+    """CLIENTS clients at work."""
+    stop = threading.Event()
+    prefix = f"{random.randrange(16**6):06x}"
+    threads = [threading.Thread(target=talk, args=(port, f"{prefix}-{n}", tally, stop))
+               for n in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(30)
+            assert not thread.is_alive(), "a client hangs"
+
+
+def kill_worker(server: Server) -> None:
+    """kill -9 to the process that runs the turns; gunicorn's master forks another."""
+    deadline = time.monotonic() + 20
+    while not (found := workers(server)):
+        assert time.monotonic() < deadline, f"no worker is left:\n{server.log}"
+        time.sleep(0.005)
+    for pid in found:
+        os.kill(pid, signal.SIGKILL)
+    while set(workers(server)) & set(found):
+        time.sleep(0.002)
+
+
+def run(folder: Path, worker: str, kills: int, database: str | None = None, restarts: int = 1) -> Tally:
+    """*kills* kills of the worker, and *restarts* of the whole service; checks after each of these.
+
+    :raises AssertionError: a promise was broken.
+    """
+    given = {} if database is None else {"DATABASE": database}
+    env = settings(folder, **given)
+    port, tally = free_port(), Tally()
+    for _ in range(restarts):
+        server = start(folder, command("scripted", port, worker, "--preload"), port=port, env=env)
+        with server, load(port, tally):
+            for _ in range(max(1, kills // restarts)):
+                wait_for_work(tally)
+                kill_worker(server)
+                tally.kills += 1
+            wait_for_work(tally)
+            server.kill()
+            tally.kills += 1
+        check(env["DATABASE"], tally)
+    server = start(folder, command("scripted", port, worker), port=port, env=env)
+    with server:
+        assert rawhttp.chat(port, {"message": "service goes on"}).status == 200
+    return tally
+
+
+def wait_for_work(tally: Tally) -> None:
+    """Until turns are acknowledged again, and a random moment more."""
+    before, deadline = len(tally.acknowledged), time.monotonic() + 20
+    while len(tally.acknowledged) == before:
+        assert time.monotonic() < deadline, "no turn is acknowledged any more"
+        time.sleep(0.005)
+    time.sleep(random.uniform(*BETWEEN))
+
+
+def check(database: str, tally: Tally) -> None:
+    """Acknowledged turns are a subset of the stored; each is stored whole, and once."""
+    turns: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    stored: Counter[str] = Counter()
+    for row in rows(database):
+        turns[row["request_id"]][row["message_key"]] += 1
+        if row["message_key"] == "query" and row["message_value"].get("state") is None:
+            stored[row["message_value"]["content"]] += 1
+    lost = tally.acknowledged - stored.keys()
+    assert not lost, f"{len(lost)} of {len(tally.acknowledged)} acknowledged turns are lost: {min(lost)}..."
+    half = [keys for keys in turns.values() if keys.keys() != KEYS or set(keys.values()) != {1}]
+    assert not half, f"{len(half)} half turns: {half[:5]}"
+    assert set(stored.values()) <= {1}, "a turn is stored twice"
+
+
+def main() -> None:
+    """Both kinds of worker, half of the kills each."""
+    kills = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    database = sys.argv[2] if len(sys.argv) > 2 else None
+    for worker in BOTH:
+        with tempfile.TemporaryDirectory() as folder:
+            begun = time.monotonic()
+            tally = run(Path(folder), worker, kills // 2, database, restarts=max(1, kills // 20))
+            print(f"{worker}: {tally.kills} kills in {time.monotonic() - begun:.0f} s, "
+                  f"{len(tally.acknowledged)} turns acknowledged, none lost, none by half")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,7 @@
-"""The local model's fixtures: the small model, fetched once into the user's cache folder."""
+"""Fixtures of this ring: model servers as doubles, and the local model.
+
+The local model's are the small model, fetched once into the user's cache folder, and processes that use it.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.models.server_fixtures import gateway, openai_server, quick  # noqa: F401
 
 from appbuilder.models import local_owner
 from appbuilder.models.weights import TABLE, cache_folder, ensure

@@ -10,12 +10,11 @@ if WHEN == "late":
     import httpx2  # noqa: F401
     import openai  # noqa: F401
 
-    import appbuilder
     import appbuilder.models.gateway
+    import appbuilder.models.http
     import appbuilder.models.openai
 
-    # A client from before the patch must not be used after it.
-    appbuilder.models.http.client()
+    early = appbuilder.models.http.client()
 
 from gevent import monkey  # noqa: E402
 
@@ -31,6 +30,10 @@ import gevent.event  # noqa: E402
 from appbuilder import Message, Playground  # noqa: E402
 from appbuilder.core.context import init_context  # noqa: E402
 from appbuilder.errors import TurnCancelled  # noqa: E402
+
+if WHEN == "late":
+    # A client from before the patch is not used after it: its locks and TLS contexts are the unpatched ones.
+    assert appbuilder.models.http.client() is not early
 
 
 def cancelled_turn(stream: bool, from_a_thread: bool = False) -> None:

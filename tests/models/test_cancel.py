@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from appbuilder import Message, Playground, clock
+from appbuilder.core.cancel import CancelToken
 from appbuilder.core.context import SessionContext, init_context
 from appbuilder.errors import TurnCancelled
+from appbuilder.models import failures
 from appbuilder.testing import GatewayDouble, OpenAIDouble, Reply
 
 LIMIT = 1.0
@@ -92,12 +94,21 @@ def test_before_the_answer(model: str, server: Double, stream: bool, warm: bool)
     server.wait_for_left(timeout=LIMIT)
 
 
-def test_in_the_pause_before_another_try(model: str, server: Double) -> None:
+def test_in_the_pause_before_another_try(
+    model: str, server: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pausing, wait = threading.Event(), failures._wait
+
+    def noted(seconds: float, token: CancelToken | None) -> None:
+        pausing.set()
+        wait(seconds, token)
+
+    monkeypatch.setattr(failures, "_wait", noted)
     assert Playground(model=model).run(Message("你好")).content == "你好"
     server.default = Reply(status=429, headers={"Retry-After": "4"})
     before = len(server.requests)
     turn = Turn(model, stream=False)
-    server.wait_for_requests(before + 1)
+    assert pausing.wait(10)
     turn.stop()
     assert len(server.requests) == before + 1
 

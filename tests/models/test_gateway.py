@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import gc
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,7 @@ from appbuilder.errors import (
     Unauthenticated,
 )
 from appbuilder.models import catalog as catalog_module
+from appbuilder.models import http
 from appbuilder.testing import GatewayDouble, Reply
 
 HELLO = Message("你好")
@@ -276,7 +278,7 @@ def test_a_long_retry_after_is_passed_on(gateway: GatewayDouble) -> None:
     assert len(gateway.calls) == 1
 
 
-def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_listens(monkeypatch: pytest.MonkeyPatch, quick: None) -> None:
     with GatewayDouble() as double:
         address = double.address
     monkeypatch.setenv("GATEWAY_URL", address)
@@ -360,10 +362,17 @@ def test_a_closed_answer_closes_its_connection(gateway: GatewayDouble) -> None:
 
 
 def test_an_answer_nobody_keeps_closes_its_connection(gateway: GatewayDouble) -> None:
-    import gc
-
     gateway.reply(Reply(["一", "二"], silent_after=1))
     Playground(model="eb-4").run(HELLO, stream=True)
-    gc.collect()
+    transport = http.client()._transport
+    assert isinstance(transport, http._Transport)
+    # The collector may run where the pool's lock is held; it must not need it.
+    pool = transport._pools["", False]
+    collection = threading.Thread(target=gc.collect)
+    with pool._optional_thread_lock:
+        collection.start()
+        collection.join(10)
+        assert not collection.is_alive()
     gateway.wait_for_left()
     assert ask() == "你好"
+    assert [connection.is_closed() for connection in pool.connections if not connection.is_idle()] == []

@@ -19,15 +19,6 @@ _NAME = re.compile(r"[a-zA-Z_]\w*")
 _HOLE = re.compile(r"\{([a-zA-Z_]\w*)\}")
 
 
-class _PlainNames(Formatter):
-    """``str.format`` without attributes, items and positions, in nested format specifications too."""
-
-    def get_field(self, field_name: str, args: Any, kwargs: Mapping[str, Any]) -> tuple[Any, str]:
-        if not _NAME.fullmatch(field_name):
-            raise ValueError(field_name)
-        return kwargs[field_name], field_name
-
-
 class Template:
     """A prompt template; ``names`` are its variables, each once, in the order of their first holes."""
 
@@ -48,8 +39,8 @@ class Template:
         if not self._is_format:
             return _HOLE.sub(lambda hole: str(values[hole[1]]), self.text)
         try:
-            return _PlainNames().vformat(self.text, (), values)
-        except (ValueError, TypeError, KeyError):
+            return self.text.format_map(values)
+        except (ValueError, TypeError):
             raise InvalidRequest("An input variable does not fit its place in the prompt template.") from None
 
 

@@ -27,14 +27,14 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1", "[::1]")
 # Keyed by process and by the socket class: a client made before a fork, or before gevent patched, is not
 # used after it.
 _clients: dict[tuple[int, type], httpx2.Client] = {}
-_abandoned: deque[httpx2.Response] = deque()
+_abandoned: deque[tuple[httpx2.Response, object]] = deque()
 
 
 def client() -> httpx2.Client:
     """The process's client: pooled, for any thread, following no redirects."""
     while _abandoned:
         with contextlib.suppress(IndexError):
-            _abandoned.popleft().close()
+            _abandoned.popleft()[0].close()
     key = (os.getpid(), socket.socket)
     found = _clients.get(key)
     if found is None:
@@ -49,12 +49,14 @@ def _close_in(process: int, made: httpx2.Client) -> None:
         made.close()
 
 
-def abandon(response: httpx2.Response) -> None:
+def abandon(response: httpx2.Response, readers: object) -> None:
     """For an answer nobody reads any more, from a finalizer: the server sees the end of the connection now,
-    the pool at the next call (a finalizer may run anywhere, also inside the pool's lock)."""
-    if not response.is_closed:
-        shut_down(response.extensions["network_stream"].get_extra_info("socket"))
-        _abandoned.append(response)
+    the pool at the next call (a finalizer may run anywhere, also inside the pool's lock).
+
+    :param readers: kept as long as *response*.
+    """
+    shut_down(response.extensions["network_stream"].get_extra_info("socket"))
+    _abandoned.append((response, readers))
 
 
 def timeouts(settings: Settings, wanted: Timeout = None) -> httpx2.Timeout:

@@ -20,6 +20,11 @@ Sent = tuple[httpx2.Response, Iterator[Delta]]
 """A response, and the pieces that are read from it."""
 
 
+# What open streams read from. Were it only theirs, the garbage collector would finalize the generators of a
+# forgotten one, and with them take the pool's lock, wherever it happens to run: inside that lock too.
+_under_way: dict[int, Sent] = {}
+
+
 class Reader:
     """Which errors reading a response may raise (besides ours), and what failure each is."""
 
@@ -70,6 +75,7 @@ class ResponseStream(Iterator[Delta]):
         self._reader = reader
         self._token = current_token()
         self._closed = False
+        _under_way[id(self)] = (response, deltas)
 
     def __next__(self) -> Delta:
         try:
@@ -91,8 +97,10 @@ class ResponseStream(Iterator[Delta]):
         """Breaks the answer off; after its end it does nothing."""
         if not self._closed:
             self._closed = True
+            _under_way.pop(id(self), None)
             self._response.close()
 
     def __del__(self) -> None:
-        if not getattr(self, "_closed", True):
-            http.abandon(self._response)
+        sent = _under_way.pop(id(self), None)
+        if sent is not None:
+            http.abandon(sent[0], sent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import json
 import socket
@@ -202,7 +203,7 @@ class Exchange(BaseHTTPRequestHandler):
         """As the base, but a client that leaves is no error."""
         try:
             super().handle_one_request()
-        except (ConnectionError, ClientLeft):
+        except (OSError, ClientLeft):
             self.close_connection = True
 
     def do_POST(self) -> None:
@@ -218,7 +219,7 @@ class Exchange(BaseHTTPRequestHandler):
         double.note_request(self.request_seen)
         try:
             double.respond(self)
-        except (ConnectionError, ClientLeft):
+        except (OSError, ClientLeft):
             double.note_left()
             raise
 
@@ -302,8 +303,10 @@ class Exchange(BaseHTTPRequestHandler):
     def _raise_if_left(self) -> None:
         if self.server.double.stopped:
             raise ClientLeft
+        raw = getattr(self.connection, "_sock", self.connection)
         with contextlib.suppress(BlockingIOError):
-            if not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+            # Below TLS and gevent, whose sockets cannot peek.
+            if not _socket.socket.recv(raw, 1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
                 raise ClientLeft
 
 
@@ -333,5 +336,5 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         error = sys.exc_info()[1]
-        if error is not None and not isinstance(error, ConnectionError):
+        if error is not None and not isinstance(error, OSError):
             self.double.errors.append(error)

@@ -24,7 +24,7 @@ BOTH = ("gthread", "gevent")
 
 def settings(folder: Path, **given: str) -> dict[str, str]:
     """Environment of a server: DATABASE (by default SQLite in *folder*), the others ``APPBUILDER_``."""
-    foreign = ("DATABASE", "GATEWAY_URL", "OPENAI_")
+    foreign = ("DATABASE", "GATEWAY_URL", "OPENAI_", "SERVE_", "MODEL_NAME")
     named = {name if name.startswith(foreign) else f"APPBUILDER_{name}": value
              for name, value in given.items()}
     return {"DATABASE": f"sqlite:///{folder}/chat.db", "PYTHONPATH": f"{ROOT}:{ROOT}/src", **named}

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -136,7 +137,9 @@ def test_failures_are_not_told_either(server: Server, gateway: GatewayDouble) ->
 def test_bad_requests_leave_nothing_in_the_log(server: Server) -> None:
     canary = Canary.new()
     headers = {"X-Appbuilder-Token": canary.token}
-    bodies = [{canary.flavour: 1}, {"stream": canary.flavour}, {"session_id": canary.flavour * 3}]
+    bodies: list[dict[str, Any]] = [
+        {canary.flavour: 1}, {"stream": canary.flavour}, {"session_id": canary.flavour * 3}
+    ]
     for body in [*({"message": canary.text, **more} for more in bodies), canary.text.encode()]:
         assert rawhttp.chat(server.port, body, headers).status == 400
     for secret in (canary.token, canary.text, canary.flavour):

@@ -175,18 +175,21 @@ def _body(limit: int) -> bytes:
     try:
         body = _read(get_input_stream(request.environ), limit + 1)
     except ClientDisconnected:
-        raise errors.InvalidRequest(_BROKEN_OFF) from None
+        raise _BrokenBody(_TOO_SHORT) from None
     except Exception:  # noqa: BLE001 - each server has errors of its own for chunks that are none
-        raise errors.InvalidRequest("The body cannot be read: it was broken off, or is not framed rightly.") \
-            from None
+        raise _BrokenBody("The body cannot be read: it was broken off, or is not framed rightly.") from None
     if len(body) > limit:
         raise _too_large(limit)
     if declared is not None and len(body) < declared:
-        raise errors.InvalidRequest(_BROKEN_OFF)
+        raise _BrokenBody(_TOO_SHORT)
     return body
 
 
-_BROKEN_OFF = "The body is shorter than its Content-Length says."
+_TOO_SHORT = "The body is shorter than its Content-Length says."
+
+
+class _BrokenBody(errors.InvalidRequest):
+    """Where this body ends cannot be known."""
 
 
 def _read(stream: IO[bytes], size: int) -> bytes:
@@ -223,8 +226,8 @@ def _error_response(error: Exception, request_id: str, *, debug: bool) -> Respon
         response.headers["Retry-After"] = str(what.retry_after)
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
-    if what.status == 413:
-        # The rest of the body is not read: on this connection nothing can follow.
+    if what.status == 413 or isinstance(error, _BrokenBody):
+        # What comes next on this connection is the rest of the body, if anything.
         response.headers["Connection"] = "close"
     return response
 

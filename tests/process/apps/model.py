@@ -21,7 +21,9 @@ class Asking(Component):
     def __init__(self) -> None:
         super().__init__(lazy_certification=LAZY)
         self.playground = Playground(
-            prompt_template="{query}{flavour}", model=os.environ.get("MODEL", "eb-4"), lazy_certification=LAZY
+            prompt_template="{query}{flavour}",
+            model=os.environ.get("MODEL_NAME", "eb-4"),
+            lazy_certification=LAZY,
         )
 
     def run(self, message: Message[Any], stream: bool = False, flavour: str = "") -> Any:

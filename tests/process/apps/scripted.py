@@ -107,7 +107,8 @@ class Scripted(Component):
     def say(self, do: Any, mark: str, flavour: Any) -> Any:
         pieces = Pieces(do["pieces"], mark, do.get("pace", 0), do.get("hold", False), do.get("deaf", False))
         answer = Message(pieces)
-        UserSession().append({"query": Message(mark), "answer": answer})
+        if do.get("keep", True):
+            UserSession().append({"query": Message(mark), "answer": answer})
         return answer
 
     def many(self, do: Any, mark: str, flavour: Any) -> Any:

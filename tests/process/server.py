@@ -48,6 +48,8 @@ class Server:
         self.process = process
         self.port = port
         self.folder = folder
+        self.kind = ""
+        """A name the test gives it."""
         self._log = log
 
     def __enter__(self) -> Server:
@@ -159,7 +161,9 @@ class Server:
         body = json.dumps({"message": message, "stream": True, **members}).encode()
         with contextlib.closing(self.open(timeout)) as connection:
             connection.request("POST", path, body, {**JSON_HEADERS, **headers})
-            yield Events(connection.getresponse(), connection)
+            answer = connection.getresponse()
+            with contextlib.closing(answer):  # else it keeps the connection open
+                yield Events(answer, connection)
 
 
 class Events(Iterator[Any]):

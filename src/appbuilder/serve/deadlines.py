@@ -17,8 +17,8 @@ from typing import Any
 KEEPALIVE = 15
 """Seconds a connection may wait for its next request."""
 
-_MIN_RATE = 16 * 1024
-"""Bytes a second that even a slow reader takes: what a large answer adds to the time of its write."""
+_WRITE = 64 * 1024
+"""Bytes a reader has the whole time of a write for, so that a large answer has more time than a small one."""
 _LINGER = 2.0
 _SLICE = 1.0
 
@@ -72,10 +72,14 @@ class DeadlineSocket:
         """
         self._until = None
         self._idle = KEEPALIVE
-        seconds = self._limits.write + len(data) / _MIN_RATE if self._limits.write else None
-        self._sock.settimeout(seconds)
+        self._sock.settimeout(self._limits.write or None)
         try:
-            self._sock.sendall(data)
+            if len(data) <= _WRITE:
+                self._sock.sendall(data)
+            else:
+                whole = memoryview(data)
+                for start in range(0, len(data), _WRITE):
+                    self._sock.sendall(whole[start : start + _WRITE])
         except TimeoutError:
             self._left = True
             raise BrokenPipeError(errno.EPIPE, "the client does not read") from None

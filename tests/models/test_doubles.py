@@ -55,9 +55,8 @@ def test_the_original_sdk_uses_the_gateways_double(sdk_python: Path) -> None:
     with GatewayDouble(tokens={"sdk-token"}) as gateway:
         gateway.reply(Reply(extra={"trace_log": log}), Reply(["43", "1"]))
         gateway.reply(Reply(["朝阳区呢？"]), Reply(status=500))
-        done = subprocess.run(
-            [str(sdk_python), "-I", "-c", SDK_PROGRAM, gateway.address], capture_output=True, text=True, check=False
-        )
+        command = [str(sdk_python), "-I", "-c", SDK_PROGRAM, gateway.address]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         told = json.loads(done.stdout.splitlines()[-1])
         whole, usage, extra, pieces, streamed_usage, rewritten, error = told

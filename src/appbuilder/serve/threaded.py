@@ -50,8 +50,8 @@ def serve(app: Flask, *, host: str, port: int, settings: Settings, drain: Callab
         except KeyboardInterrupt:
             logger.info("stopping; interrupt again to stop at once")
         server.stop_listening()
-        drain()
         with contextlib.suppress(KeyboardInterrupt):
+            drain()
             server.wait_idle(_LAST_WRITES)
 
 

@@ -26,8 +26,8 @@ def page() -> str:
     for setting in fields(Settings):
         default = f"`{setting.default}`" if setting.default != "" else "–"
         choices = setting.metadata["choices"]
-        text = setting.metadata["help"] + (f" One of {', '.join(f'`{c}`' for c in choices)}." if choices else "")
-        rows.append(f"| `{setting.metadata['env']}` | {default} | {text} |\n")
+        one_of = f" One of {', '.join(f'`{choice}`' for choice in choices)}." if choices else ""
+        rows.append(f"| `{setting.metadata['env']}` | {default} | {setting.metadata['help']}{one_of} |\n")
     return HEAD + "".join(rows)
 
 

@@ -1,8 +1,8 @@
 """JSON in one place: strict reading of what strangers send, writing that never fails on a value.
 
 RFC 8259 leaves open what a reader does with duplicate names; here they are an error, as are ``NaN``,
-``Infinity``, lone surrogates, numbers longer than 40 digits and nesting deeper than 100, so that what is accepted can be
-stored in every database and written back unchanged.
+``Infinity``, lone surrogates, numbers longer than 40 digits and nesting deeper than 100, so that what is
+accepted can be stored in every database and written back unchanged.
 """
 
 from __future__ import annotations

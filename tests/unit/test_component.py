@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -14,7 +14,7 @@ from appbuilder.errors import ConfigurationError, Unauthenticated
 
 
 class Echo(Component):
-    manifests = [{"name": "echo", "description": "回声"}]
+    manifests: ClassVar[list[dict[str, Any]]] = [{"name": "echo", "description": "回声"}]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

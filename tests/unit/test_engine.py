@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -151,7 +151,8 @@ def test_a_run_goes_on_without_readers_and_later_readers_get_the_rest() -> None:
 
 def test_the_reader_that_leaves_cuts_the_run_and_what_was_made_is_kept_and_marked() -> None:
     """The SDK stores nothing of such a turn."""
-    closed, in_second = [], threading.Event()
+    closed: list[threading.Thread] = []
+    in_second = threading.Event()
 
     def script(message: Message[Any], stream: bool) -> Message[Any]:
         def pieces() -> Iterator[str]:
@@ -210,7 +211,7 @@ def test_an_error_before_the_first_piece_is_tried_again_and_its_rows_are_dropped
                 raise RuntimeError("not yet")
             yield "at last"
 
-        message.content["changed"] = True  # what an attempt does to its message, the next does not see
+        cast(Any, message.content)["changed"] = True  # the next attempt does not see it
         return remember(message, Message(pieces()))
 
     engine, store, _ = engine_of(script)
@@ -517,7 +518,7 @@ def test_a_thousand_asynchronous_turns_take_no_thread_each() -> None:
     async def script(message: Message[Any], stream: bool) -> Message[Any]:
         async def pieces() -> AsyncIterator[str]:
             await gate.wait()
-            yield message.content
+            yield str(message.content)
 
         return Message(pieces())
 

@@ -77,7 +77,8 @@ def imports(module: str, *, lazy: bool = True) -> Iterator[str]:
 
 
 def inner_imports(module: str, *, lazy: bool = True) -> set[str]:
-    return {name for name in imports(module, lazy=lazy) if name in MODULES and name != "appbuilder"} - {module}
+    own = {module, "appbuilder"}
+    return {name for name in imports(module, lazy=lazy) if name in MODULES} - own
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))

@@ -9,11 +9,12 @@ from appbuilder import errors
 from appbuilder.wire.problems import envelope, problem
 
 STATUS = {
-    "InvalidRequest": 400, "Unauthenticated": 401, "NotFound": 404, "MethodNotAllowed": 405, "SessionBusy": 409,
+    "InvalidRequest": 400, "Unauthenticated": 401, "NotFound": 404, "MethodNotAllowed": 405,
+    "SessionBusy": 409,
     "PayloadTooLarge": 413, "UnsupportedMediaType": 415, "RateLimited": 429, "ComponentError": 500,
     "ConfigurationError": 500, "ModelUnavailable": 502, "ModelRejected": 502, "ModelError": 502,
-    "ModelTimeout": 504, "Overloaded": 503, "Draining": 503, "StoreUnavailable": 503, "ServiceUnavailable": 503,
-    "TurnCancelled": 503, "AppBuilderError": 500,
+    "ModelTimeout": 504, "Overloaded": 503, "Draining": 503, "StoreUnavailable": 503,
+    "ServiceUnavailable": 503, "TurnCancelled": 503, "AppBuilderError": 500,
 }
 TREE = {name: kind for name, kind in vars(errors).items()
         if inspect.isclass(kind) and issubclass(kind, errors.AppBuilderError)}

@@ -30,14 +30,16 @@ class Message(BaseModel, Generic[_T], extra="allow", arbitrary_types_allowed=Tru
     Further keyword arguments become attributes and members of the JSON form.
     """
 
-    content: Optional[_T] = None  # noqa: UP045 - pydantic reads the annotation on Python 3.10
-    name: Optional[str] = "msg"  # noqa: UP045
+    content: _T = None  # type: ignore[assignment]  # so that a typed message's content needs no assert
+    name: Optional[str] = "msg"  # noqa: UP045 - pydantic reads the annotation on Python 3.10
     mtype: Optional[str] = None  # noqa: UP045
     id: Optional[str] = Field(default_factory=new_id)  # noqa: UP045
 
     def __init__(self, content: _T | None = None, **data: Any) -> None:
         data.pop("mtype", None)
-        super().__init__(content=content, **data)
+        if content is not None:
+            data["content"] = content
+        super().__init__(**data)
         if type(content) is str:
             self.__dict__["mtype"] = "str"  # most messages: spared the way below
         else:
@@ -68,6 +70,9 @@ class AnswerMessage(Message[_T]):
 
     extra: dict[str, Any] = Field(default_factory=dict)
     token_usage: dict[str, Any] = Field(default_factory=dict)
+
+    def __init__(self, content: _T | None = None, **data: Any) -> None:
+        super().__init__(content, **data)  # said again for type checkers, which would make up another
 
     def __str__(self) -> str:
         return (

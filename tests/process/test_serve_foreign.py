@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL
-from tests.process.server import Server, start_gunicorn
+from tests.process.server import Server, start_gunicorn, start_program
 from tests.process.talk import APP, rows, until, words
 from tests.services.fixtures import empty_database
 
@@ -92,6 +92,31 @@ def test_who_leaves_ends_the_turn(options: tuple[str, ...], tmp_path: Path) -> N
         until(lambda: len(rows(tmp_path, "answer")) == 2)
         assert [state for _, state in rows(tmp_path, "answer")] == ["incomplete"] * 2
         assert "Traceback" not in server.log
+
+
+TLS = """
+import requests, urllib3
+from urllib3.util.ssl_ import create_urllib3_context
+""" + APP + """
+class Context(Talk):
+    def run(self, message, stream=False):
+        return Message(create_urllib3_context().verify_mode.name)
+
+runtime = FlaskRuntime(Context(), "sqlite:///talk.db")
+"""
+
+
+@pytest.mark.parametrize("way", ["--preload", "serve"])
+def test_tls_works_where_gevent_patched_late(way: str, tmp_path: Path) -> None:
+    if way == "serve":
+        source = TLS.replace("app = runtime.create_flask_app()", "port = int(os.environ['PORT'])")
+        source += "runtime.serve(host='127.0.0.1', port=port, debug=False)\n"
+        server = start_program(tmp_path, source, env={"APPBUILDER_WORKER_CLASS": "gevent"})
+    else:
+        source = TLS + "app = runtime.create_flask_app()\n"
+        server = start_gunicorn(tmp_path, source, *GEVENT, "--preload")
+    with server:
+        assert server.chat("a").content == "CERT_REQUIRED"
 
 
 def test_a_turn_longer_than_gunicorns_patience_is_not_stored_as_whole(tmp_path: Path) -> None:

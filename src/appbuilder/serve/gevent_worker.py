@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from typing import Any
 
+from gevent.monkey import MonkeyPatchWarning
 from gunicorn.workers.base import Worker
 from gunicorn.workers.ggevent import GeventWorker
 
@@ -21,6 +23,12 @@ class _Connection(DeadlineSocket):
 
 class Greenlets(DrainingWorker, GeventWorker):
     """A greenlet per connection."""
+
+    def patch(self) -> None:
+        """gevent's warning that it comes late is not for the user: what it names is mended."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MonkeyPatchWarning)
+            super().patch()
 
     def notify(self) -> None:
         """Ends in order, instead of at once, when the master is gone."""

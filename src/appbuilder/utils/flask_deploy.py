@@ -124,7 +124,9 @@ class FlaskRuntime:
 
     def _make_engine(self) -> Engine:
         from appbuilder.engine.engine import Engine
+        from appbuilder.serve.late_patch import mend
 
+        mend()
         engine = Engine(self.component, self._store, self.settings)
         # For servers that are not ours: they end the process without telling.
         atexit.register(engine.drain, self.settings.drain_timeout)

@@ -37,7 +37,9 @@ class StoreMachine(RuleBasedStateMachine):
     def start(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
         url = parse(f"sqlite:///{Path(self.folder.name)}/foo.db")
-        self.stores: list[SessionStore] = [SqlStore(url, Settings()), SqlStore(url, Settings()), MemoryStore()]
+        self.stores: list[SessionStore] = [
+            SqlStore(url, Settings()), SqlStore(url, Settings()), MemoryStore(),
+        ]
         self.model: dict[tuple[str, str], list[tuple[Any, bool]]] = {}
         self.moment = datetime(2026, 1, 1)
         self.real_now = clock.now

@@ -91,6 +91,29 @@ def test_a_process_whose_clock_is_an_hour_behind(database_url: URL, opened: Open
     assert contents(store, "s") == list(range(9))
 
 
+def test_a_forked_child_uses_connections_of_its_own(database_url: URL) -> None:
+    code = """if True:
+        import os, sys
+        from appbuilder.core.store import TurnRecord
+        from appbuilder.store.registry import open_store
+        store = open_store(sys.argv[1])
+        def add(number):
+            store.commit(TurnRecord("s", "r", [("query", {"content": number})]))
+        add(0)
+        parents = store._live()
+        for number in range(1, 4):
+            child = os.fork()
+            if child == 0:
+                assert store._live() is not parents
+                add(number)
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+        add(4)
+        print([each["content"] for each in store.history("s", "query", 10)])
+    """
+    assert finish(child(code, show(database_url))) == "[0, 1, 2, 3, 4]\n"
+
+
 def test_kill_9(tmp_path: Path, opened: Opener) -> None:
     """A writer under 8 threads is killed at random points: what it acknowledged is stored, and whole."""
     code = BEGIN + """

@@ -132,6 +132,19 @@ def test_the_file_was_deleted_while_we_ran(opened: Opener, path: Path) -> None:
     assert fetch(store.url, SEEN_BY_THE_SEED) == [("appbuilder_session_messages",)]
 
 
+def test_the_file_was_deleted_before_it_was_read(opened: Opener, path: Path) -> None:
+    store = opened(f"sqlite:///{path}")
+    store.prepare()
+    path.unlink()
+    assert contents(store, "s") == []
+    backend = store._live()
+    assert isinstance(backend, module.SqliteBackend)
+    for each in path.parent.glob("foo.db*"):
+        each.unlink()
+    backend._engine.dispose()  # as when the pool makes another connection
+    assert contents(store, "s") == []
+
+
 def test_without_wal_it_is_durable_all_the_same(
     opened: Opener, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,27 +307,6 @@ def test_a_table_of_another_program(opened: Opener, path: Path) -> None:
 def test_prepare_leaves_nothing_open(opened: Opener, path: Path) -> None:
     opened(f"sqlite:///{path}").prepare()
     assert str(path) not in {os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")}
-
-
-def test_a_forked_child_uses_connections_of_its_own(path: Path) -> None:
-    code = """if True:
-        import os, sys
-        from appbuilder.core.store import TurnRecord
-        from appbuilder.store.registry import open_store
-        store = open_store("sqlite:///" + sys.argv[1])
-        def add(number):
-            store.commit(TurnRecord("s", "r", [("query", {"content": number})]))
-        add(0)
-        for number in range(1, 4):
-            child = os.fork()
-            if child == 0:
-                add(number)
-                os._exit(0)
-            assert os.waitpid(child, 0)[1] == 0
-        add(4)
-        print([each["content"] for each in store.history("s", "query", 10)])
-    """
-    assert finish(child(code, str(path))) == "[0, 1, 2, 3, 4]\n"
 
 
 def test_in_memory(opened: Opener) -> None:

@@ -131,7 +131,7 @@ class TestByHand:
         answer = AnswerMessage(content="text", extra={"search_db": [1]}, token_usage={"total_tokens": 3})
         stream = Message(iter(["a", "b"]))
         session.append({"answer": answer, "stream": stream})
-        list(stream.content)  # type: ignore[arg-type]
+        list(stream.content)
         session._post_append()
         (got,) = session.get_history("answer")
         assert isinstance(got, AnswerMessage)
@@ -171,7 +171,8 @@ class TestWhatAppendRefuses:
         return by_hand() if request.param == "hand" else in_runtime(MemoryStore())
 
     @pytest.mark.parametrize("key", [
-        "_appbuilder.turn", "_appbuilder.", 5, None, b"k", "k" * 129, "a\x00b", "\n", "\x7f", "\x9f", "\ud800",
+        "_appbuilder.turn", "_appbuilder.", 5, None, b"k", "k" * 129, "a\x00b", "\n", "\x7f", "\x9f",
+        "\ud800",
     ])
     def test_keys(self, context: SessionContext, key: Any) -> None:
         with pytest.raises(ValueError):

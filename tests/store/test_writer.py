@@ -44,7 +44,7 @@ def start(writer: GroupWriter[int], item: int, results: dict[int, BaseException 
         except BaseException as error:
             results[item] = error
 
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(target=work, daemon=True)  # a broken writer must not hang the run
     thread.start()
     return thread
 

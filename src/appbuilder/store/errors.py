@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import exc
 from sqlalchemy.engine import URL
 
-from appbuilder.errors import StoreUnavailable
+from appbuilder.errors import ConfigurationError, StoreUnavailable
 from appbuilder.store import urls
 
 # What SQLAlchemy, a driver, or reading a damaged row raises.
@@ -69,4 +69,6 @@ def unavailable(error: BaseException, url: URL, doing: str) -> StoreUnavailable:
     """The error to raise instead (``from None``, so that the driver's text stays out of tracebacks)."""
     if isinstance(error, StoreUnavailable):
         return error
+    if isinstance(error, ConfigurationError):
+        return StoreUnavailable(str(error))
     return StoreUnavailable(f"The database failed while {doing}: {describe(error, url)}")

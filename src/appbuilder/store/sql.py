@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.engine import URL
 
 from appbuilder.core.store import TurnRecord
-from appbuilder.errors import AppBuilderError, ConfigurationError
+from appbuilder.errors import AppBuilderError, ConfigurationError, StoreUnavailable
 from appbuilder.settings import Settings
 from appbuilder.store import rows, urls
 from appbuilder.store.backend import Backend
@@ -42,7 +42,6 @@ class SqlStore:
         self._settings = settings
         self._backend: Backend | None = None
         self._home: object = None
-        self._prepared = False
 
     def __repr__(self) -> str:
         return f"SqlStore({urls.show(self.url)!r})"
@@ -52,8 +51,6 @@ class SqlStore:
 
         :raises ConfigurationError: it cannot be reached or written; the sentence says what to do.
         """
-        if self._prepared and not urls.in_memory(self.url):
-            return
         if urls.in_memory(self.url):
             self._live()
             return
@@ -67,7 +64,6 @@ class SqlStore:
             raise ConfigurationError(self._advice(describe(error, self.url))) from None
         finally:
             backend.close()
-        self._prepared = True
 
     def history(self, session_id: str, key: str, limit: int) -> list[dict[str, Any]]:
         if limit <= 0:
@@ -129,7 +125,7 @@ class SqlStore:
             self.prepare()
         except ConfigurationError as error:
             # Nobody called prepare(): the program is running, so it is the database that is not there.
-            raise unavailable(error, self.url, "it was opened") from None
+            raise StoreUnavailable(str(error)) from None
         return self._make()
 
     def _make(self) -> Backend:

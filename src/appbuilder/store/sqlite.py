@@ -117,6 +117,17 @@ class SqliteBackend:
         self._read("PRAGMA schema_version", ())
 
     def _read(self, sql: str, parameters: tuple[Any, ...]) -> list[Any]:
+        try:
+            return self._read_once(sql, parameters)
+        except sqlite3.OperationalError as error:
+            if "no such table" not in str(error):
+                raise
+        # The file was deleted since this process opened it; SQLite has made an empty one.
+        self._engine.dispose()
+        self.prepare()
+        return self._read_once(sql, parameters)
+
+    def _read_once(self, sql: str, parameters: tuple[Any, ...]) -> list[Any]:
         with self._sharing():
             fairy = self._engine.raw_connection()
             try:

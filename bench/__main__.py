@@ -8,6 +8,7 @@ import resource
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,7 +32,7 @@ CASES: dict[str, Callable[[Plan], Table]] = {
 
 
 def main() -> None:
-    """Missed targets are printed, not an error: the bench reports, it does not judge."""
+    """A missed target is printed and no error: the bench reports, it does not judge. A broken case is one."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("cases", nargs="*", help=f"of {', '.join(CASES)}; all without any")
     wanted = parser.parse_args().cases or list(CASES)
@@ -44,7 +45,7 @@ def main() -> None:
     tables = []
     for name in wanted:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        tables.append(CASES[name](plan))
+        tables.append(_run(name, plan))
     report = render(tables, os.environ.get("BENCH_COMMAND") or "python -m bench", time.monotonic() - begin)
     print(report)
     partly = plan.quick or len(wanted) < len(CASES)
@@ -52,6 +53,16 @@ def main() -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(report, encoding="utf-8")
     print(f"written to {path.relative_to(ROOT)}", file=sys.stderr)
+    if any(not table.rows for table in tables):
+        sys.exit(1)
+
+
+def _run(name: str, plan: Plan) -> Table:
+    try:
+        return CASES[name](plan)
+    except Exception as error:  # one broken case must not throw away the others' figures
+        traceback.print_exc()
+        return Table(f"{name}: FAILED", f"`{type(error).__name__}`: {error}", ("nothing was measured",))
 
 
 def _raise_file_limit() -> None:

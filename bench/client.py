@@ -17,6 +17,7 @@ from typing import Protocol
 
 TIMEOUT = 10.0
 """Seconds without any byte of an answer after which it counts as an error."""
+OPEN_TIMEOUT = 60.0
 _CHUNKS_END = b"\r\n0\r\n\r\n"
 
 
@@ -354,14 +355,14 @@ class Held:
         self._sockets: list[socket.socket] = []
         try:
             for number in range(count):
-                sock = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+                sock = socket.create_connection(("127.0.0.1", port), timeout=OPEN_TIMEOUT)
                 self._sockets.append(sock)
                 sock.sendall(request(number))
             for sock in self._sockets:
                 _await_piece(sock)
-        except OSError as error:
+        except (OSError, Failure) as error:
             self.close()
-            raise RuntimeError(f"{len(self._sockets)} of {count} streams were open: {error}") from None
+            raise RuntimeError(f"{len(self._sockets)} of {count} streams were opened: {error!r}") from None
 
     def close(self) -> None:
         """Leaves every stream."""

@@ -6,9 +6,9 @@ from bench import servers
 from bench.apps import text
 from bench.cases import rates
 from bench.cases.checks import message_of
-from bench.client import Failure, load
+from bench.client import Failure
 from bench.plan import Plan
-from bench.report import Table, Target, quantile
+from bench.report import Table, Target
 
 
 class Echo:
@@ -36,10 +36,7 @@ def run(plan: Plan) -> Table:
     """At least 0.75 of bare Flask under the same server."""
 
     def measure(server: servers.Server) -> rates.Sample:
-        script = Echo(plan.connections)
-        load(server.port, script, plan.connections, plan.warm_up)
-        got = load(server.port, script, plan.connections, plan.seconds)
-        return rates.Sample(got.rate, quantile(got.latencies, 0.99), got.busy, got.errors)
+        return rates.closed_loop(server, Echo(plan.connections), plan)
 
     samples = rates.in_turns(servers.ALL, "echo", plan.rounds, measure)
     note = f"{plan.connections} connections, each sends its next request when it has its answer."

@@ -8,9 +8,9 @@ from bench import servers
 from bench.apps import text
 from bench.cases import rates
 from bench.cases.checks import message_of
-from bench.client import Failure, load
+from bench.client import Failure
 from bench.plan import Plan
-from bench.report import Table, Target, quantile
+from bench.report import Table, Target
 
 
 class Conversation:
@@ -60,10 +60,7 @@ def run(plan: Plan) -> Table:
     """gevent: at least 5 times the SDK (reach for 7) and 0.9 of the program by hand."""
 
     def measure(server: servers.Server) -> rates.Sample:
-        script = Talk(plan.connections, plan.sessions)
-        load(server.port, script, plan.connections, plan.warm_up)
-        got = load(server.port, script, plan.connections, plan.seconds)
-        return rates.Sample(got.rate, quantile(got.latencies, 0.99), got.busy, got.errors)
+        return rates.closed_loop(server, Talk(plan.connections, plan.sessions), plan)
 
     samples = rates.in_turns(servers.ALL, "history", plan.rounds, measure)
     note = (

@@ -18,7 +18,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def run(plan: Plan) -> Table:
-    """The process that serves (the largest of the server's), before and while streams are open."""
+    """The process that serves (a worker, where there is one), before and while streams are open."""
     requests = stream_requests(plan.open_streams, 1000, 1.0)
 
     def measure(server: servers.Server) -> tuple[int, int]:
@@ -39,7 +39,8 @@ def run(plan: Plan) -> Table:
 
 def _resident(pid: int) -> int:
     sizes = []
-    for each in servers.tree(pid):
+    # A master that only waits is as large as what it has imported: it is not the one that serves.
+    for each in servers.tree(pid)[1:] or [pid]:
         with contextlib.suppress(OSError):
             sizes.append(int(Path(f"/proc/{each}/statm").read_text().split()[1]) * PAGE)
     return max(sizes)

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TypeVar
 
-from bench.report import Table, errors, ratio, times
+from bench.client import Script, load
+from bench.plan import Plan
+from bench.report import Table, errors, quantile, ratio, times
 from bench.servers import (
     BARE,
     BARE_GTHREAD,
@@ -22,6 +24,7 @@ from bench.servers import (
     SDK_SERVE,
     Contender,
     Server,
+    cpu_seconds,
     running,
 )
 
@@ -39,11 +42,12 @@ SDK_OF = {PRODUCT: SDK, PRODUCT_GTHREAD: SDK_GTHREAD, PRODUCT_SERVE: SDK_SERVE, 
 
 @dataclass(slots=True)
 class Sample:
-    """One contender in one round; ``delay`` is a 99th percentile in seconds."""
+    """One contender in one round; seconds: ``delay`` is a 99th percentile, ``cpu`` the server's for one."""
 
     rate: float
-    delay: float = 0.0
-    busy: float = 0.0
+    delay: float
+    cpu: float
+    busy: float
     errors: Counter[str] = field(default_factory=Counter)
 
 
@@ -63,6 +67,15 @@ def in_turns(
     return samples
 
 
+def closed_loop(server: Server, script: Script, plan: Plan) -> Sample:
+    """Warms up, then measures how fast *script* gets its answers."""
+    load(server.port, script, plan.connections, plan.warm_up)
+    cpu = cpu_seconds(server.pid)
+    got = load(server.port, script, plan.connections, plan.seconds)
+    each = (cpu_seconds(server.pid) - cpu) / max(1, got.done)
+    return Sample(got.rate, quantile(got.latencies, 0.99), each, got.busy, got.errors)
+
+
 def rates(samples: Sequence[Sample]) -> list[float]:
     """The rate of each round."""
     return [sample.rate for sample in samples]
@@ -77,7 +90,7 @@ def against(samples: Samples, ours: Contender, theirs: Contender | None) -> floa
 
 def table(title: str, note: str, unit: str, delay: str, samples: Samples) -> Table:
     """The table of a case; *delay* names what is in the 99th percentile."""
-    headers = ("server", "program", unit, "range", "to bare", "to SDK", delay, "generator", "errors")
+    headers = ("server", "program", unit, "range", "to bare", "to SDK", delay, "CPU", "generator", "errors")
     result = Table(title, note, headers)
     for contender, own in samples.items():
         values = rates(own)
@@ -89,7 +102,12 @@ def table(title: str, note: str, unit: str, delay: str, samples: Samples) -> Tab
             times(against(samples, contender, BARE_OF.get(contender))),
             times(against(samples, contender, SDK_OF.get(contender))),
             f"{median(sample.delay for sample in own) * 1000:,.0f} ms",
+            _micro(median(sample.cpu for sample in own)),
             f"{median(sample.busy for sample in own):.0%}",
             errors(sample.errors for sample in own),
         ))
     return result
+
+
+def _micro(seconds: float) -> str:
+    return f"{seconds * 1e6:,.0f} us" if seconds > 1e-5 else f"{seconds * 1e6:.1f} us"

@@ -17,11 +17,14 @@ def run(plan: Plan) -> Table:
 
     def measure(server: servers.Server) -> rates.Sample:
         streams(server.port, requests.__getitem__, check, plan.fast_streams, lambda _: False)
+        cpu = servers.cpu_seconds(server.pid)
         got = streams(
             server.port, requests.__getitem__, check, plan.fast_streams, lambda taken: taken < plan.seconds
         )
         first = quantile((stream.first_piece for stream in got.streams), 0.99)
-        return rates.Sample(len(got.streams) * plan.fast_pieces / got.seconds, first, got.busy, got.errors)
+        count = len(got.streams) * plan.fast_pieces
+        each = (servers.cpu_seconds(server.pid) - cpu) / max(1, count)
+        return rates.Sample(count / got.seconds, first, each, got.busy, got.errors)
 
     samples = rates.in_turns(servers.ALL, "tokens", plan.rounds, measure)
     note = f"{plan.fast_streams} streams at a time, {plan.fast_pieces} pieces each, unpaced."

@@ -54,7 +54,11 @@ class Client:
         self.sock.settimeout(timeout)
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.sock.connect(("127.0.0.1", port))
+        try:
+            self.sock.connect(("127.0.0.1", port))
+        except OSError:
+            self.sock.close()
+            raise
         self._response: HTTPResponse | None = None
 
     def __enter__(self) -> Self:

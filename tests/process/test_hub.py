@@ -1,0 +1,94 @@
+"""Under gevent nothing that takes a greenlet's lock runs on the loop's thread."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from tests.process.server import environment
+
+PROGRAM = '''
+from gevent import monkey; monkey.patch_all()
+import asyncio, logging, gevent
+from appbuilder import Component, Message, UserSession
+from appbuilder.engine import limits
+from appbuilder.engine.engine import Engine
+from appbuilder.engine.turn import Turn, TurnRequest
+from appbuilder.settings import Settings
+from appbuilder.store.memory import MemoryStore
+
+thread = monkey.get_original("_thread", "get_ident")
+hub, seen = thread(), {}
+
+def note(owner, name):
+    """Notes on which thread a method runs."""
+    method = getattr(owner, name)
+    def noted(*args, **kwargs):
+        seen.setdefault(name, set()).add(thread() == hub)
+        return method(*args, **kwargs)
+    setattr(owner, name, noted)
+
+class Talk(Component):
+    async def arun(self, message, stream):
+        seen["arun"] = {thread() == hub}
+        session = UserSession()
+        session.append({"query": message})
+        session.get_history("query")
+        await asyncio.to_thread(session.get_history, "query")
+        if message.content == "fail":
+            raise RuntimeError("on purpose")
+        if message.content == "log":
+            began.set()
+            await asyncio.sleep(0.05)
+            logging.getLogger("talk").warning("from the loop")
+        return Message("done")
+
+def run(text):
+    return Engine(Talk(), MemoryStore(), Settings()).execute(TurnRequest(text, "s")).log.outcome
+
+class Slow(logging.Handler):
+    def emit(self, record):
+        monkey.get_original("time", "sleep")(0.3)
+        seen.setdefault("logged", []).append(record.getMessage())
+'''
+
+PLACES = '''
+for owner, name in [(MemoryStore, "history"), (MemoryStore, "commit"), (Turn, "advance"), (Turn, "failed"),
+                    (limits.SessionTurns, "leave"), (limits.Admission, "leave")]:
+    note(owner, name)
+assert run("a").answer["content"] == "done"
+assert run("fail").error is not None
+assert seen.pop("arun") == {False}
+assert all(where == {True} for where in seen.values()), seen
+assert set(seen) == {"history", "commit", "advance", "failed", "leave"}
+'''
+
+LOGGING = '''
+import threading
+logging.getLogger("talk").addHandler(Slow())
+logging.getLogger("talk").propagate = False
+began = threading.Event()
+
+def from_the_hub():
+    while not began.is_set():
+        gevent.sleep(0.001)
+    gevent.sleep(0.04)
+    logging.getLogger("talk").warning("from the hub")
+
+greenlet = gevent.spawn(from_the_hub)
+outcome = run("log")
+greenlet.get()
+assert outcome.answer is not None, outcome.error.__cause__
+assert sorted(seen["logged"]) == ["from the hub", "from the loop"], seen
+'''
+
+
+@pytest.mark.parametrize("check", [PLACES, LOGGING], ids=["places", "logging"])
+def test_the_loop_s_thread_takes_no_lock_of_the_greenlets(check: str) -> None:
+    # A process of its own, because it is patched.
+    command = [sys.executable, "-c", PROGRAM + check]
+    ran = subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=60, env=environment()
+    )
+    assert ran.returncode == 0, ran.stderr

@@ -35,6 +35,7 @@ class SessionContext:
         session_id: str,
         request_id: str,
         user_id: str | None = None,
+        cancel_token: CancelToken | None = None,
     ) -> None:
         self.id = id
         self.session_id = session_id
@@ -43,7 +44,7 @@ class SessionContext:
         self.session_vars_dict: dict[str, Any] = {}
         self.store: SessionStore | None = None
         self.credential: str | None = None
-        self.cancel_token = CancelToken()
+        self.cancel_token = cancel_token or CancelToken()
 
     @property
     def in_runtime(self) -> bool:

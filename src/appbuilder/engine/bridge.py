@@ -24,11 +24,6 @@ WORKERS = 32
 """Threads for the blocking parts of asynchronous components (``asyncio.to_thread``, name look-ups)."""
 
 
-def spawn(target: Callable[[], None]) -> None:
-    """Runs *target* beside the caller: on a thread, or under gevent on a greenlet."""
-    threading.Thread(target=target, name="appbuilder-turn", daemon=True).start()
-
-
 def bridge() -> Bridge:
     """This process's bridge."""
     return _bridge.get()

@@ -10,11 +10,12 @@ from typing import Any
 from appbuilder.core.component import overrides_arun, overrides_run
 from appbuilder.core.store import SessionStore
 from appbuilder.engine.async_driver import AsyncDriver
-from appbuilder.engine.bridge import bridge, spawn
+from appbuilder.engine.bridge import bridge
 from appbuilder.engine.driver import Driver
 from appbuilder.engine.limits import Admission, session_turns
 from appbuilder.engine.machine import RetryPolicy
 from appbuilder.engine.turn import Turn, TurnRequest
+from appbuilder.engine.workers import spawn
 from appbuilder.errors import AppBuilderError, ConfigurationError, Draining, InvalidRequest, TurnCancelled
 from appbuilder.logs import logger
 from appbuilder.settings import Settings

@@ -114,10 +114,11 @@ class Turn:
     def begin_attempt(self) -> None:
         """A fresh context and message: nothing of an attempt before this one is left."""
         request = self.request
-        session = SessionContext(new_id(), request.session_id, request.request_id, request.user_id)
+        session = SessionContext(
+            new_id(), request.session_id, request.request_id, request.user_id, self.token
+        )
         session.store = self._store
         session.credential = request.credential
-        session.cancel_token = self.token
         self.context = self._base.run(contextvars.copy_context)
         self.context.run(context_var.set, session)
         self._session = session

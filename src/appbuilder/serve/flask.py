@@ -26,6 +26,10 @@ from appbuilder.wire import chat, openapi, sse
 from appbuilder.wire.problems import envelope, problem
 
 _JSON = "application/json"
+_WSGI_NAMES = {
+    name: f"HTTP_{name.upper().replace('-', '_')}"
+    for name in (chat.REQUEST_ID_HEADER, chat.USER_ID_HEADER, *chat.TOKEN_HEADERS)
+}
 
 
 def create_app(
@@ -61,12 +65,18 @@ class _ChatView:
 
     def __call__(self) -> Response:
         request_id = new_id()
+        environ = request.environ
+
+        def header(name: str) -> str | None:
+            # Flask's own look-up makes a mapping and a search of each.
+            return environ.get(_WSGI_NAMES[name])
+
         try:
-            request_id = chat.request_id(request.headers.get)
+            request_id = chat.request_id(header)
             engine = self._engine()
             turn = chat.parse(
                 _body(engine.settings.max_body),
-                request.headers.get,
+                header,
                 id=request_id,
                 needs_credential=self._needs_credential,
             )
@@ -81,7 +91,7 @@ class _ChatView:
         if outcome.answer is None:
             return self._failed(run, outcome)
         body = chat.answer(run.request.session_id, outcome.answer)
-        return Response(body, mimetype=_JSON, headers=_id_header(run.request.request_id))
+        return Response(body, content_type=_JSON, headers=_id_header(run.request.request_id))
 
     def _stream(self, run: Run, engine: Engine) -> Response:
         run.attach()
@@ -165,9 +175,9 @@ def _body(limit: int) -> bytes:
     :raises PayloadTooLarge: it is larger than *limit* bytes; no more than that is read.
     :raises InvalidRequest: the client broke it off.
     """
-    if request.mimetype != _JSON:
+    if request.environ.get("CONTENT_TYPE") != _JSON and request.mimetype != _JSON:
         raise errors.UnsupportedMediaType("Send the body as JSON, with Content-Type: application/json.")
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+    if request.environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
         raise errors.UnsupportedMediaType("Send the body uncompressed.")
     declared = request.content_length
     if declared is not None and declared > limit:

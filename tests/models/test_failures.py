@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import traceback
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
@@ -10,7 +11,14 @@ import httpx2
 import openai
 import pytest
 
-from appbuilder.errors import AppBuilderError, ConfigurationError, ModelError, ModelUnavailable, RateLimited
+from appbuilder.errors import (
+    AppBuilderError,
+    ConfigurationError,
+    ModelError,
+    ModelRejected,
+    ModelUnavailable,
+    RateLimited,
+)
 from appbuilder.models import failures
 from appbuilder.models import openai as openai_module
 from appbuilder.models.failures import Failure, of_status, of_transport, retry_after
@@ -110,6 +118,18 @@ def test_what_a_server_says_is_shortened_and_holds_no_key() -> None:
     assert "sk-" not in text
     assert "ALTAK" not in text
     assert len(text) < 400
+
+
+@pytest.mark.parametrize("words", ["my secret plan for 2027", "你好，请保守这个秘密", "hush!"])
+def test_what_a_server_repeats_of_the_request_stays_out_of_error_and_traceback(words: str) -> None:
+    cause = openai.APIError(f"invalid input: {words}", REQUEST, body=None)
+    failure = of_status(400, code="bad", text=f"invalid input: {words}")
+    failure.__cause__ = cause
+    with pytest.raises(ModelRejected, match="left out") as raised:
+        failures.tell(failure, ["another text", words])
+    assert words not in "".join(traceback.format_exception(raised.value))
+    with pytest.raises(ModelRejected, match="invalid input: temperature"):
+        failures.tell(of_status(400, text="invalid input: temperature"), [words])
 
 
 @pytest.mark.parametrize(

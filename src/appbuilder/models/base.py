@@ -52,6 +52,11 @@ class ModelCall:
     request_id: str | None = None
     timeout: Timeout = None
 
+    @property
+    def texts(self) -> list[str]:
+        """All it holds of users' words, which must not reach the log."""
+        return [*self.inputs.values(), *(message["content"] for message in self.messages)]
+
 
 @dataclass(frozen=True, slots=True)
 class Delta:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timezone
 from email.utils import parsedate_to_datetime
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import httpx2
 
@@ -37,6 +37,9 @@ LONGEST_WAIT = 5.0
 """Seconds; a server that asks for more gets no further try, its wish is passed on instead."""
 
 _TEXT_LIMIT = 300
+_QUOTE = 8
+"""Characters in a row that make a quotation."""
+_IN_BRACKETS = re.compile(r" \(.*\)", re.DOTALL)
 # What keys look like: Baidu's, OpenAI's, and any in a quoted header.
 _SECRET = re.compile(r"(?:bce-v3/|sk-|Bearer\s)[\w/+=.*-]+")
 
@@ -134,11 +137,36 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def with_retries(attempt: Callable[[], _T], settings: Settings, token: CancelToken | None) -> _T:
+def tell(failure: Failure, texts: Sequence[str]) -> NoReturn:
+    """Raises the error of *failure*. It will be logged: what the server repeats of *texts* is left out."""
+    error, cause = failure.error, failure.__cause__
+    if isinstance(error, ModelError) and _repeats(str(error), texts):
+        error.args = (_IN_BRACKETS.sub(" (its words repeat the request and are left out)", str(error)),)
+    # httpx2's errors speak of connections; the others hold what the server said, keys and all.
+    raise error from (cause if isinstance(cause, FOREIGN) else None)
+
+
+def _repeats(said: str, texts: Sequence[str]) -> bool:
+    for text in texts:
+        plain = " ".join(text.split())
+        if 3 <= len(plain) < _QUOTE and plain in said:
+            return True
+        if any(said[at : at + _QUOTE] in plain for at in range(len(said) - _QUOTE + 1)):
+            return True
+    return False
+
+
+def with_retries(
+    attempt: Callable[[], _T],
+    settings: Settings,
+    token: CancelToken | None,
+    texts: Sequence[str] = (),
+) -> _T:
     """*attempt*'s result; a :class:`Failure` that can pass is tried again, with growing, uneven pauses.
 
     Only for what comes before the first byte of an answer.
 
+    :param texts: what the call holds of users' words; see :func:`tell`.
     :raises AppBuilderError: the last failure's error.
     :raises TurnCancelled: *token* was set meanwhile; it ends a pause too.
     """
@@ -150,7 +178,7 @@ def with_retries(attempt: Callable[[], _T], settings: Settings, token: CancelTok
         except Failure as failure:
             last = number == settings.model_retries
             if last or not failure.again or (failure.after or 0.0) > LONGEST_WAIT:
-                raise failure.error from failure.__cause__
+                tell(failure, texts)
             pause = settings.retry_backoff * 2**number * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
             pause = max(pause, failure.after or 0.0)
             what = type(failure.error).__name__

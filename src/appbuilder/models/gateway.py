@@ -92,7 +92,7 @@ class GatewayModel:
             read = _streamed if call.stream and kind != "application/json" else _whole
             return response, read(response, call.callers_credential)
 
-        return _READER.begin(send, self._settings, REQUEST_ID)
+        return _READER.begin(send, self._settings, REQUEST_ID, call.texts)
 
     def _body(self, call: ModelCall, url: str) -> dict[str, Any]:
         wanted = call.parameters

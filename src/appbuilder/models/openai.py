@@ -78,7 +78,7 @@ class OpenAIModel:
                     self._refused = refused
                     return stream.response, _deltas(stream)
 
-        return _READER.begin(send, self._settings, "x-request-id")
+        return _READER.begin(send, self._settings, "x-request-id", call.texts)
 
     def _client(self) -> openai.OpenAI:
         key = self._api_key

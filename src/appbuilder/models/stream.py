@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import TypeVar
 
@@ -10,7 +10,7 @@ import httpx2
 
 from appbuilder.models import http
 from appbuilder.models.base import Delta
-from appbuilder.models.failures import Failure, with_retries
+from appbuilder.models.failures import Failure, tell, with_retries
 from appbuilder.models.network import current_token
 from appbuilder.settings import Settings
 
@@ -34,9 +34,12 @@ class Reader:
         self._foreign = foreign
         self._failure_of = failure_of
 
-    def begin(self, send: Callable[[], Sent], settings: Settings, id_header: str) -> ResponseStream:
+    def begin(
+        self, send: Callable[[], Sent], settings: Settings, id_header: str, texts: Sequence[str]
+    ) -> ResponseStream:
         """Sends a call and waits for the first event of its answer; until then it is tried again.
 
+        :param texts: what the call holds of users' words.
         :param id_header: where the response tells the server's id of the call.
         """
 
@@ -48,9 +51,9 @@ class Reader:
                 response.close()
                 raise
 
-        (response, deltas), first = with_retries(attempt, settings, current_token())
+        (response, deltas), first = with_retries(attempt, settings, current_token(), texts)
         pieces = deltas if first is None else chain((first,), deltas)
-        return ResponseStream(response, pieces, self, response.headers.get(id_header))
+        return ResponseStream(response, pieces, self, response.headers.get(id_header), texts)
 
     def read(self, work: Callable[[], _T]) -> _T:
         """*work*'s result.
@@ -67,9 +70,15 @@ class ResponseStream(Iterator[Delta]):
     """Pieces read from *response*. Closes it exactly once, whatever happens."""
 
     def __init__(
-        self, response: httpx2.Response, deltas: Iterator[Delta], reader: Reader, call_id: str | None
+        self,
+        response: httpx2.Response,
+        deltas: Iterator[Delta],
+        reader: Reader,
+        call_id: str | None,
+        texts: Sequence[str],
     ) -> None:
         self.id = call_id
+        self._texts = texts
         self._response = response
         self._deltas = deltas
         self._reader = reader
@@ -84,7 +93,7 @@ class ResponseStream(Iterator[Delta]):
             delta = None if self._closed else self._reader.read(lambda: next(self._deltas, None))
         except Failure as failure:
             self.close()
-            raise failure.error from failure.__cause__
+            tell(failure, self._texts)
         except BaseException:
             self.close()
             raise

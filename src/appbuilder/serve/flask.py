@@ -26,6 +26,8 @@ from appbuilder.wire import chat, openapi, sse
 from appbuilder.wire.problems import envelope, problem
 
 _JSON = "application/json"
+_MOST_IN_ONE_WRITE = 1000
+"""Pieces; so that what a slow reader has not taken yet stands in the log alone, not encoded as well."""
 _WSGI_NAMES = {
     name: f"HTTP_{name.upper().replace('-', '_')}"
     for name in (chat.REQUEST_ID_HEADER, chat.USER_ID_HEADER, *chat.TOKEN_HEADERS)
@@ -140,11 +142,13 @@ class EventStream:
             raise StopIteration
         log = self._run.log
         while True:
-            pieces, outcome = log.read(self._cursor)
-            if pieces or outcome is not None:
+            waiting, outcome = log.read(self._cursor)
+            if waiting or outcome is not None:
+                pieces = waiting[:_MOST_IN_ONE_WRITE]
                 self._cursor += len(pieces)
-                self._ended = outcome is not None
-                return self._events(pieces) + (b"" if outcome is None else self._last(outcome))
+                self._ended = outcome is not None and len(pieces) == len(waiting)
+                last = self._last(outcome) if self._ended and outcome is not None else b""
+                return self._events(pieces) + last
             if not log.wait(self._cursor, self._heartbeat):
                 return sse.COMMENT
 

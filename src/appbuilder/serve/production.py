@@ -100,8 +100,7 @@ class Application(BaseApplication):
             "post_fork": _in_worker(stop),
         }
         for name, value in options.items():
-            if name in self.cfg.settings:  # the control socket came with gunicorn 25
-                self.cfg.set(name, value)
+            self.cfg.set(name, value)
 
     def run(self) -> None:
         """Serves; returns in the master only.

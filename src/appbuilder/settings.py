@@ -68,7 +68,7 @@ class Settings:
     )
     local_context: int = _setting("APPBUILDER_LOCAL_CONTEXT", 4096, "Tokens of context per slot.")
     local_threads: int = _setting(
-        "APPBUILDER_LOCAL_THREADS", 0, "Threads of the local model; 0: one per core."
+        "APPBUILDER_LOCAL_THREADS", 0, "Threads of the local model; 0: one per core, one less for writing."
     )
     # Turns
     max_turns: int = _setting(

@@ -147,3 +147,19 @@ def test_many_calls_at_the_same_time(gateway: GatewayDouble) -> None:
     for thread in threads:
         thread.join()
     assert sorted(answers, key=int) == [str(n) for n in range(64)]
+
+
+def test_a_cookie_of_one_answer_is_sent_with_no_other_call(gateway: GatewayDouble) -> None:
+    gateway.default = Reply(headers={"Set-Cookie": "user=one; Path=/"})
+    assert ask() == ask() == "你好"
+    assert gateway.requests
+    assert all("cookie" not in seen.headers for seen in gateway.requests)
+    # Components that call the gateway themselves share one session among all users, too.
+    client = Playground(model="eb").http_client
+    last = gateway.requests[-1]
+    for _ in range(2):
+        answer = client.session.post(
+            gateway.address + last.path, json=last.body, headers=client.auth_header()
+        )
+        assert "Set-Cookie" in answer.headers
+    assert "cookie" not in gateway.requests[-1].headers

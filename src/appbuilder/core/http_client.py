@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from appbuilder.core.credentials import gateway_headers, with_scheme
+from appbuilder.per_process import PerProcess
 from appbuilder.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,16 +29,12 @@ class HttpClient:
     def __init__(self, credential: Callable[[], str], gateway: str = "") -> None:
         self._credential = credential
         self.gateway = with_scheme(gateway or Settings.load().gateway_url)
-        self._session: requests.Session | None = None
+        self._session: PerProcess[requests.Session] = PerProcess(_new_session)
 
     @property
     def session(self) -> requests.Session:
-        """The session, made at first use."""
-        if self._session is None:
-            import requests
-
-            self._session = requests.Session()
-        return self._session
+        """The session, made at first use and again after a fork. It serves all users: no cookies."""
+        return self._session.get()
 
     def auth_header(self, request_id: str | None = None) -> dict[str, str]:
         """The headers of a call, with the current request's credential.
@@ -50,3 +47,13 @@ class HttpClient:
     def service_url(self, sub_path: str, prefix: str | None = None) -> str:
         """The address of a service: gateway, prefix (default ``/rpc/2.0/cloud_hub``), *sub_path*."""
         return f"{self.gateway}{prefix or _PREFIX}{sub_path}"
+
+
+def _new_session() -> requests.Session:
+    from http.cookiejar import DefaultCookiePolicy
+
+    import requests
+
+    session = requests.Session()
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+    return session

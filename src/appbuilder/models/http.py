@@ -11,6 +11,7 @@ import threading
 import urllib.request
 from collections import deque
 from collections.abc import Iterable, Iterator
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import certifi
 import httpcore2
@@ -38,7 +39,10 @@ def client() -> httpx2.Client:
     key = (os.getpid(), socket.socket)
     found = _clients.get(key)
     if found is None:
-        found = _clients.setdefault(key, httpx2.Client(transport=_Transport()))
+        # A cookie set in one user's answer would be sent with the calls of all others: none is kept.
+        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
+        made = httpx2.Client(transport=_Transport(), cookies=no_cookies)
+        found = _clients.setdefault(key, made)
         atexit.register(_close_in, os.getpid(), found)
     return found
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any, cast
 
 import pytest
+from tests.unit.engines import CountingStore, ask, engine_of, remember, text_from
 
-from appbuilder.core.component import Component
 from appbuilder.core.context import get_context
 from appbuilder.core.message import Message
-from appbuilder.core.store import TurnRecord
 from appbuilder.core.user_session import UserSession
-from appbuilder.engine.engine import Engine, Run
-from appbuilder.engine.turn import TurnRequest
+from appbuilder.engine.engine import Engine
 from appbuilder.errors import (
     ComponentError,
     ConfigurationError,
@@ -28,54 +25,6 @@ from appbuilder.errors import (
     TurnCancelled,
 )
 from appbuilder.settings import Settings
-from appbuilder.store.memory import MemoryStore
-
-FAST = {"retry_backoff": 0.0, "session_wait": 10.0}
-
-
-class CountingStore(MemoryStore):
-    def __init__(self) -> None:
-        super().__init__()
-        self.turns: list[TurnRecord] = []
-        self.fail = False
-
-    def commit(self, turn: TurnRecord) -> None:
-        if self.fail:
-            raise StoreUnavailable("no database")
-        super().commit(turn)
-        self.turns.append(turn)
-
-
-class Scripted(Component):
-    """Runs what the test gives it."""
-
-    def __init__(self, script: Callable[..., Any]) -> None:
-        super().__init__()
-        self.script = script
-        self.calls = 0
-
-    def run(self, message: Message[Any], stream: bool, **args: Any) -> Any:
-        self.calls += 1
-        return self.script(message, stream, **args)
-
-
-def engine_of(script: Callable[..., Any], **settings: Any) -> tuple[Engine, CountingStore, Scripted]:
-    store, component = CountingStore(), Scripted(script)
-    return Engine(component, store, Settings(**{**FAST, **settings})), store, component
-
-
-def ask(**members: Any) -> TurnRequest:
-    return TurnRequest(**{"message": "hi", "session_id": "s", **members})
-
-
-def text_from(run: Run, cursor: int = 0) -> str:
-    run.log.wait_outcome()
-    return "".join(run.log.read(cursor)[0])
-
-
-def remember(message: Message[Any], answer: Message[Any]) -> Message[Any]:
-    UserSession().append({"query": message, "answer": answer})
-    return answer
 
 
 def test_streamed_and_whole_are_stored_alike() -> None:
@@ -429,123 +378,3 @@ def test_a_drain_marks_what_does_not_finish_even_where_the_component_hangs() -> 
     assert [(row["content"], row["state"]) for _, row in store.turns[0].rows] == [
         ("hi", "incomplete"), ("part", "incomplete")]
     hang.set()
-
-
-class Awaiting:
-    """An asynchronous component; it has no ``run``."""
-
-    def __init__(self, script: Callable[..., Any]) -> None:
-        self.script = script
-
-    async def arun(self, message: Message[Any], stream: bool, **args: Any) -> Any:
-        return await self.script(message, stream, **args)
-
-
-def async_engine(script: Callable[..., Any], **settings: Any) -> tuple[Engine, CountingStore]:
-    store = CountingStore()
-    return Engine(Awaiting(script), store, Settings(**{**FAST, **settings})), store
-
-
-def test_an_asynchronous_component_blocks_and_streams_alike() -> None:
-    async def script(message: Message[Any], stream: bool) -> Message[Any]:
-        async def pieces() -> AsyncIterator[str]:
-            for piece in "abc":
-                await asyncio.sleep(0)
-                yield piece
-
-        return remember(message, Message(pieces() if stream else "abc"))
-
-    engine, store = async_engine(script)
-    assert text_from(engine.start(ask(stream=True))) == "abc"
-    outcome = engine.execute(ask()).log.wait_outcome()
-    assert outcome.answer is not None
-    assert outcome.answer["content"] == "abc"
-    assert [row["content"] for turn in store.turns for _, row in turn.rows] == ["hi", "abc"] * 2
-
-
-def test_an_asynchronous_component_is_retried_and_fails_alike() -> None:
-    attempts: list[int] = []
-
-    async def script(message: Message[Any], stream: bool) -> Message[Any]:
-        async def pieces() -> AsyncIterator[str]:
-            attempts.append(1)
-            if len(attempts) < 3:
-                raise RuntimeError("not yet")
-            yield "at last"
-
-        return remember(message, Message(pieces()))
-
-    engine, store = async_engine(script)
-    assert text_from(engine.start(ask(stream=True))) == "at last"
-    assert len(store.turns) == 1
-
-    async def broken(message: Message[Any], stream: bool) -> Message[Any]:
-        raise SystemExit(3)
-
-    engine, _ = async_engine(broken)
-    assert isinstance(engine.execute(ask()).log.wait_outcome().error, ComponentError)
-
-
-def test_an_asynchronous_turn_is_cut_at_once_and_closed_once() -> None:
-    closed: list[str] = []
-    waits = threading.Event()
-
-    async def script(message: Message[Any], stream: bool) -> Message[Any]:
-        async def pieces() -> AsyncIterator[str]:
-            try:
-                yield "part"
-                waits.set()
-                await asyncio.sleep(3600)
-            finally:
-                closed.append("closed")
-
-        return remember(message, Message(pieces()))
-
-    engine, store = async_engine(script)
-    run = engine.start(ask(stream=True))
-    run.attach()
-    assert waits.wait(10)
-    run.detach()
-    assert isinstance(run.log.wait_outcome().error, TurnCancelled)
-    assert closed == ["closed"]
-    assert store.turns[0].rows[1][1]["content"] == "part"
-    assert store.turns[0].rows[1][1]["state"] == "incomplete"
-
-
-def test_a_thousand_asynchronous_turns_take_no_thread_each() -> None:
-    gate = asyncio.Event()
-
-    async def script(message: Message[Any], stream: bool) -> Message[Any]:
-        async def pieces() -> AsyncIterator[str]:
-            await gate.wait()
-            yield str(message.content)
-
-        return Message(pieces())
-
-    engine, _ = async_engine(script)
-    before = threading.active_count()
-    runs = [engine.start(ask(stream=True, session_id=str(n), message=str(n))) for n in range(1000)]
-    assert threading.active_count() - before < 40
-
-    from appbuilder.engine.bridge import bridge
-
-    bridge().loop.call_soon_threadsafe(gate.set)
-    assert [text_from(run) for run in runs] == [str(n) for n in range(1000)]
-
-
-def test_a_synchronous_run_may_return_an_asynchronous_stream() -> None:
-    async def pieces() -> AsyncIterator[str]:
-        for piece in "abc":
-            await asyncio.sleep(0)
-            yield piece
-
-    engine, _, _ = engine_of(lambda message, stream: Message(pieces()))
-    assert text_from(engine.start(ask(stream=True))) == "abc"
-
-
-def test_an_asynchronous_run_may_return_a_synchronous_stream() -> None:
-    async def script(message: Message[Any], stream: bool) -> Message[Any]:
-        return Message(iter("abc"))
-
-    engine, _ = async_engine(script)
-    assert text_from(engine.start(ask(stream=True))) == "abc"

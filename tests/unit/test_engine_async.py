@@ -1,0 +1,133 @@
+"""Asynchronous components through the engine: the same turn, awaited on one loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+from tests.unit.engines import ask, async_engine, engine_of, remember, text_from
+
+from appbuilder.core.message import Message
+from appbuilder.errors import (
+    ComponentError,
+    TurnCancelled,
+)
+
+
+def test_an_asynchronous_component_blocks_and_streams_alike() -> None:
+    async def script(message: Message[Any], stream: bool) -> Message[Any]:
+        async def pieces() -> AsyncIterator[str]:
+            for piece in "abc":
+                await asyncio.sleep(0)
+                yield piece
+
+        return remember(message, Message(pieces() if stream else "abc"))
+
+    engine, store = async_engine(script)
+    assert text_from(engine.start(ask(stream=True))) == "abc"
+    outcome = engine.execute(ask()).log.wait_outcome()
+    assert outcome.answer is not None
+    assert outcome.answer["content"] == "abc"
+    assert [row["content"] for turn in store.turns for _, row in turn.rows] == ["hi", "abc"] * 2
+
+
+def test_an_asynchronous_component_is_retried_and_fails_alike() -> None:
+    attempts: list[int] = []
+
+    async def script(message: Message[Any], stream: bool) -> Message[Any]:
+        async def pieces() -> AsyncIterator[str]:
+            attempts.append(1)
+            if len(attempts) < 3:
+                raise RuntimeError("not yet")
+            yield "at last"
+
+        return remember(message, Message(pieces()))
+
+    engine, store = async_engine(script)
+    assert text_from(engine.start(ask(stream=True))) == "at last"
+    assert len(store.turns) == 1
+
+    async def broken(message: Message[Any], stream: bool) -> Message[Any]:
+        raise SystemExit(3)
+
+    engine, _ = async_engine(broken)
+    assert isinstance(engine.execute(ask()).log.wait_outcome().error, ComponentError)
+
+
+def test_an_asynchronous_turn_is_cut_at_once_and_closed_once() -> None:
+    closed: list[str] = []
+    waits = threading.Event()
+
+    async def script(message: Message[Any], stream: bool) -> Message[Any]:
+        async def pieces() -> AsyncIterator[str]:
+            try:
+                yield "part"
+                waits.set()
+                await asyncio.sleep(3600)
+            finally:
+                closed.append("closed")
+
+        return remember(message, Message(pieces()))
+
+    engine, store = async_engine(script)
+    run = engine.start(ask(stream=True))
+    run.attach()
+    assert waits.wait(10)
+    run.detach()
+    assert isinstance(run.log.wait_outcome().error, TurnCancelled)
+    assert closed == ["closed"]
+    assert store.turns[0].rows[1][1]["content"] == "part"
+    assert store.turns[0].rows[1][1]["state"] == "incomplete"
+
+
+def test_a_thousand_asynchronous_turns_take_no_thread_each() -> None:
+    gate = asyncio.Event()
+
+    async def script(message: Message[Any], stream: bool) -> Message[Any]:
+        async def pieces() -> AsyncIterator[str]:
+            await gate.wait()
+            yield str(message.content)
+
+        return Message(pieces())
+
+    engine, _ = async_engine(script)
+    before = threading.active_count()
+    runs = [engine.start(ask(stream=True, session_id=str(n), message=str(n))) for n in range(1000)]
+    assert threading.active_count() - before < 40
+
+    from appbuilder.engine.bridge import bridge
+
+    bridge().loop.call_soon_threadsafe(gate.set)
+    assert [text_from(run) for run in runs] == [str(n) for n in range(1000)]
+
+
+def test_a_synchronous_run_may_return_an_asynchronous_stream() -> None:
+    async def pieces() -> AsyncIterator[str]:
+        for piece in "abc":
+            await asyncio.sleep(0)
+            yield piece
+
+    engine, _, _ = engine_of(lambda message, stream: Message(pieces()))
+    assert text_from(engine.start(ask(stream=True))) == "abc"
+
+
+def test_an_asynchronous_run_may_return_a_synchronous_stream() -> None:
+    async def script(message: Message[Any], stream: bool) -> Message[Any]:
+        return Message(iter("abc"))
+
+    engine, _ = async_engine(script)
+    assert text_from(engine.start(ask(stream=True))) == "abc"
+
+
+def test_turns_that_wait_for_their_session_do_not_keep_others_from_their_commit() -> None:
+    """More of them than the loop's pool has threads."""
+    async def script(message: Message[Any], stream: bool) -> Message[Any]:
+        await asyncio.sleep(0)
+        return remember(message, Message("ok"))
+
+    engine, store = async_engine(script, session_wait=5.0)
+    runs = [engine.start(ask(session_id=str(n % 4))) for n in range(64)]
+    assert [run.log.wait_outcome().error for run in runs] == [None] * 64
+    assert len(store.turns) == 64

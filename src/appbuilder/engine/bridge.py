@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from appbuilder.core.message import AsyncContentStream
+from appbuilder.engine.workers import spawn
 from appbuilder.per_process import PerProcess
 
 _T = TypeVar("_T")
@@ -67,11 +68,33 @@ class Bridge:
 
     async def in_worker(self, function: Callable[[], _T]) -> _T:
         """Runs *function*, which may block, where the store lives."""
-        return await self.loop.run_in_executor(None, function)
+        done: asyncio.Future[_T] = self.loop.create_future()
+
+        def tell(value: Any, error: BaseException | None) -> None:
+            self.loop.call_soon_threadsafe(settle, done, value, error)
+
+        self._post(function, tell)
+        return await done
 
     async def decide(self, function: Callable[[], _T]) -> _T:
         """Runs *function*, a quick one that takes locks of the threads that serve."""
         return function()
+
+    def _post(self, function: Callable[[], _T], tell: Callable[[Any, BaseException | None], None]) -> None:
+        def job() -> None:
+            try:
+                value = function()
+            except BaseException as error:  # noqa: BLE001 - it is raised again where it is waited for
+                tell(None, error)
+            else:
+                tell(value, None)
+
+        self._begin(job)
+
+    def _begin(self, job: Callable[[], None]) -> None:
+        # Not in the loop's pool: turns that wait there for their session, or components that block there,
+        # would keep the turn that has the session from being committed.
+        spawn(job)
 
     def _new_loop(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.new_event_loop()
@@ -105,6 +128,18 @@ class Bridge:
 
 
 _tasks: set[asyncio.Task[None]] = set()
+
+
+def settle(future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
+    """Gives *future*, in its loop's thread, what was found out elsewhere."""
+    if future.done():  # it was cancelled meanwhile
+        return
+    if error is None:
+        future.set_result(value)
+    elif isinstance(error, StopIteration):  # which a Future refuses to carry
+        future.set_exception(RuntimeError("StopIteration was raised off the loop"))
+    else:
+        future.set_exception(error)
 
 
 class _AsyncStop(Exception):

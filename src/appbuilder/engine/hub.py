@@ -21,7 +21,7 @@ from gevent.event import AsyncResult
 
 from appbuilder.core.context import context_var
 from appbuilder.core.store import SessionStore, TurnRecord
-from appbuilder.engine.bridge import WORKERS, Bridge, _AsyncStop
+from appbuilder.engine.bridge import WORKERS, Bridge, _AsyncStop, settle
 
 _T = TypeVar("_T")
 
@@ -58,15 +58,6 @@ class HubBridge(Bridge):
         if session is not None and session.store is not None and not isinstance(session.store, HubStore):
             session.store = HubStore(session.store, self)
 
-    async def in_worker(self, function: Callable[[], _T]) -> _T:
-        done: asyncio.Future[_T] = self.loop.create_future()
-
-        def tell(value: Any, error: BaseException | None) -> None:
-            self.loop.call_soon_threadsafe(_settle, done, value, error)
-
-        self._post(function, tell)
-        return await done
-
     async def decide(self, function: Callable[[], _T]) -> _T:
         return await self.in_worker(function)
 
@@ -89,15 +80,7 @@ class HubBridge(Bridge):
             raise error
         return value  # type: ignore[no-any-return]
 
-    def _post(self, function: Callable[[], _T], tell: Callable[[Any, BaseException | None], None]) -> None:
-        def job() -> None:
-            try:
-                value = function()
-            except BaseException as error:  # noqa: BLE001 - it is raised again where it is waited for
-                tell(None, error)
-            else:
-                tell(value, None)
-
+    def _begin(self, job: Callable[[], None]) -> None:
         self._hub.loop.run_callback_threadsafe(gevent.spawn, job)
 
     def _new_loop(self) -> asyncio.AbstractEventLoop:
@@ -175,18 +158,7 @@ class _Loop(asyncio.SelectorEventLoop):
 
     def _finish(self, future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
         self._busy -= 1
-        _settle(future, value, error)
-
-
-def _settle(future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
-    if future.done():  # it was cancelled meanwhile
-        return
-    if error is None:
-        future.set_result(value)
-    elif isinstance(error, StopIteration):  # which a Future refuses to carry
-        future.set_exception(RuntimeError("StopIteration was raised off the loop"))
-    else:
-        future.set_exception(error)
+        settle(future, value, error)
 
 
 def _start_thread(target: Callable[[], object]) -> None:

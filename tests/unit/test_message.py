@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from appbuilder.core.message import AnswerMessage, Message, dump, fold, restore, text_of
+from appbuilder.core.message import AnswerMessage, Message, dump, restore, text_of
 
 
 def pieces(*texts: Any) -> Iterator[Any]:
@@ -95,6 +95,23 @@ def test_two_messages_of_one_stream_both_become_whole() -> None:
     assert (inner.content, outer.content) == ("ab", "AB")
 
 
+def test_a_message_made_of_another_s_stream_becomes_whole_too() -> None:
+    inner: Message[Any] = Message(pieces("a", "b"))
+    outer: Message[Any] = Message(inner.content, name="mine")
+    assert list(outer.content) == ["a", "b"]
+    assert (inner.content, outer.content, outer.mtype) == ("ab", "ab", "str")
+
+
+def test_pydantic_s_dump_of_a_stream_is_its_text() -> None:
+    message: Message[Any] = Message(pieces("a", "b"), id="1")
+    assert message.model_dump() == {"content": "ab", "name": "msg", "mtype": "str", "id": "1"}
+    message = Message(pieces("a", "b"), id="1")
+    assert message.model_dump_json() == '{"content":"ab","name":"msg","mtype":"str","id":"1"}'
+    assert message.content == "ab"
+    message = Message({"at": [1]}, id=None)
+    assert message.model_dump_json(exclude_none=True) == '{"content":{"at":[1]},"name":"msg","mtype":"dict"}'
+
+
 def test_an_asynchronous_stream_becomes_whole_too() -> None:
     async def source() -> AsyncIterator[str]:
         yield "a"
@@ -116,7 +133,21 @@ def test_an_asynchronous_stream_becomes_whole_too() -> None:
 )
 def test_every_piece_has_a_text(piece: Any, text: str) -> None:
     assert text_of(piece) == text
-    assert fold(["<", piece, ">"]) == f"<{text}>"
+    message: Message[Any] = Message(iter(["<", piece, ">"]))
+    assert list(message.content) == ["<", piece, ">"]
+    assert message.content == f"<{text}>"
+
+
+def test_a_piece_is_what_it_was_when_it_was_handed_out() -> None:
+    def source() -> Iterator[dict[str, int]]:
+        state = {"n": 0}
+        for _ in range(2):
+            state["n"] += 1
+            yield state
+
+    message: Message[Any] = Message(source())
+    list(message.content)
+    assert message.content == '{"n":1}{"n":2}'
 
 
 def test_what_was_dumped_is_restored_as_it_was() -> None:

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Generic, Optional, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, field_serializer
 
 from appbuilder import jsontext
 from appbuilder.ids import new_id
@@ -47,12 +47,22 @@ class Message(BaseModel, Generic[_T], extra="allow", arbitrary_types_allowed=Tru
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "content":
-            if isinstance(value, Iterator) and not isinstance(value, _Stream):
-                value = ContentStream(value, self)
-            elif isinstance(value, AsyncIterator) and not isinstance(value, _Stream):
-                value = AsyncContentStream(value, self)
+            # A stream of another message is wrapped too, so that it makes this one whole as well.
+            if not (isinstance(value, _Stream) and value.belongs_to(self)):
+                if isinstance(value, Iterator):
+                    value = ContentStream(value, self)
+                elif isinstance(value, AsyncIterator):
+                    value = AsyncContentStream(value, self)
             super().__setattr__("mtype", "str" if isinstance(value, _Stream) else type(value).__name__)
         super().__setattr__(name, value)
+
+    @field_serializer("content", mode="wrap")
+    def _whole(self, content: Any, serialize: SerializerFunctionWrapHandler) -> Any:
+        # pydantic's own form of an iterator is a list of pieces, or something that reads them later.
+        if isinstance(content, _Stream):
+            settle(self)
+            return content.so_far()
+        return serialize(content)
 
     def __str__(self) -> str:
         return f"Message(name={self.name}, content={self.content}, mtype={self.mtype})"
@@ -86,19 +96,24 @@ class _Stream:
 
     def __init__(self, message: Message[Any]) -> None:
         self._message = message
-        self._pieces: list[Any] = []
+        # Kept as text at once: a component may change what it has handed out.
+        self._pieces: list[str] = []
         self._settled = False
+
+    def belongs_to(self, message: Message[Any]) -> bool:
+        """Whether *message* is the one this stream makes whole."""
+        return self._message is message
 
     def _settle(self) -> None:
         if not self._settled:
             self._settled = True
             # A component may have put something else into the message meanwhile: that stays.
             if self._message.content is self:
-                self._message.content = fold(self._pieces)
+                self._message.content = self.so_far()
 
     def so_far(self) -> str:
-        """The text of the pieces that have passed."""
-        return fold(self._pieces)
+        """The text of the pieces that have passed; at the end what a blocking call returns, and is stored."""
+        return "".join(self._pieces)
 
 
 class ContentStream(_Stream, Iterator[Any]):
@@ -114,7 +129,7 @@ class ContentStream(_Stream, Iterator[Any]):
         except StopIteration:
             self._settle()
             raise
-        self._pieces.append(piece)
+        self._pieces.append(piece if type(piece) is str else text_of(piece))
         return piece
 
     def close(self) -> None:
@@ -140,7 +155,7 @@ class AsyncContentStream(_Stream, AsyncIterator[Any]):
         except StopAsyncIteration:
             self._settle()
             raise
-        self._pieces.append(piece)
+        self._pieces.append(piece if type(piece) is str else text_of(piece))
         return piece
 
     async def aclose(self) -> None:
@@ -171,14 +186,6 @@ def text_of(piece: Any) -> str:
     if isinstance(piece, (bytes, bytearray, memoryview)):
         return bytes(piece).decode("utf-8", "replace")
     return jsontext.dumps(piece).decode()
-
-
-def fold(pieces: list[Any]) -> str:
-    """The text of an answer from its pieces: what a blocking call returns and what is stored."""
-    try:
-        return "".join(pieces)
-    except TypeError:
-        return "".join(map(text_of, pieces))
 
 
 def dump(message: Message[Any]) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from appbuilder.engine.machine import (
     Attempt,
     Begun,
     Commit,
-    Cut,
     Ended,
     Event,
     Failed,
@@ -29,7 +28,6 @@ from appbuilder.engine.machine import (
     Pump,
 )
 from appbuilder.engine.turn import Turn
-from appbuilder.errors import SessionBusy, TurnCancelled
 from appbuilder.logs import logger
 
 _T = TypeVar("_T")
@@ -59,6 +57,8 @@ class AsyncDriver:
             while action is not None:
                 action = await self._perform(action)
         finally:
+            # Still open where a shutdown has ended the turn meanwhile.
+            await self._close()
             await self._bridge.decide(forget)
 
     async def _advance(self, event: Event) -> Action | None:
@@ -73,11 +73,8 @@ class AsyncDriver:
         try:
             if turn.ticket.ready is not None:
                 await self._bridge.in_worker(lambda: turn.ticket.wait(self._session_wait, turn.token))
-        except TurnCancelled:
-            return Cut()
-        except SessionBusy as error:
-            turn.error = error
-            return Failed()
+        except BaseException as error:  # noqa: BLE001 - whatever ends the wait ends the turn
+            return await self._failed(error, iterating=False)
         return Begun()
 
     async def _perform(self, action: Action) -> Action | None:
@@ -107,26 +104,26 @@ class AsyncDriver:
             self._work.cancel()
         try:
             return await self._work
-        except asyncio.CancelledError:
-            return Cut()
+        except asyncio.CancelledError as error:
+            # Ours where the turn is being stopped, otherwise one that the component let out.
+            return await self._failed(error, iterating=False)
         finally:
             self._work = None
 
     async def _attempt(self) -> Event:
         turn = self._turn
         try:
-            answer = turn.accept(await self._arun(**turn.arguments()))
+            content = turn.accept(await self._arun(**turn.arguments())).content
+            if isinstance(content, AsyncContentStream):
+                self._iterator = content
+            elif isinstance(content, ContentStream):
+                self._iterator = _Stepped(content)
+            else:
+                return FirstPiece() if turn.whole_as_piece() else Ended()
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 - a SystemExit of a component must not end the server
             return await self._failed(error, iterating=False)
-        content = answer.content
-        if isinstance(content, AsyncContentStream):
-            self._iterator = content
-        elif isinstance(content, ContentStream):
-            self._iterator = _Stepped(content)
-        else:
-            return FirstPiece() if turn.whole_as_piece() else Ended()
         return await self._pieces(once=True)
 
     async def _pump(self) -> Event:

@@ -25,7 +25,6 @@ from appbuilder.engine.machine import (
     FirstPiece,
 )
 from appbuilder.engine.turn import Turn
-from appbuilder.errors import SessionBusy, TurnCancelled
 from appbuilder.logs import logger
 
 YIELD_EVERY = 0.01
@@ -45,19 +44,20 @@ class Driver:
 
     def __call__(self) -> None:
         """Returns when the turn has ended; raises nothing."""
-        action = self._turn.advance(self._acquire())
-        while action is not None:
-            action = self._perform(action)
+        try:
+            action = self._turn.advance(self._acquire())
+            while action is not None:
+                action = self._perform(action)
+        finally:
+            # Still open where a shutdown has ended the turn meanwhile.
+            self._close()
 
     def _acquire(self) -> Event:
         turn = self._turn
         try:
             turn.ticket.wait(self._session_wait, turn.token)
-        except TurnCancelled:
-            return Cut()
-        except SessionBusy as error:
-            turn.error = error
-            return Failed()
+        except BaseException as error:  # noqa: BLE001 - whatever ends the wait, a kill too, ends the turn
+            return turn.failed(error, iterating=False)
         return Begun()
 
     def _perform(self, action: Action) -> Action | None:
@@ -80,16 +80,15 @@ class Driver:
             return Cut()
         turn.begin_attempt()
         try:
-            answer = turn.accept(turn.context.run(self._run, **turn.arguments()))
+            content = turn.accept(turn.context.run(self._run, **turn.arguments())).content
+            if isinstance(content, AsyncContentStream):
+                self._iterator = iterate(content, turn.context)
+            elif isinstance(content, ContentStream):
+                self._iterator = content
+            else:
+                return FirstPiece() if turn.whole_as_piece() else Ended()
         except BaseException as error:  # noqa: BLE001 - a SystemExit of a component must not end the server
             return turn.failed(error, iterating=False)
-        content = answer.content
-        if isinstance(content, AsyncContentStream):
-            self._iterator = iterate(content, turn.context)
-        elif isinstance(content, ContentStream):
-            self._iterator = content
-        else:
-            return FirstPiece() if turn.whole_as_piece() else Ended()
         return self._step_once()
 
     def _step_once(self) -> Event:

@@ -16,7 +16,14 @@ from appbuilder.engine.limits import Admission, session_turns
 from appbuilder.engine.machine import RetryPolicy
 from appbuilder.engine.turn import Turn, TurnRequest
 from appbuilder.engine.workers import spawn
-from appbuilder.errors import AppBuilderError, ConfigurationError, Draining, InvalidRequest, TurnCancelled
+from appbuilder.errors import (
+    AppBuilderError,
+    ConfigurationError,
+    Draining,
+    InvalidRequest,
+    Overloaded,
+    TurnCancelled,
+)
 from appbuilder.logs import logger
 from appbuilder.settings import Settings
 
@@ -83,10 +90,16 @@ class Engine:
         """
         turn = self._admit(request)
         run = Run(turn, cancel_when_left=(on_disconnect or self.settings.on_disconnect) == "cancel")
-        if self._asynchronous:
-            self._start_async(turn)
-        else:
-            spawn(self._driver(turn))
+        try:
+            if self._asynchronous:
+                self._start_async(turn)
+            else:
+                spawn(self._driver(turn))
+        except BaseException as error:
+            turn.abandon()
+            if isinstance(error, RuntimeError):  # Python's word for no more threads
+                raise Overloaded("The service is busy; try again in a moment.", retry_after=1) from error
+            raise
         return run
 
     def execute(self, request: TurnRequest) -> Run:

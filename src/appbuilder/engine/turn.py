@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextvars
 import copy
+import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from appbuilder import jsontext
 from appbuilder.core.cancel import CancelToken
 from appbuilder.core.context import SessionContext, context_var
 from appbuilder.core.message import AsyncContentStream, ContentStream, Message, dump, settle
@@ -109,6 +111,10 @@ class Turn:
         if isinstance(action, Commit):
             self.commit(action)
 
+    def abandon(self) -> None:
+        """Ends a turn that no driver could be started for."""
+        self.advance(Failed())
+
     # One attempt
 
     def begin_attempt(self) -> None:
@@ -123,6 +129,8 @@ class Turn:
         self.context.run(context_var.set, session)
         self._session = session
         self.answer = None
+        if not self.token.cancelled:
+            self.error = None  # of the attempt before this one
 
     def discard(self) -> None:
         """Drops what the failed attempt appended."""
@@ -184,7 +192,7 @@ class Turn:
             rows = self._rows(whole=action.whole)
             if rows:
                 self._store.commit(TurnRecord(self.request.session_id, self.request.request_id, rows))
-        except Exception as error:  # noqa: BLE001 - whatever fails here, the turn failed and nothing is stored
+        except BaseException as error:  # noqa: BLE001 - a SystemExit of what was appended, a kill: the turn failed
             self.error = error if isinstance(error, AppBuilderError) else _component_error(error)
             logger.error("the turn of request %s was not stored", self.request.request_id, exc_info=error)
             return self.advance(Failed())
@@ -227,14 +235,17 @@ def _pristine(request: TurnRequest) -> tuple[Any, Mapping[str, Any]] | None:
 
 
 def _sendable(piece: Any) -> Any:
-    """A piece as a JSON value: text as text, None as empty text, JSON values as they are."""
+    """A piece as a JSON value: text as text, None as empty text, of other values a copy as they are now.
+
+    :raises Exception: it cannot be written as JSON, a circle for instance.
+    """
     if isinstance(piece, Message):
         return _sendable(piece.content)
     if isinstance(piece, (bytes, bytearray, memoryview)):
         return bytes(piece).decode("utf-8", "replace")
     if isinstance(piece, (ContentStream, AsyncContentStream)):
         return piece.so_far()
-    return "" if piece is None else piece
+    return "" if piece is None else json.loads(jsontext.dumps(piece))
 
 
 def _component_error(cause: BaseException) -> ComponentError:

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import pytest
 
 from appbuilder.core import context
-from appbuilder.core.component import Component, overrides_arun, overrides_run
+from appbuilder.core.component import Component, as_answer, entry
 from appbuilder.core.context import _LOCAL_KEY, context_var, get_context, init_context
 from appbuilder.core.message import Message
-from appbuilder.errors import ConfigurationError, Unauthenticated
+from appbuilder.errors import ComponentError, ConfigurationError, Unauthenticated
 
 
 class Echo(Component):
@@ -63,15 +63,37 @@ def test_tool_names_and_descriptions() -> None:
         Component().run()
 
 
-def test_whether_a_component_awaits_by_itself() -> None:
+def test_what_answers_a_message_and_whether_it_is_awaited() -> None:
     class Awaiting(Component):
         async def arun(self, message: Message[Any], stream: bool = False) -> Message[Any]:
             return message
 
-    assert not overrides_arun(Echo())
-    assert overrides_run(Echo())
-    assert overrides_arun(Awaiting())
-    assert not overrides_run(Awaiting())
+    class Both(Awaiting):
+        def run(self, message: Message[Any], stream: bool = False) -> Message[Any]:
+            return message
+
+    class AwaitedRun:
+        async def run(self, message: Message[Any], stream: bool = False) -> Message[Any]:
+            return message
+
+    for made, name, awaited in [
+        (Echo, "run", False), (Awaiting, "arun", True), (Both, "run", False), (AwaitedRun, "run", True)
+    ]:
+        component = made()
+        assert entry(component) == (getattr(component, name), awaited)
+    with pytest.raises(ConfigurationError):
+        entry(object())
+
+
+def test_what_a_component_returned_as_a_message() -> None:
+    async def forgotten() -> None: ...
+
+    message = Message("a")
+    assert as_answer(message) is message
+    assert as_answer("text").content == "text"
+    for nothing in (None, forgotten()):
+        with pytest.raises(ComponentError):
+            as_answer(nothing)
 
 
 def test_headers_carry_the_components_own_credential(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.unit.engines import ask, async_engine, engine_of, remember, text_from
 
+from appbuilder.core.component import Component
 from appbuilder.core.message import Message
+from appbuilder.core.user_session import UserSession
+from appbuilder.engine.engine import Engine
 from appbuilder.errors import (
     ComponentError,
     TurnCancelled,
 )
+from appbuilder.settings import Settings
+from appbuilder.store.memory import MemoryStore
+from appbuilder.utils.flask_deploy import FlaskRuntime
 
 
 def test_an_asynchronous_component_blocks_and_streams_alike() -> None:
@@ -131,3 +140,44 @@ def test_turns_that_wait_for_their_session_do_not_keep_others_from_their_commit(
     runs = [engine.start(ask(session_id=str(n % 4))) for n in range(64)]
     assert [run.log.wait_outcome().error for run in runs] == [None] * 64
     assert len(store.turns) == 64
+
+
+class AwaitedRun:
+    async def run(self, message: Message[Any], stream: bool) -> Any:
+        return "awaited"
+
+
+class Generated:
+    async def arun(self, message: Message[Any], stream: bool) -> Any:
+        yield "a"
+        yield "b"
+
+
+@pytest.mark.parametrize(("component", "text"), [(AwaitedRun(), "awaited"), (Generated(), "ab")])
+def test_a_run_may_be_asynchronous_and_an_arun_a_generator(component: Any, text: str) -> None:
+    engine = Engine(component, MemoryStore(), Settings())
+    assert text_from(engine.start(ask(stream=True))) == text
+    outcome = engine.execute(ask()).log.wait_outcome()
+    assert outcome.answer is not None
+    assert outcome.answer["content"] == text
+
+
+def test_chat_gives_a_message_that_can_be_read_where_it_is_called(tmp_path: Path) -> None:
+    class Remembering(Component):
+        async def arun(self, message: Message[Any], stream: bool = False) -> Any:
+            earlier = UserSession().get_history("query", 1)
+            UserSession().append({"query": message})
+            yield message.content
+            yield str(len(earlier))
+
+    class Plain:
+        def run(self, message: Message[Any], stream: bool = False) -> Any:
+            return {"at": 1}
+
+    def talk() -> None:
+        agent = FlaskRuntime(Remembering(), f"sqlite:///{tmp_path}/a.db")
+        assert list(agent.chat(Message("hi"), stream=True).content) == ["hi", "0"]
+        assert list(agent.chat(Message("hi"), stream=True).content) == ["hi", "1"]
+        assert FlaskRuntime(Plain(), f"sqlite:///{tmp_path}/a.db").chat(Message("hi")).content == {"at": 1}
+
+    contextvars.copy_context().run(talk)

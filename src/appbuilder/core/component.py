@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from pydantic import BaseModel
@@ -11,7 +13,7 @@ from appbuilder.core.context import current_context
 from appbuilder.core.credentials import missing_token
 from appbuilder.core.http_client import HttpClient
 from appbuilder.core.message import Message
-from appbuilder.errors import Unauthenticated
+from appbuilder.errors import ComponentError, ConfigurationError, Unauthenticated
 from appbuilder.settings import Settings
 
 
@@ -120,16 +122,42 @@ class Component:
         return [manifest["name"] for manifest in self.manifests]
 
 
-def overrides_arun(component: object) -> bool:
-    """True where the component awaits by itself: it has an ``arun`` that is not :class:`Component`'s."""
-    arun = getattr(type(component), "arun", None)
-    return arun is not None and arun is not Component.arun
+def entry(component: Any) -> tuple[Callable[..., Any], bool]:
+    """What answers a message, and whether it belongs on an event loop.
+
+    That is ``run``; or ``arun`` where the component has one and no ``run`` of its own.
+
+    :raises ConfigurationError: it has neither.
+    """
+    run: Any = getattr(component, "run", None)
+    arun: Any = getattr(component, "arun", None)
+    if _own(arun, Component.arun) and not _own(run, Component.run):
+        return arun, True
+    if not callable(run):
+        raise ConfigurationError(
+            "component must be a Component, or have a method run(message, stream, **args)."
+        )
+    return run, inspect.iscoroutinefunction(run)
 
 
-def overrides_run(component: object) -> bool:
-    """True where the component has a ``run`` of its own."""
-    run = getattr(component, "run", None)
-    return run is not None and getattr(run, "__func__", run) is not Component.run
+def as_answer(value: Any) -> Message[Any]:
+    """What a component returned, as a message.
+
+    :raises ComponentError: it returned nothing, or something that is still to be awaited.
+    """
+    if isinstance(value, Message):
+        return value
+    if value is None:
+        raise ComponentError("The component returned nothing.")
+    if inspect.isawaitable(value):
+        if inspect.iscoroutine(value):
+            value.close()
+        raise ComponentError("The component returned what is to be awaited: write `async def run`.")
+    return Message(value)
 
 
-__all__ = ["Component", "ComponentArguments", "Message", "overrides_arun", "overrides_run"]
+def _own(method: Any, inherited: Any) -> bool:
+    return callable(method) and getattr(method, "__func__", method) is not inherited
+
+
+__all__ = ["Component", "ComponentArguments", "Message", "as_answer", "entry"]

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from appbuilder import clock
 from appbuilder.core.message import AsyncContentStream, ContentStream
-from appbuilder.engine.bridge import Bridge
+from appbuilder.engine.bridge import Bridge, awaited
 from appbuilder.engine.driver import CLOSE_FAILED, YIELD_EVERY
 from appbuilder.engine.machine import (
     Action,
@@ -36,9 +36,9 @@ _T = TypeVar("_T")
 class AsyncDriver:
     """Drives one turn to its end; :meth:`drive` is a task of the bridge's loop."""
 
-    def __init__(self, turn: Turn, arun: Callable[..., Any], session_wait: float, bridge: Bridge) -> None:
+    def __init__(self, turn: Turn, run: Callable[..., Any], session_wait: float, bridge: Bridge) -> None:
         self._turn = turn
-        self._arun = arun
+        self._run = run
         self._session_wait = session_wait
         self._bridge = bridge
         self._iterator: AsyncIterator[Any] | None = None
@@ -113,7 +113,7 @@ class AsyncDriver:
     async def _attempt(self) -> Event:
         turn = self._turn
         try:
-            content = turn.accept(await self._arun(**turn.arguments())).content
+            content = turn.accept(await awaited(self._run(**turn.arguments()))).content
             if isinstance(content, AsyncContentStream):
                 self._iterator = content
             elif isinstance(content, ContentStream):

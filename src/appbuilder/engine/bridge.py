@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -41,6 +42,11 @@ def iterate(stream: AsyncContentStream, context: contextvars.Context) -> Iterato
                 return
     finally:
         here.call(stream.aclose, context)
+
+
+async def awaited(value: Any) -> Any:
+    """What awaiting *value* gives; an asynchronous generator is not awaited but is the stream itself."""
+    return await value if inspect.isawaitable(value) else value
 
 
 class Bridge:

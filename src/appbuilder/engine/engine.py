@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from appbuilder.core.component import overrides_arun, overrides_run
+from appbuilder.core.component import entry
 from appbuilder.core.store import SessionStore
 from appbuilder.engine.async_driver import AsyncDriver
 from appbuilder.engine.bridge import bridge
@@ -71,14 +71,13 @@ class Engine:
     def __init__(self, component: Any, store: SessionStore, settings: Settings) -> None:
         self.settings = settings
         self.store = store
-        self._component = component
-        self._asynchronous = overrides_arun(component) and not overrides_run(component)
+        self._run, self._asynchronous = entry(component)
         self._sessions = session_turns(store)
         self._admission = Admission(settings.max_turns)
         self._policy = RetryPolicy(max(1, settings.attempts), settings.retry_backoff)
         self._max_waiting = settings.session_queue if settings.session_busy == "queue" else 0
         self._live: set[Turn] = set()
-        self._check_args = argument_check(component.arun if self._asynchronous else component.run)
+        self._check_args = argument_check(self._run)
 
     def start(self, request: TurnRequest, *, on_disconnect: str | None = None) -> Run:
         """Starts a turn beside the caller.
@@ -150,13 +149,11 @@ class Engine:
         return turn
 
     def _driver(self, turn: Turn) -> Driver:
-        return Driver(turn, self._component.run, self.settings.session_wait)
+        return Driver(turn, self._run, self.settings.session_wait)
 
     def _start_async(self, turn: Turn) -> None:
         here = bridge()
-        here.start(
-            lambda: AsyncDriver(turn, self._component.arun, self.settings.session_wait, here).drive()
-        )
+        here.start(lambda: AsyncDriver(turn, self._run, self.settings.session_wait, here).drive())
 
     def _ended(self, turn: Turn) -> None:
         self._live.discard(turn)

@@ -16,6 +16,7 @@ from typing import Any
 
 from appbuilder import jsontext
 from appbuilder.core.cancel import CancelToken
+from appbuilder.core.component import as_answer
 from appbuilder.core.context import SessionContext, context_var
 from appbuilder.core.message import AsyncContentStream, ContentStream, Message, dump, settle
 from appbuilder.core.store import INCOMPLETE, STATE, SessionStore, TurnRecord
@@ -146,11 +147,9 @@ class Turn:
     def accept(self, answer: Any) -> Message[Any]:
         """What ``run`` returned, as a message.
 
-        :raises ComponentError: it returned nothing.
+        :raises ComponentError: it returned nothing, or something that is still to be awaited.
         """
-        if answer is None:
-            raise ComponentError("The component returned nothing.")
-        self.answer = answer if isinstance(answer, Message) else Message(answer)
+        self.answer = as_answer(answer)
         return self.answer
 
     def publish(self, piece: Any) -> None:

@@ -7,8 +7,9 @@ import contextvars
 from typing import TYPE_CHECKING, Any
 
 from appbuilder import logs
-from appbuilder.core.component import overrides_arun, overrides_run
-from appbuilder.core.message import Message
+from appbuilder.core.component import as_answer, entry
+from appbuilder.core.context import get_context
+from appbuilder.core.message import AsyncContentStream, Message
 from appbuilder.errors import ConfigurationError
 from appbuilder.per_process import PerProcess
 from appbuilder.settings import Settings
@@ -43,13 +44,8 @@ class FlaskRuntime:
 
         if user_session is not None and not isinstance(user_session, UserSession):
             raise ConfigurationError("user_session must be a UserSession.")
-        self._asynchronous = overrides_arun(component) and not overrides_run(component)
-        run = getattr(component, "arun" if self._asynchronous else "run", None)
-        if not callable(run):
-            raise ConfigurationError(
-                "component must be a Component, or have a method run(message, stream, **args)."
-            )
-        argument_check(run)
+        self._run, self._asynchronous = entry(component)
+        argument_check(self._run)
         self.component = component
         self.user_session = user_session or UserSession(user_session_config)
         # Now and not at the first request: what a UserSession without a URL means may change later.
@@ -64,17 +60,20 @@ class FlaskRuntime:
         :param message: what the user says.
         :param stream: True: the answer's content is an iterator of pieces of text.
         :param args: passed on to the component's ``run``.
+        :returns: the component's message; what is none becomes the content of one.
+        :raises ComponentError: the component returned nothing.
         """
-        if self._asynchronous:
-            from appbuilder.engine.bridge import bridge
+        from appbuilder.engine.bridge import awaited, bridge, iterate
 
-            def run() -> Any:
-                return self.component.arun(message=message, stream=stream, **args)
+        def run() -> Any:
+            return self._run(message=message, stream=stream, **args)
 
-            answer = bridge().call(run, contextvars.copy_context())
-        else:
-            answer = self.component.run(message=message, stream=stream, **args)
-        return answer  # type: ignore[no-any-return]
+        get_context()  # made here, a LOCAL- session lasts; made in the copy it would end with the call
+        context = contextvars.copy_context()
+        answer = as_answer(bridge().call(lambda: awaited(run()), context) if self._asynchronous else run())
+        if isinstance(answer.content, AsyncContentStream):
+            answer.content = iterate(answer.content, context)
+        return answer
 
     def create_flask_app(self, url_rule: str = "/chat") -> Flask:
         """The Flask application: for gunicorn, uWSGI and others, or to add routes to.

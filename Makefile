@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help test lint types docs
+.PHONY: help demo test lint types docs
 
 help: ## Show the targets.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,7 +21,21 @@ $(VENV)/.ready: $(BIN)/pip pyproject.toml constraints.txt
 	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
 	@touch $@
 
-test: $(VENV)/.ready ## Install what the tests need (database servers included) and run the whole suite.
+# The local model's engine needs OpenMP, which a small Debian lacks.
+.PHONY: openmp
+openmp:
+	@PATH="$$PATH:/sbin:/usr/sbin" ldconfig -p | grep -q 'libgomp\.so\.1' || { \
+	  echo "installing libgomp1, which the local model's engine needs"; \
+	  $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends libgomp1; }
+
+$(VENV)/.demo: $(BIN)/pip pyproject.toml constraints.txt
+	$(BIN)/pip install -q -c constraints.txt -e '.[local]'
+	@touch $@
+
+demo: $(VENV)/.demo openmp ## Serve the example with a local model on 127.0.0.1:8091.
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/.ready openmp ## Install what the tests need (database servers included) and run the whole suite.
 	tests/services/install.sh
 	$(BIN)/python -m pytest
 

@@ -14,5 +14,6 @@ def configure(level: str) -> None:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
         logger.addHandler(handler)
+        logger.propagate = False  # a component's first logging.info() gives the root logger a handler too
 
 

@@ -54,6 +54,14 @@ def test_parameters(openai_server: OpenAIDouble) -> None:
     assert "disable_search" not in body
 
 
+def test_further_arguments_change_neither_model_nor_prompt(openai_server: OpenAIDouble) -> None:
+    """Over HTTP they are members of a stranger's request."""
+    assert ask(model="dear", messages=[{"role": "system", "content": "obey"}], top_k=4) == "你好"
+    body = openai_server.requests[0].body
+    assert (body["model"], body["messages"]) == ("m", [{"role": "user", "content": "你好"}])
+    assert body["top_k"] == 4
+
+
 @pytest.mark.parametrize("refusal", [400, 422])
 def test_a_server_that_refuses_stream_options(openai_server: OpenAIDouble, refusal: int) -> None:
     openai_server._refuses, openai_server._refusal = {"stream_options"}, refusal

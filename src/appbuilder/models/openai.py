@@ -29,6 +29,9 @@ SMALLEST_TOP_P = 1e-10
 (https://docs.vllm.ai, SamplingParams); the smallest share means the same and is taken everywhere."""
 
 _USAGE = ("prompt_tokens", "completion_tokens", "total_tokens")
+# Further arguments may come straight from a request: they choose neither the model, for which the service
+# pays, nor the prompt.
+_OURS = ("model", "messages", "stream")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -111,7 +114,7 @@ class OpenAIModel:
             body["max_completion_tokens"] = wanted.max_output_tokens
         for name in refused & _dispensable(wanted):
             del body[name]
-        return body | dict(wanted.further)
+        return body | {name: value for name, value in wanted.further.items() if name not in _OURS}
 
 
 def _dispensable(wanted: ModelParameters) -> set[str]:

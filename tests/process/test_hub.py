@@ -10,7 +10,7 @@ from tests.process.server import environment
 
 PROGRAM = '''
 from gevent import monkey; monkey.patch_all()
-import asyncio, logging, gevent
+import asyncio, logging, gevent, gevent.event
 from appbuilder import Component, Message, UserSession
 from appbuilder.engine import limits
 from appbuilder.engine.engine import Engine
@@ -43,7 +43,12 @@ class Talk(Component):
                 logging.getLogger("talk").warning("from the loop %d", number)
                 if number % 50 == 0:
                     await asyncio.sleep(0)
-        return Message("done")
+        return Message(self.pieces() if stream else "done")
+
+    async def pieces(self):
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+            yield "piece"
 
 def run(text):
     return Engine(Talk(), MemoryStore(), Settings()).execute(TurnRequest(text, "s")).log.outcome
@@ -58,6 +63,17 @@ assert run("fail").error is not None
 assert seen.pop("arun") == {False}
 assert all(where == {True} for where in seen.values()), seen
 assert set(seen) == {"history", "commit", "advance", "failed", "leave"}
+
+log = Engine(Talk(), MemoryStore(), Settings()).start(TurnRequest("a", "s", stream=True)).log
+woken, cursor = [], 0
+while log.outcome is None:
+    reader = gevent.event.Event()
+    log.subscribe(lambda: (woken.append(thread() == hub), reader.set()))
+    pieces, outcome = log.read(cursor)
+    cursor += len(pieces)
+    if outcome is None and not pieces:
+        assert reader.wait(10)
+assert woken and all(woken), woken
 '''
 
 LOGGING = '''

@@ -51,6 +51,7 @@ class AsyncDriver:
         def stop() -> None:
             loop.call_soon_threadsafe(self._break_off)
 
+        self._turn.log.call = self._bridge.wake
         forget = await self._bridge.decide(lambda: self._turn.token.on_cancel(stop))
         try:
             action = await self._advance(await self._acquire())

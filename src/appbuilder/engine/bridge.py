@@ -72,6 +72,10 @@ class Bridge:
     def adopt(self, context: contextvars.Context) -> None:
         """Makes what the turn's *context* holds fit for use on the loop."""
 
+    def wake(self, waker: Callable[[], object]) -> None:
+        """Calls *waker*, which wakes a reader among the threads that serve."""
+        waker()
+
     async def in_worker(self, function: Callable[[], _T]) -> _T:
         """Runs *function*, which may block, where the store lives."""
         done: asyncio.Future[_T] = self.loop.create_future()

@@ -58,12 +58,18 @@ class HubBridge(Bridge):
         if session is not None and session.store is not None and not isinstance(session.store, HubStore):
             session.store = HubStore(session.store, self)
 
+    def wake(self, waker: Callable[[], object]) -> None:
+        if self._on_its_thread():
+            waker()
+        else:
+            self._hub.loop.run_callback_threadsafe(gevent.spawn, waker)
+
     async def decide(self, function: Callable[[], _T]) -> _T:
         return await self.in_worker(function)
 
     def on_hub(self, function: Callable[[], _T]) -> _T:
         """Runs *function* as a greenlet and waits, from any thread, for what it returns."""
-        if _original("_thread", "get_ident")() == self._hub.thread_ident:
+        if self._on_its_thread():
             return function()
         outcome: list[Any] = []
         waiting = _original("_thread", "allocate_lock")()
@@ -79,6 +85,9 @@ class HubBridge(Bridge):
         if error is not None:
             raise error
         return value  # type: ignore[no-any-return]
+
+    def _on_its_thread(self) -> bool:
+        return bool(_original("_thread", "get_ident")() == self._hub.thread_ident)
 
     def _begin(self, job: Callable[[], None]) -> None:
         self._hub.loop.run_callback_threadsafe(gevent.spawn, job)

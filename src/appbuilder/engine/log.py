@@ -36,6 +36,8 @@ class RunLog:
         self.head: Mapping[str, Any] | None = None
         """The answer's JSON members without its content; there before the first piece."""
         self.outcome: Outcome | None = None
+        self.call: Callable[[Waker], object] = _here
+        """Calls a waker; to be set where the writer's thread may not touch what readers wait with."""
         self._pieces: list[Any] = []
         self._wakers: list[Waker] = []
 
@@ -94,4 +96,8 @@ class RunLog:
     def _wake(self) -> None:
         wakers, self._wakers = self._wakers, []
         for waker in wakers:
-            waker()
+            self.call(waker)
+
+
+def _here(waker: Waker) -> None:
+    waker()

@@ -76,8 +76,13 @@ def test_what_answers_a_message_and_whether_it_is_awaited() -> None:
         async def run(self, message: Message[Any], stream: bool = False) -> Message[Any]:
             return message
 
+    class GeneratedRun:
+        async def run(self, message: Message[Any], stream: bool = False) -> Any:
+            yield message.content
+
     for made, name, awaited in [
-        (Echo, "run", False), (Awaiting, "arun", True), (Both, "run", False), (AwaitedRun, "run", True)
+        (Echo, "run", False), (Awaiting, "arun", True), (Both, "run", False), (AwaitedRun, "run", True),
+        (GeneratedRun, "run", True),
     ]:
         component = made()
         assert entry(component) == (getattr(component, name), awaited)

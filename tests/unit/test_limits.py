@@ -121,3 +121,14 @@ def test_cancel_callbacks_run_once_and_can_be_taken_back() -> None:
     assert called == ["kept", "late"]
     with pytest.raises(TurnCancelled):
         token.raise_if_cancelled()
+
+
+def test_a_forked_process_inherits_no_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Store: ...
+
+    store = Store()
+    session_turns(store).enter("s", 0)
+    with pytest.raises(SessionBusy):
+        session_turns(store).enter("s", 0)
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    session_turns(store).enter("s", 0)

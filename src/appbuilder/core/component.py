@@ -137,7 +137,7 @@ def entry(component: Any) -> tuple[Callable[..., Any], bool]:
         raise ConfigurationError(
             "component must be a Component, or have a method run(message, stream, **args)."
         )
-    return run, inspect.iscoroutinefunction(run)
+    return run, inspect.iscoroutinefunction(run) or inspect.isasyncgenfunction(run)
 
 
 def as_answer(value: Any) -> Message[Any]:

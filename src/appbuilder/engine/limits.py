@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 from appbuilder import clock
 from appbuilder.core.cancel import CancelToken
 from appbuilder.errors import Draining, Overloaded, SessionBusy
+from appbuilder.per_process import PerProcess
 
 
 class Admission:
@@ -127,7 +128,8 @@ class Ticket:
 
 def session_turns(store: object) -> SessionTurns:
     """Who owns which session of *store*: one for all engines on one store in this process."""
-    return _by_store.setdefault(store, SessionTurns())
+    return _by_store.get().setdefault(store, SessionTurns())
 
 
-_by_store: WeakKeyDictionary[object, SessionTurns] = WeakKeyDictionary()
+# Not a parent's: its turns never leave their queues here.
+_by_store: PerProcess[WeakKeyDictionary[object, SessionTurns]] = PerProcess(WeakKeyDictionary)

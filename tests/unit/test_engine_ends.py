@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from tests.unit.engines import ask, async_engine, engine_of, remember
 from appbuilder.core.context import get_context
 from appbuilder.core.message import Message
 from appbuilder.core.user_session import UserSession
-from appbuilder.errors import ComponentError, Draining, Overloaded
+from appbuilder.errors import ComponentError, Draining, Overloaded, TurnCancelled
 
 
 def test_a_piece_is_sent_as_it_was_when_it_was_handed_out() -> None:
@@ -51,6 +52,27 @@ def test_a_component_s_own_cancellation_is_its_failure() -> None:
     engine, store = async_engine(script)
     assert isinstance(engine.execute(ask()).log.wait_outcome().error, ComponentError)
     assert store.turns == []
+
+
+def test_a_component_that_catches_its_cancellation_is_cut_at_its_next_piece() -> None:
+    waits = threading.Event()
+
+    async def script(message: Message[Any], stream: bool) -> Message[Any]:
+        async def pieces() -> AsyncIterator[str]:
+            while True:
+                yield "piece"
+                waits.set()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0.01)
+
+        return Message(pieces())
+
+    engine, _ = async_engine(script)
+    run = engine.start(ask(stream=True))
+    run.attach()
+    assert waits.wait(10)
+    run.detach()
+    assert isinstance(run.log.wait_outcome().error, TurnCancelled)
 
 
 def test_a_turn_ends_whatever_is_raised_while_it_is_stored() -> None:

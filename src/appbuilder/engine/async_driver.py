@@ -21,6 +21,7 @@ from appbuilder.engine.machine import (
     Attempt,
     Begun,
     Commit,
+    Cut,
     Ended,
     Event,
     Failed,
@@ -138,6 +139,8 @@ class AsyncDriver:
                 turn.publish(piece)
                 if once:
                     return FirstPiece()
+                if turn.token.cancelled:  # and the component caught the CancelledError
+                    return Cut()
                 if clock.monotonic() > pause:
                     await asyncio.sleep(0)
                     pause = clock.monotonic() + YIELD_EVERY

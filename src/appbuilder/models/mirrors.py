@@ -208,6 +208,8 @@ def _plain(error: requests.RequestException) -> str:
         return "could not be reached in time"
     if isinstance(error, requests.exceptions.Timeout):
         return "fell silent"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "broke off"
     text = str(error)
     if "NameResolutionError" in text or "Failed to resolve" in text:
         return "its name cannot be resolved"

@@ -7,6 +7,12 @@ import logging
 logger = logging.getLogger("appbuilder")
 
 
+def set_level(level: str) -> None:
+    """Sets the level, unless the program has; what is done with the lines is the program's own affair."""
+    if logger.level == logging.NOTSET:
+        logger.setLevel(level)
+
+
 def configure(level: str) -> None:
     """Sets the level; adds a handler to standard error where the program configured no logging itself."""
     logger.setLevel(level)

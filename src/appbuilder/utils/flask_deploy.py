@@ -83,6 +83,7 @@ class FlaskRuntime:
 
         :raises ConfigurationError: the database cannot be used; the text says what to do.
         """
+        logs.set_level(self.settings.loglevel)
         return self._app(url_rule, debug=False)
 
     def serve(

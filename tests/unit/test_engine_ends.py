@@ -111,6 +111,9 @@ def test_a_turn_that_gets_no_thread_leaves_nothing_behind(
         patch.setattr("appbuilder.engine.engine.bridge", no_thread)
         with pytest.raises(Overloaded):
             engine.start(ask())
+        if asynchronous:
+            with pytest.raises(Overloaded):
+                engine.execute(ask())
     assert engine.start(ask()).log.wait_outcome().error is None
 
 

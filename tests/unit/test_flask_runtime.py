@@ -17,7 +17,9 @@ class Echo(Component):
         return message
 
 
-@pytest.mark.parametrize(("chosen", "seen"), [(logging.NOTSET, logging.DEBUG), (logging.ERROR, logging.ERROR)])
+@pytest.mark.parametrize(
+    ("chosen", "seen"), [(logging.NOTSET, logging.DEBUG), (logging.ERROR, logging.ERROR)]
+)
 def test_an_application_under_a_foreign_server_heeds_the_level_but_the_program_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: int, seen: int
 ) -> None:

@@ -89,16 +89,7 @@ class Engine:
         """
         turn = self._admit(request)
         run = Run(turn, cancel_when_left=(on_disconnect or self.settings.on_disconnect) == "cancel")
-        try:
-            if self._asynchronous:
-                self._start_async(turn)
-            else:
-                spawn(self._driver(turn))
-        except BaseException as error:
-            turn.abandon()
-            if isinstance(error, RuntimeError):  # Python's word for no more threads
-                raise Overloaded("The service is busy; try again in a moment.", retry_after=1) from error
-            raise
+        self._launch(turn)
         return run
 
     def execute(self, request: TurnRequest) -> Run:
@@ -108,7 +99,7 @@ class Engine:
         """
         turn = self._admit(request)
         if self._asynchronous:
-            self._start_async(turn)
+            self._launch(turn)
             turn.log.wait_outcome()
         else:
             self._driver(turn)()
@@ -147,6 +138,18 @@ class Engine:
         turn = Turn(request, self.store, ticket, self._policy, self._ended)
         self._live.add(turn)
         return turn
+
+    def _launch(self, turn: Turn) -> None:
+        try:
+            if self._asynchronous:
+                self._start_async(turn)
+            else:
+                spawn(self._driver(turn))
+        except BaseException as error:
+            turn.abandon()
+            if isinstance(error, RuntimeError):  # Python's word for no more threads
+                raise Overloaded("The service is busy; try again in a moment.", retry_after=1) from error
+            raise
 
     def _driver(self, turn: Turn) -> Driver:
         return Driver(turn, self._run, self.settings.session_wait)

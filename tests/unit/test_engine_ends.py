@@ -54,6 +54,31 @@ def test_a_component_s_own_cancellation_is_its_failure() -> None:
     assert store.turns == []
 
 
+def test_an_asynchronous_stream_of_a_synchronous_run_is_cut_while_it_waits() -> None:
+    closed: list[str] = []
+    waits = threading.Event()
+
+    def script(message: Message[Any], stream: bool) -> Message[Any]:
+        async def pieces() -> AsyncIterator[str]:
+            try:
+                yield "part"
+                waits.set()
+                await asyncio.sleep(3600)
+            finally:
+                closed.append("closed")
+
+        return remember(message, Message(pieces()))
+
+    engine, store, _ = engine_of(script)
+    run = engine.start(ask(stream=True))
+    run.attach()
+    assert waits.wait(10)
+    run.detach()
+    assert isinstance(run.log.wait_outcome().error, TurnCancelled)
+    assert closed == ["closed"]
+    assert [row["content"] for _, row in store.turns[0].rows] == ["hi", "part"]
+
+
 def test_a_component_that_catches_its_cancellation_is_cut_at_its_next_piece() -> None:
     waits = threading.Event()
 

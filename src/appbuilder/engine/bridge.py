@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from appbuilder.core.context import context_var
 from appbuilder.core.message import AsyncContentStream
 from appbuilder.engine.workers import spawn
 from appbuilder.per_process import PerProcess
@@ -32,15 +33,39 @@ def bridge() -> Bridge:
 
 
 def iterate(stream: AsyncContentStream, context: contextvars.Context) -> Iterator[Any]:
-    """Steps an asynchronous iterator from a thread; for a component whose ``run`` is synchronous."""
+    """Steps an asynchronous iterator from a thread; for a component whose ``run`` is synchronous.
+
+    A step that waits ends when the turn of *context* is stopped.
+    """
     here = bridge()
+    under_way: asyncio.Task[Any] | None = None  # the loop's thread's own
+    token = context[context_var].cancel_token
+
+    async def step() -> Any:
+        nonlocal under_way
+        under_way = asyncio.current_task()
+        try:
+            token.raise_if_cancelled()
+            return await stream.__anext__()
+        finally:
+            under_way = None
+
+    def break_off() -> None:
+        if under_way is not None:
+            under_way.cancel()
+
+    def stop() -> None:
+        here.loop.call_soon_threadsafe(break_off)
+
+    forget = token.on_cancel(stop)
     try:
         while True:
             try:
-                yield here.call(stream.__anext__, context)
+                yield here.call(step, context)
             except StopAsyncIteration:
                 return
     finally:
+        forget()
         here.call(stream.aclose, context)
 
 

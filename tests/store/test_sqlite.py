@@ -166,15 +166,22 @@ def test_without_wal_it_is_durable_all_the_same(
     assert contents(store, "s") == [0, 1, 2, 3]
 
 
-def test_a_row_that_is_not_json(opened: Opener, path: Path) -> None:
+def test_a_row_that_is_not_json_is_left_out(
+    opened: Opener, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     store = opened(f"sqlite:///{path}")
-    add(store, "s", "x")
+    for text in ("first", "damaged", "last"):
+        store.commit(turn("s", ("k", text)))
     with sqlite3.connect(path) as foreign:
-        foreign.execute("UPDATE appbuilder_session_messages SET message_value = '{broken secret'")
+        foreign.execute(
+            "UPDATE appbuilder_session_messages SET message_value = '{broken secret' "
+            "WHERE message_value LIKE '%damaged%'"
+        )
     foreign.close()
-    with pytest.raises(StoreUnavailable) as caught:
-        store.history("s", "query", 1)
-    assert "secret" not in str(caught.value)
+    assert [each["content"] for each in store.history("s", "k", 10)] == ["first", "last"]
+    assert "is not JSON" in caplog.text
+    assert "secret" not in caplog.text
+
 
 
 def test_rows_of_other_programs(opened: Opener, path: Path) -> None:

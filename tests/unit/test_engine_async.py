@@ -106,7 +106,7 @@ def test_a_thousand_asynchronous_turns_take_no_thread_each() -> None:
     runs = [engine.start(ask(stream=True, session_id=str(n), message=str(n))) for n in range(1000)]
     assert threading.active_count() - before < 40
 
-    from appbuilder.engine.bridge import bridge
+    from appbuilder.engine.loop import bridge
 
     bridge().loop.call_soon_threadsafe(gate.set)
     assert [text_from(run) for run in runs] == [str(n) for n in range(1000)]
@@ -181,3 +181,17 @@ def test_chat_gives_a_message_that_can_be_read_where_it_is_called(tmp_path: Path
         assert FlaskRuntime(Plain(), f"sqlite:///{tmp_path}/a.db").chat(Message("hi")).content == {"at": 1}
 
     contextvars.copy_context().run(talk)
+
+
+def test_an_asynchronous_stream_that_was_appended_but_not_sent_is_stored_whole() -> None:
+    async def aside() -> AsyncIterator[str]:
+        yield "x"
+        yield "y"
+
+    async def script(message: Message[Any], stream: bool) -> Message[Any]:
+        UserSession().append({"aside": Message(aside())})
+        return Message("a")
+
+    engine, store = async_engine(script)
+    engine.execute(ask())
+    assert store.turns[0].rows[0][1]["content"] == "xy"

@@ -55,14 +55,13 @@ def floor(module: str) -> int | None:
     return FLOORS[max(names, key=len)]
 
 
-def imports(module: str, *, lazy: bool = True) -> Iterator[str]:
-    """The package's modules that *module* imports, also inside functions; not under TYPE_CHECKING."""
+def imports(module: str) -> Iterator[str]:
+    """The modules that *module* imports, also inside functions; not under TYPE_CHECKING."""
     tree = ast.parse(MODULES[module].read_text())
     skipped = {
         id(inner)
         for node in ast.walk(tree)
-        if (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
-        or (not lazy and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
         for inner in ast.walk(node)
     }
     for node in ast.walk(tree):
@@ -76,9 +75,9 @@ def imports(module: str, *, lazy: bool = True) -> Iterator[str]:
             yield from (name.name for name in node.names)
 
 
-def inner_imports(module: str, *, lazy: bool = True) -> set[str]:
+def inner_imports(module: str) -> set[str]:
     own = {module, "appbuilder"}
-    return {name for name in imports(module, lazy=lazy) if name in MODULES} - own
+    return {name for name in imports(module) if name in MODULES} - own
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
@@ -98,7 +97,7 @@ def test_imports_go_down(module: str) -> None:
 
 
 def test_no_import_circle() -> None:
-    graph = {module: inner_imports(module, lazy=False) for module in MODULES}
+    graph = {module: inner_imports(module) for module in MODULES}
     done: set[str] = set()
 
     def visit(module: str, path: tuple[str, ...]) -> None:

@@ -14,6 +14,8 @@ from appbuilder.models.base import Delta, ModelCall, ModelParameters, ModelStrea
 from appbuilder.models.registry import call_model
 from appbuilder.settings import Settings
 
+LONGEST_TIMEOUT = 3600
+"""Seconds; a time-out may come straight from a request, and no request may wait for ever."""
 
 class Trim:
     """Changes an answer's text while it passes. This one changes nothing."""
@@ -158,19 +160,21 @@ def checked_timeout(timeout: Any) -> float | tuple[float, float] | None:
 
     :raises InvalidRequest: it is something else.
     """
-    if timeout is None or (_number(timeout) and timeout > 0):
+    if timeout is None or _seconds(timeout):
         return timeout  # type: ignore[no-any-return]
-    if isinstance(timeout, (list, tuple)) and len(timeout) == 2 and all(map(_positive, timeout)):
+    if isinstance(timeout, (list, tuple)) and len(timeout) == 2 and all(map(_seconds, timeout)):
         return float(timeout[0]), float(timeout[1])
-    raise InvalidRequest("timeout must be a number of seconds, or two (to connect, of silence).")
+    raise InvalidRequest(
+        f"timeout must be a number of seconds up to {LONGEST_TIMEOUT}, or two (to connect, of silence)."
+    )
 
 
 def _number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value  # noqa: PLR0124
 
 
-def _positive(value: Any) -> bool:
-    return _number(value) and value > 0
+def _seconds(value: Any) -> bool:
+    return _number(value) and 0 < value <= LONGEST_TIMEOUT
 
 
 def _require(fits: bool, text: str) -> None:

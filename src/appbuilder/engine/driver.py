@@ -12,7 +12,7 @@ from typing import Any
 
 from appbuilder import clock
 from appbuilder.core.message import AsyncContentStream, ContentStream
-from appbuilder.engine.bridge import iterate
+from appbuilder.engine.loop import iterate
 from appbuilder.engine.machine import (
     Action,
     Attempt,

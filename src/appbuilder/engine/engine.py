@@ -10,9 +10,9 @@ from typing import Any
 from appbuilder.core.component import entry
 from appbuilder.core.store import SessionStore
 from appbuilder.engine.async_driver import AsyncDriver
-from appbuilder.engine.bridge import bridge
 from appbuilder.engine.driver import Driver
 from appbuilder.engine.limits import Admission, session_turns
+from appbuilder.engine.loop import bridge
 from appbuilder.engine.machine import RetryPolicy
 from appbuilder.engine.turn import Turn, TurnRequest
 from appbuilder.engine.workers import spawn

@@ -10,6 +10,7 @@ import contextvars
 import copy
 import json
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,7 @@ from appbuilder.core.message import AsyncContentStream, ContentStream, Message, 
 from appbuilder.core.store import INCOMPLETE, STATE, SessionStore, TurnRecord
 from appbuilder.engine.limits import Ticket
 from appbuilder.engine.log import Outcome, RunLog
+from appbuilder.engine.loop import iterate
 from appbuilder.engine.machine import (
     ENDED,
     Action,
@@ -201,9 +203,12 @@ class Turn:
         appended = self._session.session_vars_dict if self._session is not None else {}
         rows = []
         for key, message in list(appended.items()):
-            if whole and isinstance(message.content, ContentStream):
+            if whole:
                 # Appended, but not the answer that was sent: it is still to be read.
-                self.context.run(settle, message)
+                if isinstance(message.content, ContentStream):
+                    self.context.run(settle, message)
+                elif isinstance(message.content, AsyncContentStream):
+                    deque(iterate(message.content, self.context), maxlen=0)
             members = dump(message)
             if not whole:
                 members[STATE] = INCOMPLETE

@@ -1,6 +1,6 @@
 """OpenAI-compatible servers: OpenAI, Qianfan v2, vLLM, Ollama, llama.cpp...
 
-For Qianfan v2 set ``OPENAI_BASE_URL`` to ``GATEWAY_URL_V2`` + ``/v2`` (https://qianfan.baidubce.com/v2) and
+For Qianfan v2 set ``OPENAI_BASE_URL`` to ``https://qianfan.baidubce.com/v2`` and
 ``OPENAI_API_KEY`` to a Qianfan key.
 
 A call is always streamed, with usage; a blocking one drains the stream. An answer ends with a

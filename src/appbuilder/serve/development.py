@@ -14,6 +14,7 @@ from appbuilder.errors import AppBuilderError
 from appbuilder.serve.address import announce, is_loopback, listen
 from appbuilder.serve.deadlines import Limits
 from appbuilder.serve.handler import handler_class
+from appbuilder.serve.where import owns_process
 from appbuilder.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ def serve(app: Flask, *, host: str, port: int, settings: Settings, drain: Callab
 
     :raises ConfigurationError: the address cannot be listened on.
     """
-    from appbuilder.serve.server import owns_process
-
     if not (owns_process() and _is_script()):
         from appbuilder.serve.threaded import serve as serve_threaded
 

@@ -147,8 +147,7 @@ class EventStream:
                 pieces = waiting[:_MOST_IN_ONE_WRITE]
                 self._cursor += len(pieces)
                 self._ended = outcome is not None and len(pieces) == len(waiting)
-                last = self._last(outcome) if self._ended and outcome is not None else b""
-                return self._events(pieces) + last
+                return self._encoded(pieces, outcome if self._ended else None)
             if not log.wait(self._cursor, self._heartbeat):
                 return sse.COMMENT
 
@@ -157,6 +156,14 @@ class EventStream:
         if not self._left:
             self._left = True
             self._run.detach()
+
+    def _encoded(self, pieces: list[Any], outcome: Outcome | None) -> bytes:
+        try:
+            return self._events(pieces) + (b"" if outcome is None else self._last(outcome))
+        except Exception as error:  # noqa: BLE001 - a stream ends with a last event, also if this cannot be written
+            self._ended = True
+            logger.error("request %s: its answer is no JSON", self._run.request.request_id, exc_info=error)
+            return self._last(Outcome(error=errors.ComponentError("The answer is no JSON.")))
 
     def _events(self, pieces: list[Any]) -> bytes:
         if not pieces:

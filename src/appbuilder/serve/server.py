@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from appbuilder.serve.where import may_fork
 from appbuilder.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,22 +41,3 @@ def serve(
         from appbuilder.serve.threaded import serve as serve_threaded
 
         serve_threaded(app, host=host, port=port, settings=settings, drain=drain)
-
-
-def owns_process() -> bool:
-    """Whether the process is ours to rule: the main thread, and no event loop running in it.
-
-    Jupyter runs cells in a running loop; signals reach the main thread only.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        return False
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return True
-    return False
-
-
-def may_fork() -> bool:
-    """Whether gunicorn can run here: it forks its workers and rules by signals."""
-    return hasattr(os, "fork") and owns_process()

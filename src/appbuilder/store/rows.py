@@ -14,6 +14,7 @@ import orjson
 from appbuilder import jsontext
 from appbuilder.core.store import INCOMPLETE, STATE, TurnRecord
 from appbuilder.ids import new_id
+from appbuilder.logs import logger
 
 STEP = timedelta(microseconds=1)
 MAX_LIMIT = 2**31 - 1
@@ -64,7 +65,7 @@ def newest_finished(page: Page, limit: int) -> list[dict[str, Any]]:
     after = None
     while wanted > 0:
         rows = page(wanted, after)
-        found.extend(value for value in map(_read, rows) if value.get(STATE) != INCOMPLETE)
+        found.extend(value for value in map(_read, rows) if value is not None)
         if len(rows) < wanted or len(found) >= limit:
             break
         after = rows[-1][1:]
@@ -74,10 +75,17 @@ def newest_finished(page: Page, limit: int) -> list[dict[str, Any]]:
     return found
 
 
-def _read(row: tuple[str, Any, str]) -> dict[str, Any]:
-    value = parse(row[0])
-    # A row some other program wrote may hold any JSON.
-    return value if isinstance(value, dict) else {"content": value}
+def _read(row: tuple[str, Any, str]) -> dict[str, Any] | None:
+    """The message of a finished turn; None for others."""
+    try:
+        value = parse(row[0])
+    except ValueError:
+        # One damaged row must not close its session for ever.
+        logger.warning("row %s of the conversations is not JSON; it is left out", row[2])
+        return None
+    if not isinstance(value, dict):
+        return {"content": value}  # some other program wrote it
+    return None if value.get(STATE) == INCOMPLETE else value
 
 
 def parse(text: Any) -> Any:

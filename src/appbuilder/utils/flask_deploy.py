@@ -41,13 +41,15 @@ class FlaskRuntime:
     ) -> None:
         from appbuilder.core.user_session import UserSession
         from appbuilder.engine.engine import argument_check
+        from appbuilder.store.urls import DEFAULT
 
         if user_session is not None and not isinstance(user_session, UserSession):
             raise ConfigurationError("user_session must be a UserSession.")
         self._run, self._asynchronous = entry(component)
         argument_check(self._run)
         self.component = component
-        self.user_session = user_session or UserSession(user_session_config)
+        # Without a configuration it is the default, and not what another runtime here was given.
+        self.user_session = user_session or UserSession(user_session_config or DEFAULT)
         # Now and not at the first request: what a UserSession without a URL means may change later.
         self._store = self.user_session._open_store()
         self.settings = Settings.load()
@@ -63,7 +65,8 @@ class FlaskRuntime:
         :returns: the component's message; what is none becomes the content of one.
         :raises ComponentError: the component returned nothing.
         """
-        from appbuilder.engine.bridge import awaited, bridge, iterate
+        from appbuilder.engine.bridge import awaited
+        from appbuilder.engine.loop import bridge, iterate
 
         def run() -> Any:
             return self._run(message=message, stream=stream, **args)

@@ -21,6 +21,8 @@ _WRITE = 64 * 1024
 """Bytes a reader has the whole time of a write for, so that a large answer has more time than a small one."""
 _LINGER = 2.0
 _SLICE = 1.0
+_AT_ONCE = 16 * 1024
+"""Bytes that are sent without asking first: less than a socket's buffer in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,9 @@ class DeadlineSocket:
         self._until: float | None = None  # set from a request's first byte to its answer's
         self._left = False
         self._closed = False
+        # gevent's sockets wait by themselves, and cost no system call for it.
+        self._plain = hasattr(socket, "MSG_DONTWAIT") and not hasattr(sock, "hub")
+        self._blocking = False  # whether the socket is known to have no time-out
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
@@ -72,6 +77,10 @@ class DeadlineSocket:
         """
         self._until = None
         self._idle = KEEPALIVE
+        if not self._sent_at_once(data):
+            self._send_in_time(data)
+
+    def _send_in_time(self, data: bytes) -> None:
         self._sock.settimeout(self._limits.write or None)
         try:
             if len(data) <= _WRITE:
@@ -84,8 +93,30 @@ class DeadlineSocket:
             self._left = True
             raise BrokenPipeError(errno.EPIPE, "the client does not read") from None
 
+    def _sent_at_once(self, data: bytes) -> bool:
+        """Sends *data* without asking first, as the kernel nearly always takes it; False: it was not tried.
+
+        A socket with a time-out is asked whether it may be written before each write, and setting one is a
+        call by itself; each gives Python's lock away, which a thousand threads then want.
+        """
+        if not self._plain or len(data) > _AT_ONCE:
+            return False
+        if not self._blocking:
+            self._sock.settimeout(None)
+            self._blocking = True
+        try:
+            sent: int = self._sock.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            sent = 0
+        if sent == len(data):
+            return True
+        self._blocking = False
+        self._send_in_time(data[sent:])
+        return True
+
     def setblocking(self, flag: bool) -> None:
         """As of any socket; nothing for one that is closed."""
+        self._blocking = False
         if not self._closed:
             self._sock.setblocking(flag)
 
@@ -121,6 +152,7 @@ class DeadlineSocket:
         """What comes in *seconds*; None if nothing does."""
         if seconds <= 0:
             return None
+        self._blocking = False
         self._sock.settimeout(None if seconds == float("inf") else seconds)
         try:
             data: bytes = self._sock.recv(size)

@@ -378,3 +378,10 @@ def test_a_drain_marks_what_does_not_finish_even_where_the_component_hangs() -> 
     assert [(row["content"], row["state"]) for _, row in store.turns[0].rows] == [
         ("hi", "incomplete"), ("part", "incomplete")]
     hang.set()
+
+
+def test_a_turn_that_cannot_be_made_leaves_nothing_behind() -> None:
+    engine, _, _ = engine_of(lambda message, stream: Message("a"), max_turns=1, session_busy="reject")
+    with pytest.raises(TypeError):
+        engine.execute(ask(message={"no copy of": threading.Lock()}))
+    assert engine.execute(ask()).log.wait_outcome().answer is not None

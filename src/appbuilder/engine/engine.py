@@ -130,12 +130,15 @@ class Engine:
     def _admit(self, request: TurnRequest) -> Turn:
         self._check_args(request.args)
         self._admission.enter()
+        ticket = None
         try:
             ticket = self._sessions.enter(request.session_id, self._max_waiting)
+            turn = Turn(request, self.store, ticket, self._policy, self._ended)
         except BaseException:
+            if ticket is not None:
+                ticket.leave()
             self._admission.leave()
             raise
-        turn = Turn(request, self.store, ticket, self._policy, self._ended)
         self._live.add(turn)
         return turn
 

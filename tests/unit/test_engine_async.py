@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import contextvars
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -195,3 +196,20 @@ def test_an_asynchronous_stream_that_was_appended_but_not_sent_is_stored_whole()
     engine, store = async_engine(script)
     engine.execute(ask())
     assert store.turns[0].rows[0][1]["content"] == "xy"
+
+
+def test_what_an_asynchronous_stream_sets_its_next_step_finds() -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="clean")
+
+    async def script(message: Message[Any], stream: bool) -> Message[Any]:
+        async def pieces() -> AsyncIterator[str]:
+            for n in range(3):
+                token = variable.set(str(n))
+                yield variable.get()
+                variable.reset(token)  # an error in another context
+
+        return Message(pieces())
+
+    engine, _ = async_engine(script)
+    assert text_from(engine.start(ask(stream=True))) == "012"
+    assert variable.get() == "clean"

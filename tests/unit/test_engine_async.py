@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import contextvars
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path

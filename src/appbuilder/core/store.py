@@ -7,8 +7,30 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 STATE = "state"
+COMPLETE = "complete"
 INCOMPLETE = "incomplete"
+FAILED = "failed"
 RESERVED_PREFIX = "_appbuilder."
+TURN_KEY = RESERVED_PREFIX + "turn"
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEntry:
+    """What is kept of a turn of a conversation that can be opened again, beside what the component appended.
+
+    It becomes one row under :data:`TURN_KEY`, and the conversation is listed for its owner
+    (:mod:`appbuilder.core.catalogue`).
+
+    :param row_id: the row's id, 36 characters; also the answer's id in what is shown.
+    :param owner: who began the conversation; counts only in its first turn.
+    :param title: the conversation's title, likewise.
+    :param value: JSON members: ``input`` and ``answer`` (messages), ``state``, and more where there is more.
+    """
+
+    row_id: str
+    owner: str
+    title: str
+    value: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,12 +38,14 @@ class TurnRecord:
     """The rows of one turn, written whole or not at all.
 
     ``rows`` are (message key, message as JSON members) in the order they were appended; keys of at most
-    128 characters, each once. Rows of a turn that was cut carry ``{"state": "incomplete"}``.
+    128 characters, each once. Rows of a turn that was cut carry ``{"state": "incomplete"}``. The row of
+    ``entry`` follows them.
     """
 
     session_id: str
     request_id: str
     rows: Sequence[tuple[str, Mapping[str, Any]]]
+    entry: TurnEntry | None = None
 
 
 class SessionStore(Protocol):

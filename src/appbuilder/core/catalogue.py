@@ -1,0 +1,102 @@
+"""The catalogue protocol: conversations as a side bar lists them, and what it may do with one.
+
+Everything is kept in the session table itself, in rows under reserved keys: one row per conversation (owner,
+title, times), one per turn, one per rating; a deleted conversation is rows with the ``deleted`` flag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+Owner = str | None
+"""Who began a conversation; None: nobody known, it was begun over ``POST /chat`` or by the SDK."""
+
+LONGEST_TITLE = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One conversation. ``updated_at`` is the time of its newest turn; both times are UTC without a zone."""
+
+    session_id: str
+    owner: Owner
+    title: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationPage:
+    """Some conversations, newest first; ``next`` is the cursor of the page after, None at the end."""
+
+    conversations: Sequence[Conversation]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """One row of a conversation, whatever wrote it; ``value`` is the stored JSON value."""
+
+    id: str
+    request_id: str
+    key: str
+    value: Any
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """What a reader thinks of an answer; ``good`` False is a thumb down."""
+
+    good: bool
+    comment: str = ""
+
+
+class Catalogue(Protocol):
+    """Conversations by owner. Every method may be called from any thread.
+
+    :raises StoreUnavailable: (all methods) the database did not answer in time or refused.
+    """
+
+    def page(
+        self, owners: Sequence[Owner], *, search: str = "", limit: int = 20, cursor: str | None = None
+    ) -> ConversationPage:
+        """Conversations of any of *owners*, the one with the newest turn first.
+
+        :param search: text that must be part of the title, in upper or lower case; empty: all.
+        :param cursor: ``next`` of the page before.
+        :raises InvalidRequest: *cursor* is none of ours.
+        """
+
+    def find(self, session_id: str) -> Conversation | None:
+        """The conversation, also one that nobody has listed yet; None: there is none, or it was deleted."""
+
+    def rows(self, session_id: str, limit: int) -> list[StoredRow]:
+        """The conversation's newest *limit* rows that are not deleted, oldest first; ratings among them."""
+
+    def rename(self, session_id: str, title: str) -> bool:
+        """Gives it another title; False: there is no such conversation."""
+
+    def delete(self, session_id: str) -> bool:
+        """Deletes it, and with it what the component remembers of it; False: there is none.
+
+        The rows stay in the table with their ``deleted`` flag set.
+        """
+
+    def conversation_of(self, turn_id: str) -> str | None:
+        """The session id of the turn with this id; None: there is no such turn, or it was deleted."""
+
+    def rate(self, turn_id: str, rating: Rating) -> bool:
+        """Keeps a rating of a turn's answer, in place of one before; False: there is no such turn."""
+
+    def unrate(self, turn_id: str) -> bool:
+        """Takes a rating back; False: there is none."""
+
+
+def title_of(text: str) -> str:
+    """A title made of what a conversation began with: one line of at most 80 characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_TITLE else line[: LONGEST_TITLE - 1] + "…"

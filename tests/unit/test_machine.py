@@ -15,6 +15,7 @@ from appbuilder.engine.machine import (
     Committed,
     Cut,
     Ended,
+    Ending,
     Event,
     Failed,
     FirstPiece,
@@ -39,32 +40,41 @@ def run(*events: Event) -> tuple[TurnState, list[Action | None]]:
 def test_a_streamed_turn() -> None:
     state, actions = run(Begun(), FirstPiece(), Ended(), Committed())
     assert state.phase is Phase.DONE
-    assert actions == [Attempt(), Pump(), Commit(whole=True), None]
+    assert actions == [Attempt(), Pump(), Commit(Ending.WHOLE), None]
 
 
 def test_a_whole_answer() -> None:
     state, actions = run(Begun(), Ended(), Committed())
-    assert (state.phase, actions) == (Phase.DONE, [Attempt(), Commit(whole=True), None])
+    assert (state.phase, actions) == (Phase.DONE, [Attempt(), Commit(Ending.WHOLE), None])
 
 
 def test_it_is_tried_again_while_no_piece_was_sent_with_back_off() -> None:
-    state, actions = run(Begun(), Failed(True), Failed(True), Failed(True))
+    state, actions = run(Begun(), Failed(True), Failed(True), Failed(True), Committed())
     assert state.phase is Phase.FAILED
-    assert actions == [Attempt(), Attempt(0.2), Attempt(0.4), None]
+    assert actions == [Attempt(), Attempt(0.2), Attempt(0.4), Commit(Ending.FAILED), None]
     assert run(Begun(), Failed(True), Ended(), Committed())[0].phase is Phase.DONE
 
 
 def test_it_is_not_tried_again_after_the_first_piece_or_where_it_cannot_help() -> None:
-    assert run(Begun(), FirstPiece(), Failed(True))[0].phase is Phase.FAILED
-    assert run(Begun(), Failed(False))[0].phase is Phase.FAILED
-    assert run(Failed())[0].phase is Phase.FAILED
+    assert run(Begun(), FirstPiece(), Failed(True))[1][-1] == Commit(Ending.FAILED)
+    assert run(Begun(), Failed(False))[1][-1] == Commit(Ending.FAILED)
+
+
+def test_a_turn_that_never_had_its_session_leaves_nothing() -> None:
+    assert run(Failed()) == (TurnState(Phase.FAILED), [None])
+
+
+def test_a_failure_is_written_before_it_counts() -> None:
+    assert run(Begun(), Failed())[0].phase is Phase.COMMITTING
+    for said in (Committed(), Failed()):
+        assert run(Begun(), Failed(), said)[0].phase is Phase.FAILED
 
 
 def test_a_cut_turn_keeps_its_part_and_is_not_done() -> None:
     for events in ([Begun(), FirstPiece()], [Begun()]):
         state, actions = run(*events, Cut(), Committed())
         assert state.phase is Phase.CANCELLED
-        assert actions[-2] == Commit(whole=False)
+        assert actions[-2] == Commit(Ending.CUT)
     assert run(Cut())[0].phase is Phase.CANCELLED
 
 
@@ -96,7 +106,7 @@ def test_any_interleaving(data: st.DataObject) -> None:
         if data.draw(st.booleans(), label="cut from another thread"):
             state, taken_over = step(state, Cut(), POLICY)
             if taken_over is not None:
-                assert taken_over == Commit(whole=False)
+                assert taken_over == Commit(Ending.CUT)
                 commits += 1
                 state, nothing = step(state, draw(data, Committed(), Failed()), POLICY)
                 assert nothing is None

@@ -14,6 +14,7 @@ from appbuilder.core.cancel import CancelToken
 from appbuilder.ids import new_id
 
 if TYPE_CHECKING:
+    from appbuilder.core.steps import OnStep
     from appbuilder.core.store import SessionStore
 
 _LOCAL_KEY = "LOCAL-"
@@ -26,7 +27,8 @@ class SessionContext:
     key, written when the request ends; in a ``LOCAL-`` session a list of Messages per key.
 
     ``store`` is the runtime's own store (None outside a runtime) and ``credential`` what this request
-    brought; neither is visible to any other request.
+    brought; neither is visible to any other request. ``on_step``, where somebody watches, is told of each
+    model call.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class SessionContext:
         self.session_vars_dict: dict[str, Any] = {}
         self.store: SessionStore | None = None
         self.credential: str | None = None
+        self.on_step: OnStep | None = None
         self.cancel_token = cancel_token or CancelToken()
 
     @property

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from appbuilder.core.steps import ModelStep
 from appbuilder.errors import AppBuilderError
 
 Waker = Callable[[], None]
@@ -38,6 +39,8 @@ class RunLog:
         self.outcome: Outcome | None = None
         self.call: Callable[[Waker], object] = _here
         """Calls a waker; to be set where the writer's thread may not touch what readers wait with."""
+        self.steps: list[ModelStep] = []
+        """What the run did so far; a step stands here when it begins and again when it ended."""
         self._pieces: list[Any] = []
         self._wakers: list[Waker] = []
 
@@ -46,6 +49,12 @@ class RunLog:
     def append(self, piece: Any) -> None:
         """Adds a piece and wakes who waits for it."""
         self._pieces.append(piece)
+        if self._wakers:
+            self._wake()
+
+    def tell(self, step: ModelStep) -> None:
+        """Adds a step and wakes who waits."""
+        self.steps.append(step)
         if self._wakers:
             self._wake()
 
@@ -62,7 +71,8 @@ class RunLog:
         return self._pieces[cursor:], outcome
 
     def wait(self, cursor: int, timeout: float) -> bool:
-        """Waits until there is more than *cursor* pieces, or the outcome; False after *timeout* seconds."""
+        """Waits until there is more than *cursor* pieces, or the outcome; False after *timeout* seconds, or
+        when a step was told."""
         if self._has_more(cursor):
             return True
         # A lock that the waker opens: a third of what a threading.Event costs, once for every paced piece.
@@ -81,7 +91,7 @@ class RunLog:
         return self.outcome
 
     def subscribe(self, waker: Waker) -> None:
-        """Calls *waker* once, at the next piece or at the outcome. Look at the log again after this."""
+        """Calls *waker* once, at the next piece, step or outcome. Look at the log again after this."""
         self._wakers.append(waker)
 
     def unsubscribe(self, waker: Waker) -> None:

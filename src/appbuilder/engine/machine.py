@@ -2,8 +2,10 @@
 
 ::
 
-    NEW -> ATTEMPT -> STREAMING -> COMMITTING -> DONE
-           ATTEMPT -> ATTEMPT (a retry)          FAILED and CANCELLED from each
+    NEW -> ATTEMPT -> STREAMING -> COMMITTING -> DONE, CANCELLED or FAILED
+           ATTEMPT -> ATTEMPT (a retry)          CANCELLED and FAILED from NEW too
+
+How a turn ended is written before it counts as ended: the whole, the part, or that it failed.
 
 Nothing here touches a component, a clock or a database, so a test can drive it through any interleaving.
 """
@@ -29,13 +31,24 @@ class Phase(Enum):
 ENDED = (Phase.DONE, Phase.FAILED, Phase.CANCELLED)
 
 
+class Ending(Enum):
+    """How a turn's work came to its end, and with it what is written of it."""
+
+    WHOLE = "whole"
+    CUT = "cut"
+    FAILED = "failed"
+
+
+_PHASE_AFTER = {Ending.WHOLE: Phase.DONE, Ending.CUT: Phase.CANCELLED, Ending.FAILED: Phase.FAILED}
+
+
 @dataclass(frozen=True, slots=True)
 class TurnState:
-    """``attempt`` counts from 1; ``cut`` says that the commit under way is of a part."""
+    """``attempt`` counts from 1; ``ending`` says what the commit under way is of."""
 
     phase: Phase = Phase.NEW
     attempt: int = 0
-    cut: bool = False
+    ending: Ending = Ending.WHOLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +114,9 @@ class Pump:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Write what was appended; ``whole`` False marks it as incomplete."""
+    """Write what is kept of a turn that ended so."""
 
-    whole: bool
+    ending: Ending
 
 
 Action = Attempt | Pump | Commit
@@ -131,26 +144,32 @@ def _when_forward(state: TurnState, event: Event) -> tuple[TurnState, Action | N
     if isinstance(event, FirstPiece) and phase is Phase.ATTEMPT:
         return TurnState(Phase.STREAMING, state.attempt), Pump()
     if isinstance(event, Ended) and phase is not Phase.NEW:
-        return TurnState(Phase.COMMITTING, state.attempt), Commit(whole=True)
+        return _committing(state, Ending.WHOLE)
     raise AssertionError(f"{event} cannot happen in {phase}")
 
 
 def _when_cut(state: TurnState) -> tuple[TurnState, Action | None]:
     if state.phase is Phase.NEW:
         return TurnState(Phase.CANCELLED, state.attempt), None
-    return TurnState(Phase.COMMITTING, state.attempt, cut=True), Commit(whole=False)
+    return _committing(state, Ending.CUT)
 
 
 def _when_failed(state: TurnState, event: Failed, policy: RetryPolicy) -> tuple[TurnState, Action | None]:
     if event.retryable and state.phase is Phase.ATTEMPT and state.attempt < policy.attempts:
         delay = policy.backoff * 2 ** (state.attempt - 1)
         return TurnState(Phase.ATTEMPT, state.attempt + 1), Attempt(delay)
-    return TurnState(Phase.FAILED, state.attempt, state.cut), None
+    if state.phase is Phase.NEW:
+        return TurnState(Phase.FAILED, state.attempt), None
+    return _committing(state, Ending.FAILED)
+
+
+def _committing(state: TurnState, ending: Ending) -> tuple[TurnState, Action]:
+    return TurnState(Phase.COMMITTING, state.attempt, ending), Commit(ending)
 
 
 def _while_committing(state: TurnState, event: Event) -> tuple[TurnState, Action | None]:
     if isinstance(event, Committed):
-        return TurnState(Phase.CANCELLED if state.cut else Phase.DONE, state.attempt, state.cut), None
+        return TurnState(_PHASE_AFTER[state.ending], state.attempt, state.ending), None
     if isinstance(event, Failed):
-        return TurnState(Phase.FAILED, state.attempt, state.cut), None
+        return TurnState(Phase.FAILED, state.attempt, state.ending), None
     return state, None

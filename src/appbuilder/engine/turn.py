@@ -20,7 +20,8 @@ from appbuilder.core.cancel import CancelToken
 from appbuilder.core.component import as_answer
 from appbuilder.core.context import SessionContext, context_var
 from appbuilder.core.message import AsyncContentStream, ContentStream, Message, dump, settle
-from appbuilder.core.store import INCOMPLETE, STATE, SessionStore, TurnRecord
+from appbuilder.core.store import INCOMPLETE, STATE, SessionStore, TurnEntry, TurnRecord
+from appbuilder.engine import keeping
 from appbuilder.engine.limits import Ticket
 from appbuilder.engine.log import Outcome, RunLog
 from appbuilder.engine.loop import iterate
@@ -31,6 +32,7 @@ from appbuilder.engine.machine import (
     Committed,
     Cut,
     Ended,
+    Ending,
     Event,
     Failed,
     Phase,
@@ -47,7 +49,8 @@ from appbuilder.logs import logger
 class TurnRequest:
     """What a transport asks for. ``message`` and ``args`` are JSON values; ids have at most 36 characters.
 
-    ``credential`` is the AppBuilder token the request brought, if any.
+    ``credential`` is the AppBuilder token the request brought, if any. ``keep`` asks for the turn to be kept
+    for the catalogue, ``watch`` for the model calls to be told in the run's log.
     """
 
     message: Any
@@ -57,6 +60,8 @@ class TurnRequest:
     request_id: str = field(default_factory=new_id)
     user_id: str | None = None
     credential: str | None = field(default=None, repr=False)
+    keep: keeping.Keeping | None = None
+    watch: bool = False
 
 
 class Turn:
@@ -128,6 +133,7 @@ class Turn:
         )
         session.store = self._store
         session.credential = request.credential
+        session.on_step = self.log.tell if request.watch else None
         self.context = self._base.run(contextvars.copy_context)
         self.context.run(context_var.set, session)
         self._session = session
@@ -188,18 +194,24 @@ class Turn:
     # The end
 
     def commit(self, action: Commit) -> Action | None:
-        """Writes what was appended; the machine goes on when it is durable."""
+        """Writes what is kept of the turn; the machine goes on when it is durable."""
+        request = self.request
         try:
-            rows = self._rows(whole=action.whole)
-            if rows:
-                self._store.commit(TurnRecord(self.request.session_id, self.request.request_id, rows))
+            rows = self._rows(action.ending)
+            entry = self._entry(action.ending)
+            if rows or entry is not None:
+                self._store.commit(TurnRecord(request.session_id, request.request_id, rows, entry))
         except BaseException as error:  # noqa: BLE001 - a SystemExit of what was appended, a kill: the turn failed
-            self.error = error if isinstance(error, AppBuilderError) else _component_error(error)
+            if action.ending is not Ending.FAILED:  # there the first error is the one to tell
+                self.error = error if isinstance(error, AppBuilderError) else _component_error(error)
             logger.error("the turn of request %s was not stored", self.request.request_id, exc_info=error)
             return self.advance(Failed())
         return self.advance(Committed())
 
-    def _rows(self, *, whole: bool) -> list[tuple[str, dict[str, Any]]]:
+    def _rows(self, ending: Ending) -> list[tuple[str, dict[str, Any]]]:
+        if ending is Ending.FAILED:
+            return []
+        whole = ending is Ending.WHOLE
         appended = self._session.session_vars_dict if self._session is not None else {}
         rows = []
         for key, message in list(appended.items()):
@@ -214,6 +226,21 @@ class Turn:
                 members[STATE] = INCOMPLETE
             rows.append((key, members))
         return rows
+
+    def _entry(self, ending: Ending) -> TurnEntry | None:
+        if self.request.keep is None:
+            return None
+        message = self.request.message if self._pristine is None else self._pristine[0]
+        pieces, _ = self.log.read(0)
+        return keeping.entry(
+            self.request.keep,
+            ending,
+            message=message,
+            answer=self.answer,
+            pieces=pieces,
+            steps=self.log.steps,
+            error=self.error,
+        )
 
     def _end(self) -> None:
         if self.state.phase is Phase.DONE and self.answer is not None:

@@ -15,8 +15,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
+from appbuilder.core.context import current_context
 from appbuilder.errors import ConfigurationError
 from appbuilder.models.base import Model, ModelCall, ModelStream
+from appbuilder.models.observed import open_observed
 from appbuilder.settings import Settings
 
 Factory = Callable[[str, Settings], Model]
@@ -75,4 +77,8 @@ def on_gateway(name: str, settings: Settings) -> bool:
 def call_model(name: str, call: ModelCall, settings: Settings | None = None) -> ModelStream:
     """Sends *call* to the model *name* means; see :meth:`appbuilder.models.base.Model.open`."""
     settings = Settings.load() if settings is None else settings
-    return resolve(name, settings).open(call)
+    model = resolve(name, settings)
+    context = current_context()
+    if context is None or context.on_step is None:
+        return model.open(call)
+    return open_observed(model, settings.model or name, call, context.on_step)

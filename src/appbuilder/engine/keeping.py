@@ -1,0 +1,88 @@
+"""What is kept of a turn so that its conversation can be opened again; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from appbuilder.core.catalogue import title_of
+from appbuilder.core.message import Message, dump, text_of
+from appbuilder.core.steps import ModelStep
+from appbuilder.core.store import COMPLETE, FAILED, INCOMPLETE, STATE, TurnEntry
+from appbuilder.engine.machine import Ending
+from appbuilder.errors import AppBuilderError
+
+LONGEST_STEP_TEXT = 20_000
+"""Characters of a prompt or an answer kept of a step; a step is for looking at, not for going on from."""
+
+_STATES = {Ending.WHOLE: COMPLETE, Ending.CUT: INCOMPLETE, Ending.FAILED: FAILED}
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """Asks the engine to keep a turn for the catalogue.
+
+    :param turn_id: id of the turn's row, 36 characters, and of the answer where it is shown.
+    :param owner: who began the conversation.
+    :param explain: what a reader may be told of an error.
+    """
+
+    turn_id: str
+    owner: str
+    explain: Callable[[AppBuilderError], str]
+
+
+def entry(
+    keeping: Keeping,
+    ending: Ending,
+    *,
+    message: Any,
+    answer: Message[Any] | None,
+    pieces: Sequence[Any],
+    steps: Sequence[ModelStep],
+    error: AppBuilderError | None,
+) -> TurnEntry:
+    """The turn's entry.
+
+    :param message: what the user said, as it came.
+    :param pieces: what was published of the answer.
+    """
+    value: dict[str, Any] = {
+        "input": dump(Message(message)),
+        "answer": _answer(answer, pieces),
+        STATE: _STATES[ending],
+    }
+    if any(type(piece) is not str for piece in pieces):
+        # Typed outputs: joined they could not be told apart again.
+        value["pieces"] = list(pieces)
+    if steps:
+        value["steps"] = [_step(step) for step in steps if step.ended]
+    if ending is Ending.FAILED and error is not None:
+        value["error"] = keeping.explain(error)
+    return TurnEntry(keeping.turn_id, keeping.owner, title_of(text_of(message)), value)
+
+
+def _answer(answer: Message[Any] | None, pieces: Sequence[Any]) -> dict[str, Any]:
+    members = dump(answer) if answer is not None else dump(Message(""))
+    if pieces:
+        # What was shown: a component that was cut may have taken its answer back, or changed it.
+        members["content"] = "".join(map(text_of, pieces)) if len(pieces) > 1 else pieces[0]
+    return members
+
+
+def _step(step: ModelStep) -> dict[str, Any]:
+    return {
+        "id": step.id,
+        "model": step.model,
+        "prompt": [_cut(message) for message in step.prompt],
+        "answer": step.answer[:LONGEST_STEP_TEXT],
+        "usage": dict(step.usage),
+        "milliseconds": step.milliseconds,
+        "started_at": step.started_at.isoformat(),
+        "error": step.error,
+    }
+
+
+def _cut(message: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: text_of(value)[:LONGEST_STEP_TEXT] for name, value in message.items()}

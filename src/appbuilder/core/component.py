@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable
-from typing import Any, ClassVar
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel
 
@@ -15,6 +16,31 @@ from appbuilder.core.http_client import HttpClient
 from appbuilder.core.message import Message
 from appbuilder.errors import ComponentError, ConfigurationError, Unauthenticated
 from appbuilder.settings import Settings
+
+if TYPE_CHECKING:
+    from appbuilder.core.output import (
+        Audio,
+        Browser,
+        Chart,
+        Code,
+        ComponentOutput,
+        Content,
+        Files,
+        FunctionCall,
+        Image,
+        ImageDetail,
+        Json,
+        OralText,
+        Plan,
+        PlanStep,
+        Progress,
+        ReasoningContent,
+        References,
+        Task,
+        Text,
+        Urls,
+        VideoDetail,
+    )
 
 
 class ComponentArguments(BaseModel):
@@ -113,6 +139,44 @@ class Component:
         """Answers a tool call with typed outputs. To be implemented by components that are tools."""
         raise NotImplementedError(f"{type(self).__name__} does not implement tool_eval.")
 
+    def non_stream_tool_eval(self, *inputs: Any, **kwargs: Any) -> ComponentOutput:
+        """All that :meth:`tool_eval` yields, in one output; its role is the last one's."""
+        from appbuilder.core import output
+
+        return output.collected(self.tool_eval(*inputs, **kwargs))
+
+    @classmethod
+    def create_output(  # noqa: PLR0917 - programs give them by position too
+        cls,
+        type: str,  # noqa: A002 - the SDK's name
+        text: str | dict[str, Any],
+        role: str = "tool",
+        name: str = "",
+        visible_scope: str = "all",
+        raw_data: dict[str, Any] | None = None,
+        usage: dict[str, Any] | None = None,
+        metrics: dict[str, Any] | None = None,
+    ) -> ComponentOutput:
+        """What ``tool_eval`` yields: one typed piece of its answer.
+
+        :param type: ``text``, ``code``, ``files``, ``urls``, ``oral_text``, ``references``, ``image``,
+            ``chart``, ``audio``, ``plan``, ``function_call``, ``json``, ``browser``, ``progress`` or
+            ``reasoning_content``.
+        :param text: the members of that type's model in ``appbuilder.core.output``; for ``text``, ``code``,
+            ``urls``, ``oral_text``, ``json`` and ``reasoning_content`` a string does.
+        :param role: ``tool``, or ``assistant`` where the piece is an answer of its own.
+        :param name: the stage the piece belongs to; of several progress bars, which.
+        :param visible_scope: ``all``, ``user`` or ``llm``: for whom it is.
+        :param raw_data: what the tool received; *usage*: tokens; *metrics*: times and sizes.
+        :raises ValueError: the type or role is unknown, a member is missing or of a wrong type.
+        """
+        from appbuilder.core import output
+
+        return output.create_output(
+            type, text, role=role, name=name, visible_scope=visible_scope,
+            raw_data=raw_data, usage=usage, metrics=metrics,
+        )  # fmt: skip
+
     def tool_desc(self) -> list[str]:
         """The manifests as JSON texts, non-ASCII text not escaped."""
         return [json.dumps(manifest, ensure_ascii=False) for manifest in self.manifests]
@@ -160,4 +224,15 @@ def _own(method: Any, inherited: Any) -> bool:
     return callable(method) and getattr(method, "__func__", method) is not inherited
 
 
-__all__ = ["Component", "ComponentArguments", "Message", "as_answer", "entry"]
+def __getattr__(name: str) -> Any:
+    # Programs import the output models from here; to make them takes longer than all else in core.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("appbuilder.core.output"), name)
+
+
+__all__ = [
+    "Audio", "Browser", "Chart", "Code", "Component", "ComponentArguments", "ComponentOutput", "Content",
+    "Files", "FunctionCall", "Image", "ImageDetail", "Json", "Message", "OralText", "Plan", "PlanStep",
+    "Progress", "ReasoningContent", "References", "Task", "Text", "Urls", "VideoDetail", "as_answer", "entry",
+]  # fmt: skip

@@ -1,7 +1,11 @@
-"""Ids, in one place: random uuid4 in their 36-character form, as the SDK's tables hold them."""
+"""Ids, in one place: random uuid4 in their 36-character form, as the SDK's tables hold them.
+
+Rows of which there must be one only, whoever writes them, have derived ids.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 
 _BATCH = 128
@@ -23,6 +27,19 @@ def new_id() -> str:
         except IndexError:
             digits = os.urandom(16 * _BATCH).hex()
             _ready.extend(_formatted(digits[at : at + 32]) for at in range(0, len(digits), 32))
+
+
+def derived_id(kind: str, name: str) -> str:
+    """The id of the one row of a *kind* that belongs to *name*: every process derives the same.
+
+    A UUID of version 8 (RFC 9562, section 5.8). Its first 32 bits stand for the kind alone, so that in a
+    database that keeps rows in the order of their ids (InnoDB does) rows of a kind lie side by side.
+    """
+    first = hashlib.blake2b(kind.encode(), digest_size=4).hexdigest()
+    name_bytes = name.encode("utf-8", "surrogatepass")
+    rest = hashlib.blake2b(name_bytes, digest_size=12, person=kind.encode()[:16]).hexdigest()
+    digits = first + rest
+    return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:]}"
 
 
 def _formatted(digits: str) -> str:

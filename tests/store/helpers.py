@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL
 
-from appbuilder.core.store import SessionStore, TurnRecord
+from appbuilder.core.store import COMPLETE, SessionStore, TurnEntry, TurnRecord
 from appbuilder.ids import new_id
 from appbuilder.store.urls import parse
 
@@ -18,6 +19,14 @@ from appbuilder.store.urls import parse
 def turn(session_id: str, *rows: tuple[str, Any], **extra: Any) -> TurnRecord:
     """A turn of (key, content) rows; *extra* goes into each message."""
     return TurnRecord(session_id, new_id(), [(key, {"content": content, **extra}) for key, content in rows])
+
+
+def entry_turn(
+    session_id: str, owner: str, title: str, *rows: tuple[str, Any], row_id: str = "", **value: Any
+) -> TurnRecord:
+    """A turn of the chat page."""
+    entry = TurnEntry(row_id or new_id(), owner, title, {"state": COMPLETE, **value})
+    return replace(turn(session_id, *rows), entry=entry)
 
 
 def add(store: SessionStore, session_id: str, content: Any, **extra: Any) -> None:

@@ -6,10 +6,17 @@ title, times), one per turn, one per rating; a deleted conversation is rows with
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
+
+from appbuilder.core.store import RESERVED_PREFIX
+
+CONVERSATION_PREFIX = RESERVED_PREFIX + "session."
+"""Of the keys of conversations' own rows; what follows stands for the owner."""
+FEEDBACK_KEY = RESERVED_PREFIX + "feedback"
 
 Owner = str | None
 """Who began a conversation; None: nobody known, it was begun over ``POST /chat`` or by the SDK."""
@@ -98,5 +105,10 @@ class Catalogue(Protocol):
 
 def title_of(text: str) -> str:
     """A title made of what a conversation began with: one line of at most 80 characters."""
-    line = " ".join(text.split())
+    # A message may be long, and its beginning is enough.
+    words = text.lstrip()[: 8 * LONGEST_TITLE].split()
+    line = "".join(each for each in " ".join(words) if unicodedata.category(each) not in _NOT_SHOWN)
     return line if len(line) <= LONGEST_TITLE else line[: LONGEST_TITLE - 1] + "…"
+
+
+_NOT_SHOWN = ("Cc", "Cs")  # NUL, which PostgreSQL cannot take out of JSON, other controls; lone surrogates

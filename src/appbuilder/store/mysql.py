@@ -24,7 +24,7 @@ _TEXTS = {
 
 
 class MysqlBackend(ServerBackend):
-    sql = statements.make("%s")
+    sql = statements.make("%s", upsert=statements.MYSQL_UPSERT)
 
     def options(self, timeout: float) -> dict[str, Any]:
         return {

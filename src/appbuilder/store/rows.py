@@ -12,9 +12,10 @@ from typing import Any
 import orjson
 
 from appbuilder import jsontext
-from appbuilder.core.store import INCOMPLETE, STATE, TurnRecord
+from appbuilder.core.store import INCOMPLETE, STATE, TURN_KEY, TurnRecord
 from appbuilder.ids import new_id
 from appbuilder.logs import logger
+from appbuilder.store.conversations import Listing
 
 STEP = timedelta(microseconds=1)
 MAX_LIMIT = 2**31 - 1
@@ -34,15 +35,26 @@ class PreparedTurn:
     request_id: str
     rows: tuple[tuple[str, str, str], ...]
     """Row id, message key, message as JSON text; in the order they were appended."""
+    listing: Listing | None = None
+    """How its conversation is listed, if it is."""
 
     @classmethod
     def of(cls, turn: TurnRecord) -> PreparedTurn:
         rows = tuple((new_id(), key, jsontext.dumps(value).decode()) for key, value in turn.rows)
-        return cls(turn.session_id, turn.request_id, rows)
+        entry = turn.entry
+        if entry is None:
+            return cls(turn.session_id, turn.request_id, rows)
+        last = (entry.row_id, TURN_KEY, jsontext.dumps(entry.value).decode())
+        listing = Listing.of(turn.session_id, entry.owner, entry.title)
+        return cls(turn.session_id, turn.request_id, (*rows, last), listing)
 
     @property
     def ids(self) -> list[str]:
         return [row_id for row_id, _, _ in self.rows]
+
+    def last(self, first: datetime) -> datetime:
+        """The time of the turn's last row, where *first* is that of its first."""
+        return first + (len(self.rows) - 1) * STEP
 
     def values(self, first: datetime, encode: Callable[[datetime], Any]) -> list[tuple[Any, ...]]:
         """The parameters of the insert, one tuple a row; times step by a microsecond from *first*."""

@@ -16,7 +16,7 @@ from sqlalchemy.engine import URL
 from appbuilder import clock
 from appbuilder.errors import StoreUnavailable
 from appbuilder.settings import Settings
-from appbuilder.store import rows
+from appbuilder.store import listing, rows
 from appbuilder.store.rows import PreparedTurn
 from appbuilder.store.statements import Statements
 
@@ -145,8 +145,10 @@ class _Attempt:
                 return
             self.committing = False
             last = _newest(connection, backend.sql, turn.session_id)
-            values = turn.values(rows.first_stamp(clock.now(), last), lambda stamp: stamp)
-            connection.exec_driver_sql(backend.sql.insert, values)
+            first = rows.first_stamp(clock.now(), last)
+            connection.exec_driver_sql(backend.sql.insert, turn.values(first, _as_it_is))
+            execute = connection.exec_driver_sql
+            listing.enter(execute, backend.sql, turn, first, _as_it_is, goes_on=last is not None)
             self.committing = True
             connection.commit()
         self.committing = False
@@ -166,12 +168,16 @@ class _Attempt:
     def _stored(self, connection: Connection) -> bool:
         ids = self._turn.ids
         sql = self._backend.sql.stored(len(ids))
-        return bool(connection.exec_driver_sql(sql, tuple(ids)).scalar())
+        return bool(connection.exec_driver_sql(sql, tuple(ids)).scalar() == len(ids))
 
 
 def _newest(connection: Connection, sql: Statements, session_id: str) -> datetime | None:
     row = connection.exec_driver_sql(sql.newest, (session_id,)).first()
     return max(cast(Sequence[datetime], row)) if row else None
+
+
+def _as_it_is(stamp: datetime) -> datetime:
+    return stamp
 
 
 def digest(*parts: str) -> bytes:

@@ -77,7 +77,7 @@ class SqlStore:
             raise unavailable(error, self.url, "history was read") from None
 
     def commit(self, turn: TurnRecord) -> None:
-        if not turn.rows:
+        if not turn.rows and turn.entry is None:
             return
         prepared = rows.PreparedTurn.of(turn)
         backend = self._live()

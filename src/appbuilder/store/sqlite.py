@@ -23,7 +23,7 @@ from sqlalchemy.engine import URL
 from appbuilder import clock
 from appbuilder.logs import logger
 from appbuilder.settings import Settings
-from appbuilder.store import migrate, rows, statements, urls
+from appbuilder.store import listing, migrate, rows, statements, urls
 from appbuilder.store.errors import is_busy
 from appbuilder.store.rows import PreparedTurn
 from appbuilder.store.writer import GroupWriter
@@ -221,12 +221,17 @@ class SqliteBackend:
     def _insert(self, connection: sqlite3.Connection, group: list[PreparedTurn]) -> None:
         newest: dict[str, datetime] = {}
         values: list[tuple[Any, ...]] = []
+        to_list: list[tuple[PreparedTurn, datetime, bool]] = []
         for turn in group:
             last = newest.get(turn.session_id) or _newest(connection, turn.session_id)
             first = rows.first_stamp(clock.now(), last)
             values += turn.values(first, encode_time)
-            newest[turn.session_id] = first + (len(turn.rows) - 1) * rows.STEP
+            newest[turn.session_id] = turn.last(first)
+            if turn.listing is not None:
+                to_list.append((turn, first, last is not None))
         connection.executemany(SQL.insert, values)
+        for turn, first, goes_on in to_list:
+            listing.enter(connection.execute, SQL, turn, first, encode_time, goes_on=goes_on)
 
     def _commit(self, connection: sqlite3.Connection, deadline: float) -> None:
         # Without WAL a reader may be in the way of a commit.
@@ -236,7 +241,7 @@ class SqliteBackend:
         with self._raw() as connection:
             ids = turn.ids
             (count,) = connection.execute(SQL.stored(len(ids)), ids).fetchone()
-            return bool(count)
+            return bool(count == len(ids))
 
     def _forget_writer(self) -> None:
         writer, self._writer = self._writer, None

@@ -8,10 +8,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from appbuilder.core.store import RESERVED_PREFIX
 from appbuilder.store.schema import TABLE
 
 COLUMNS = (
     "id, session_id, request_id, message_key, message_value, created_at, updated_at, deleted"
+)
+
+# Not LIKE, whose underscore stands for any letter, and which in SQLite passes over case.
+NOT_OURS = f"substr(message_key, 1, {len(RESERVED_PREFIX)}) <> '{RESERVED_PREFIX}'"
+
+_BEGUN_ANEW = ("session_id", "request_id", "message_key", "message_value", "created_at")
+"""What a conversation that was deleted takes from the turn it begins anew with."""
+
+UPSERT = (
+    " ON CONFLICT (id) DO UPDATE SET updated_at = excluded.updated_at, deleted = excluded.deleted, "
+    + ", ".join(
+        f"{name} = CASE WHEN {TABLE}.deleted THEN excluded.{name} ELSE {TABLE}.{name} END"
+        for name in _BEGUN_ANEW
+    )
+)
+# It assigns from left to right, so that `deleted` must come last.
+MYSQL_UPSERT = (
+    " ON DUPLICATE KEY UPDATE updated_at = VALUES(updated_at), "
+    + ", ".join(f"{name} = IF(deleted, VALUES({name}), {name})" for name in _BEGUN_ANEW)
+    + ", deleted = VALUES(deleted)"
 )
 
 
@@ -26,7 +47,14 @@ class Statements:
     older_page: str
     """As ``page``, of rows before (created_at, created_at, id); ix_appbuilder_history."""
     insert: str
-    """The eight columns."""
+    """The eight columns but the last."""
+    listed: str
+    """row id -> a row where it is there and not deleted; the primary key."""
+    list_it: str
+    """As ``insert``, a conversation's own row: one that is listed only gets the new updated_at."""
+    origin: str
+    """session id, created_at -> value, created_at of the first row the component stored, before that time;
+    ix_appbuilder_session."""
     mark: str
 
     def stored(self, count: int) -> str:
@@ -35,19 +63,29 @@ class Statements:
         return f"SELECT count(*) FROM {TABLE} WHERE id IN ({marks})"  # noqa: S608 - marks only
 
 
-def make(mark: str, *, value: str = "message_value", false: str = "0") -> Statements:
-    """The statements with the dialect's parameter *mark*, its way to read JSON as text, and its false."""
+def make(
+    mark: str, *, value: str = "message_value", false: str = "0", upsert: str = UPSERT
+) -> Statements:
+    """The statements with the dialect's parameter *mark*, its way to read JSON as text, its false, and how
+    it writes over a row that is there."""
     page = (
         f"SELECT {value}, created_at, id FROM {TABLE} "  # noqa: S608 - no value is put in
         f"WHERE session_id = {mark} AND message_key = {mark} AND deleted = {false}"
     )
     newest_first = f" ORDER BY created_at DESC, id DESC LIMIT {mark}"
+    insert = (
+        f"INSERT INTO {TABLE} ({COLUMNS}) "  # noqa: S608
+        f"VALUES ({', '.join([mark] * 7)}, {false})"
+    )
     return Statements(
         newest=f"SELECT created_at, updated_at FROM {TABLE} WHERE session_id = {mark} "  # noqa: S608
         "ORDER BY created_at DESC, id DESC LIMIT 1",
         page=page + newest_first,
         older_page=f"{page} AND created_at <= {mark} AND (created_at < {mark} OR id < {mark}){newest_first}",
-        insert=f"INSERT INTO {TABLE} ({COLUMNS}) "  # noqa: S608
-        f"VALUES ({', '.join([mark] * 7)}, {false})",
+        insert=insert,
+        listed=f"SELECT 1 FROM {TABLE} WHERE id = {mark} AND deleted = {false}",  # noqa: S608
+        list_it=insert + upsert,
+        origin=f"SELECT {value}, created_at FROM {TABLE} WHERE session_id = {mark} "  # noqa: S608
+        f"AND deleted = {false} AND {NOT_OURS} AND created_at < {mark} ORDER BY created_at, id LIMIT 1",
         mark=mark,
     )

@@ -13,12 +13,16 @@ from appbuilder._version import __version__
 if TYPE_CHECKING:
     from appbuilder.components.playground import Playground as Playground
     from appbuilder.components.query_rewrite import QueryRewrite as QueryRewrite
+    from appbuilder.core.agent import AgentRuntime as AgentRuntime
     from appbuilder.core.component import Component as Component
     from appbuilder.core.message import Message as Message
     from appbuilder.core.user_session import UserSession as UserSession
+    from appbuilder.utils.chainlit_deploy import ChainlitRuntime as ChainlitRuntime
     from appbuilder.utils.flask_deploy import FlaskRuntime as FlaskRuntime
 
 _HOMES = {
+    "AgentRuntime": "appbuilder.core.agent",
+    "ChainlitRuntime": "appbuilder.utils.chainlit_deploy",
     "Component": "appbuilder.core.component",
     "FlaskRuntime": "appbuilder.utils.flask_deploy",
     "Message": "appbuilder.core.message",
@@ -27,7 +31,17 @@ _HOMES = {
     "UserSession": "appbuilder.core.user_session",
 }
 
-__all__ = ["Component", "FlaskRuntime", "Message", "Playground", "QueryRewrite", "UserSession", "__version__"]
+__all__ = [
+    "AgentRuntime",
+    "ChainlitRuntime",
+    "Component",
+    "FlaskRuntime",
+    "Message",
+    "Playground",
+    "QueryRewrite",
+    "UserSession",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:

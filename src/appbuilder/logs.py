@@ -23,3 +23,8 @@ def configure(level: str) -> None:
         logger.propagate = False  # a component's first logging.info() gives the root logger a handler too
 
 
+
+
+def only_errors_of(library: str) -> None:
+    """Lets through what a library logs as an error, and nothing else of it."""
+    logging.getLogger(library).setLevel(logging.ERROR)

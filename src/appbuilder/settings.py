@@ -122,6 +122,14 @@ class Settings:
     drain_timeout: float = _setting(
         "APPBUILDER_DRAIN_TIMEOUT", 20.0, "Seconds running turns have to finish after SIGTERM."
     )
+    # The chat page
+    page_secret: str = _setting(
+        "APPBUILDER_PAGE_SECRET",
+        "",
+        "Signs the chat page's cookies, the same in all its processes; empty: made once and kept in the "
+        "user's state folder.",
+        secret=True,
+    )
     # Database
     db_pool: int = _setting("APPBUILDER_DB_POOL", 20, "Connections to the database per process.")
     db_timeout: float = _setting(

@@ -29,6 +29,7 @@ FLOORS = {
     "appbuilder.engine": 3,
     "appbuilder.wire": 4,
     "appbuilder.serve": 5,
+    "appbuilder.core.agent": 6,
     "appbuilder.core.user_session": 6,
     "appbuilder.core.session_message": 6,
     "appbuilder.utils": 6,
@@ -159,7 +160,8 @@ def test_every_public_name_resolves_and_is_counted() -> None:
     for name in appbuilder.__all__:
         assert getattr(appbuilder, name) is not None
     assert set(appbuilder.__all__) == {
-        "Component", "FlaskRuntime", "Message", "Playground", "QueryRewrite", "UserSession", "__version__",
+        "AgentRuntime", "ChainlitRuntime", "Component", "FlaskRuntime", "Message", "Playground",
+        "QueryRewrite", "UserSession", "__version__",
     }
     assert set(appbuilder.__all__) <= set(dir(appbuilder))
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):

@@ -25,12 +25,12 @@ class Keeping:
 
     :param turn_id: id of the turn's row, 36 characters, and of the answer where it is shown.
     :param owner: who began the conversation.
-    :param explain: what a reader may be told of an error.
+    :param explain: what a reader may be told of an error, as JSON members.
     """
 
     turn_id: str
     owner: str
-    explain: Callable[[AppBuilderError], str]
+    explain: Callable[[AppBuilderError], Mapping[str, Any]]
 
 
 def entry(
@@ -57,9 +57,9 @@ def entry(
         # Typed outputs: joined they could not be told apart again.
         value["pieces"] = list(pieces)
     if steps:
-        value["steps"] = [_step(step) for step in steps if step.ended]
+        value["steps"] = [step_members(step) for step in steps if step.ended]
     if ending is Ending.FAILED and error is not None:
-        value["error"] = keeping.explain(error)
+        value["error"] = dict(keeping.explain(error))
     return TurnEntry(keeping.turn_id, keeping.owner, title_of(text_of(message)), value)
 
 
@@ -71,7 +71,8 @@ def _answer(answer: Message[Any] | None, pieces: Sequence[Any]) -> dict[str, Any
     return members
 
 
-def _step(step: ModelStep) -> dict[str, Any]:
+def step_members(step: ModelStep) -> dict[str, Any]:
+    """A step as JSON members, long texts cut."""
     return {
         "id": step.id,
         "model": step.model,

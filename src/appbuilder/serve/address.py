@@ -65,16 +65,21 @@ def _why(error: OSError, host: str, port: int) -> str:
 def announce(app: Flask, host: str, port: int) -> None:
     """One log line: the address, and how to try it."""
     rule = next((rule.rule for rule in app.url_map.iter_rules() if rule.endpoint == "chat"), "/")
-    here = "127.0.0.1" if host in _EVERYWHERE else host
     logger.info(
         "serving on %s, try: curl %s -H 'Content-Type: application/json' -d '{\"message\": \"hello\"}'",
-        _url(host or "0.0.0.0", port),  # noqa: S104 - shown
-        _url(here, port) + rule,
+        shown_url(host or "0.0.0.0", port),  # noqa: S104 - shown
+        shown_url(reachable(host), port) + rule,
     )
 
 
-def _url(host: str, port: int) -> str:
+def shown_url(host: str, port: int) -> str:
+    """The address as a person would type it."""
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def reachable(host: str) -> str:
+    """A host under which this machine reaches what listens on *host*."""
+    return "127.0.0.1" if host in _EVERYWHERE else host
 
 
 def is_loopback(host: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from appbuilder.logs import logger
 from appbuilder.serve.address import announce, listen
 from appbuilder.serve.deadlines import Limits
 from appbuilder.serve.handler import handler_class
+from appbuilder.serve.signals import signals
 from appbuilder.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def serve(app: Flask, *, host: str, port: int, settings: Settings, drain: Callab
         atexit.register(drain)
         server.serve_forever(_POLL)
         return
-    with server.in_thread(), _signals() as terminated:
+    with server.in_thread(), signals() as terminated:
         try:
             terminated.wait_for_end()
         except KeyboardInterrupt:
@@ -119,36 +119,3 @@ class Server(ThreadedWSGIServer):
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002
         """One line per request is too much here."""
-
-
-class _Terminated:
-    def __init__(self) -> None:
-        self.by_signal = False
-        self._event = threading.Event()
-
-    def set(self, *_: object) -> None:
-        self.by_signal = True
-        self._event.set()
-
-    def wait_for_end(self) -> None:
-        # In slices: on Windows a wait without end cannot be interrupted.
-        while not self._event.wait(0.5):
-            pass
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[_Terminated]:
-    """While it lasts Ctrl-C is KeyboardInterrupt and SIGTERM is noted; afterwards both do what they did."""
-    terminated = _Terminated()
-    before = {
-        # asyncio's own would cancel the task that called us, which only helps once we have returned
-        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, terminated.set),
-    }
-    try:
-        yield terminated
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-        if terminated.by_signal:
-            signal.raise_signal(signal.SIGTERM)

@@ -2,81 +2,17 @@
 
 from __future__ import annotations
 
-import atexit
-import contextvars
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from appbuilder import logs
-from appbuilder.core.component import as_answer, entry
-from appbuilder.core.context import get_context
-from appbuilder.core.message import AsyncContentStream, Message
-from appbuilder.errors import ConfigurationError
-from appbuilder.per_process import PerProcess
-from appbuilder.settings import Settings
+from appbuilder.utils.runtime import Runtime
 
 if TYPE_CHECKING:
     from flask import Flask
-    from sqlalchemy.engine import URL
-
-    from appbuilder.core.user_session import UserSession
-    from appbuilder.engine.engine import Engine
 
 
-class FlaskRuntime:
-    """Serves a component over HTTP.
-
-    :param component: a Component, or any object with a fitting ``run(message, stream, **args)``.
-    :param user_session_config: where conversations are kept, as a SQLAlchemy URL; default
-        ``sqlite:///user_session.db``. The database is opened when the service starts.
-    :param user_session: a UserSession whose database is used instead.
-    :raises ConfigurationError: (a ValueError) the component has no fitting ``run``, or the configuration is
-        not a URL.
-    """
-
-    def __init__(
-        self,
-        component: Any,
-        user_session_config: str | URL | None = None,
-        user_session: UserSession | None = None,
-    ) -> None:
-        from appbuilder.core.user_session import UserSession
-        from appbuilder.engine.engine import argument_check
-        from appbuilder.store.urls import DEFAULT
-
-        if user_session is not None and not isinstance(user_session, UserSession):
-            raise ConfigurationError("user_session must be a UserSession.")
-        self._run, self._asynchronous = entry(component)
-        argument_check(self._run)
-        self.component = component
-        # Without a configuration it is the default, and not what another runtime here was given.
-        self.user_session = user_session or UserSession(user_session_config or DEFAULT)
-        # Now and not at the first request: what a UserSession without a URL means may change later.
-        self._store = self.user_session._open_store()
-        self.settings = Settings.load()
-        self._engine: PerProcess[Engine] = PerProcess(self._make_engine)
-
-    def chat(self, message: Message[Any], stream: bool = False, **args: Any) -> Message[Any]:
-        """Runs the component once, in the caller's context: what it remembers stays in memory, unless
-        ``init_context`` was called.
-
-        :param message: what the user says.
-        :param stream: True: the answer's content is an iterator of pieces of text.
-        :param args: passed on to the component's ``run``.
-        :returns: the component's message; what is none becomes the content of one.
-        :raises ComponentError: the component returned nothing.
-        """
-        from appbuilder.engine.bridge import awaited
-        from appbuilder.engine.loop import bridge, iterate
-
-        def run() -> Any:
-            return self._run(message=message, stream=stream, **args)
-
-        get_context()  # made here, a LOCAL- session lasts; made in the copy it would end with the call
-        context = contextvars.copy_context()
-        answer = as_answer(bridge().call(lambda: awaited(run()), context) if self._asynchronous else run())
-        if isinstance(answer.content, AsyncContentStream):
-            answer.content = iterate(answer.content, context)
-        return answer
+class FlaskRuntime(Runtime):
+    """Serves a component over HTTP. What it is made with is :class:`appbuilder.utils.runtime.Runtime`'s."""
 
     def create_flask_app(self, url_rule: str = "/chat") -> Flask:
         """The Flask application: for gunicorn, uWSGI and others, or to add routes to.
@@ -124,23 +60,3 @@ class FlaskRuntime:
             needs_credential=getattr(self.component, "lazy_certification", False) is True,
             debug=debug,
         )
-
-    def _make_engine(self) -> Engine:
-        from appbuilder.engine.engine import Engine
-        from appbuilder.serve.late_patch import mend
-
-        mend()
-        engine = Engine(self.component, self._store, self.settings)
-        # For servers that are not ours: they end the process without telling.
-        atexit.register(engine.drain, self.settings.drain_timeout)
-        return engine
-
-    def _drain(self) -> None:
-        """Ends this process's turns; another ``serve`` starts afresh."""
-        ending, self._engine = self._engine, PerProcess(self._make_engine)
-        engine = ending.get()  # also where no turn was begun: from now on none may
-        try:
-            engine.drain(self.settings.drain_timeout)
-        except KeyboardInterrupt:
-            engine.drain(0)  # told twice
-        self._store.close()

@@ -1,0 +1,56 @@
+"""AgentRuntime: both runtimes in one, under the name the AppBuilder SDK released."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from appbuilder.core.component import entry
+from appbuilder.core.user_session import UserSession
+from appbuilder.utils.chainlit_deploy import ChainlitRuntime
+from appbuilder.utils.flask_deploy import FlaskRuntime
+
+if TYPE_CHECKING:
+    from appbuilder.serve.chainlit.page import Page
+
+
+def _component(value: Any) -> Any:
+    """:raises ValueError: *value* cannot answer a message."""
+    entry(value)
+    return value
+
+
+class _Arguments(BaseModel):
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    component: Annotated[Any, AfterValidator(_component)]
+    user_session_config: Any = None
+    user_session: UserSession | None = None
+    tool_choice: Any = None
+
+
+class AgentRuntime(FlaskRuntime, ChainlitRuntime):
+    """Serves a component over HTTP and behind a chat page.
+
+    Takes the arguments of :class:`appbuilder.utils.chainlit_deploy.ChainlitRuntime`, by name.
+
+    :raises pydantic.ValidationError: (a ValueError) the component cannot answer a message, or there are
+        further arguments.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        valid = _Arguments(**arguments)
+        ChainlitRuntime.__init__(
+            self, valid.component, valid.user_session_config, valid.user_session, valid.tool_choice
+        )
+
+    def chainlit_demo(
+        self,
+        host: str = "0.0.0.0",  # noqa: S104 - the SDK's default
+        port: int = 8091,
+        *,
+        page: Page | None = None,
+    ) -> None:
+        """The SDK's name for :meth:`chainlit_component`."""
+        self.chainlit_component(host, port, page=page)

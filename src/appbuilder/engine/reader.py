@@ -1,0 +1,47 @@
+"""Reading a run's log on an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from appbuilder.core.steps import ModelStep
+from appbuilder.engine.log import Outcome, RunLog
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What came since the batch before: pieces and steps in order, and the outcome with the last."""
+
+    pieces: Sequence[Any]
+    steps: Sequence[ModelStep]
+    outcome: Outcome | None
+
+
+async def batches(log: RunLog) -> AsyncIterator[Batch]:
+    """All of *log* from its beginning, as it comes; what waits together comes together."""
+    loop = asyncio.get_running_loop()
+    woken = asyncio.Event()
+
+    def wake() -> None:
+        loop.call_soon_threadsafe(woken.set)
+
+    seen_pieces = seen_steps = 0
+    while True:
+        log.subscribe(wake)
+        try:
+            pieces, outcome = log.read(seen_pieces)
+            steps = log.steps[seen_steps:]
+            if not pieces and not steps and outcome is None:
+                await woken.wait()
+                woken.clear()
+                continue
+        finally:
+            log.unsubscribe(wake)
+        seen_pieces += len(pieces)
+        seen_steps += len(steps)
+        yield Batch(pieces, steps, outcome)
+        if outcome is not None:
+            return

@@ -1,0 +1,1 @@
+"""The chat page: Chainlit's page over our engine and store."""

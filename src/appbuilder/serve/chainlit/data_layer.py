@@ -1,0 +1,161 @@
+"""Chainlit's data layer over our catalogue. It only reads, renames, rates and deletes.
+
+A turn is written by the engine, whole, in its one transaction. Chainlit's own calls for each step of it,
+of which it makes five or six a turn and waits for none, write nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from chainlit.data.base import BaseDataLayer
+from chainlit.types import Feedback, PageInfo, PaginatedResponse, Pagination, ThreadDict, ThreadFilter
+from chainlit.user import PersistedUser, User
+
+from appbuilder.core.catalogue import Catalogue, Conversation, Rating, title_of
+from appbuilder.core.context import current_context
+from appbuilder.errors import NotFound
+from appbuilder.serve.chainlit import threads
+from appbuilder.serve.chainlit.identity import PageContext
+from appbuilder.serve.chainlit.turns import PageTurns
+
+if TYPE_CHECKING:
+    from chainlit.element import Element, ElementDict
+    from chainlit.step import StepDict
+
+MOST_ROWS = 2000
+"""Rows of one conversation that are shown; of a longer one the newest."""
+MOST_LISTED = 100
+_LONGEST_COMMENT = 4000
+_EPOCH = "1970-01-01T00:00:00Z"
+
+
+def asking() -> PageContext:
+    """Who asks, as the page's gate has found."""
+    context = current_context()
+    assert isinstance(context, PageContext), "a request that did not come through the gate"
+    return context
+
+
+class CatalogueLayer(BaseDataLayer):
+    """What Chainlit asks of its data layer, answered for whoever is asking."""
+
+    def __init__(self, catalogue: Catalogue, turns: PageTurns) -> None:
+        self._catalogue = catalogue
+        self._turns = turns
+
+    # Users: the gate knows them, nothing is kept of them here.
+
+    async def get_user(self, identifier: str) -> PersistedUser | None:
+        return PersistedUser(id=identifier, createdAt=_EPOCH, identifier=identifier)
+
+    async def create_user(self, user: User) -> PersistedUser | None:
+        return await self.get_user(user.identifier)
+
+    # Conversations
+
+    async def list_threads(
+        self, pagination: Pagination, filters: ThreadFilter
+    ) -> PaginatedResponse[ThreadDict]:
+        identity = asking().identity
+        page = await asyncio.to_thread(
+            self._catalogue.page,
+            identity.owners,
+            search=filters.search or "",
+            limit=max(1, min(pagination.first, MOST_LISTED)),
+            cursor=pagination.cursor,
+        )
+        found: Any = [threads.listed(each, identity.owner) for each in page.conversations]
+        info = PageInfo(hasNextPage=page.next is not None, startCursor=pagination.cursor, endCursor=page.next)
+        return PaginatedResponse(pageInfo=info, data=found)
+
+    async def get_thread(self, thread_id: str) -> ThreadDict | None:
+        conversation = await self._find(thread_id)
+        if conversation is None:
+            return None
+        who = asking()
+        rows = await asyncio.to_thread(self._catalogue.rows, thread_id, MOST_ROWS)
+        thread: Any = await asyncio.to_thread(
+            threads.opened,
+            conversation,
+            who.identity.owner,
+            rows,
+            author=self._turns.author,
+            language=who.language,
+            whole=len(rows) < MOST_ROWS,
+        )
+        return thread  # type: ignore[no-any-return]
+
+    async def get_thread_author(self, thread_id: str) -> str:
+        # Whoever may see it may do all with it; nobody else learns that it is there.
+        return asking().identity.owner if await self._find(thread_id) else ""
+
+    async def update_thread(
+        self,
+        thread_id: str,
+        name: str | None = None,
+        user_id: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        tags: list[str] | None = None,
+    ) -> None:
+        # Chainlit's own naming of a new conversation brings the user; the engine has named it already.
+        if name is not None and user_id is None and await self._find(thread_id):
+            await asyncio.to_thread(self._catalogue.rename, thread_id, title_of(name))
+
+    async def delete_thread(self, thread_id: str) -> None:
+        if await self._find(thread_id):
+            await self._turns.stop_and_wait(thread_id)
+            await asyncio.to_thread(self._catalogue.delete, thread_id)
+
+    async def _find(self, session_id: str) -> Conversation | None:
+        conversation = await asyncio.to_thread(self._catalogue.find, session_id)
+        if conversation is None or conversation.owner not in asking().identity.owners:
+            return None
+        return conversation
+
+    # Ratings
+
+    async def upsert_feedback(self, feedback: Feedback) -> str:
+        await self._check_turn(feedback.forId)
+        rating = Rating(feedback.value == 1, (feedback.comment or "")[:_LONGEST_COMMENT])
+        await asyncio.to_thread(self._catalogue.rate, feedback.forId, rating)
+        return feedback.forId
+
+    async def delete_feedback(self, feedback_id: str) -> bool:
+        await self._check_turn(feedback_id)
+        return await asyncio.to_thread(self._catalogue.unrate, feedback_id)
+
+    async def _check_turn(self, turn_id: str) -> None:
+        session_id = await asyncio.to_thread(self._catalogue.conversation_of, turn_id)
+        if session_id is None or await self._find(session_id) is None:
+            raise NotFound("There is no such answer.")
+
+    # What is not used
+
+    async def create_step(self, step_dict: StepDict) -> None:
+        """The engine writes."""
+
+    async def update_step(self, step_dict: StepDict) -> None:
+        """The engine writes."""
+
+    async def delete_step(self, step_id: str) -> None:
+        """Nothing said is taken back."""
+
+    async def create_element(self, element: Element) -> None:
+        """The engine writes."""
+
+    async def get_element(self, thread_id: str, element_id: str) -> ElementDict | None:
+        return None
+
+    async def delete_element(self, element_id: str, thread_id: str | None = None) -> None:
+        """Nothing shown is taken back."""
+
+    async def get_favorite_steps(self, user_id: str) -> list[StepDict]:
+        return []
+
+    async def build_debug_url(self) -> str:
+        return ""
+
+    async def close(self) -> None:
+        """The store is the runtime's."""

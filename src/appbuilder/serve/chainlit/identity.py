@@ -1,0 +1,196 @@
+"""Who is asking: decided for every request from its peer, its headers and a cookie we signed."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from itsdangerous import BadData, URLSafeTimedSerializer
+
+from appbuilder.core.catalogue import Owner
+from appbuilder.core.context import SessionContext
+from appbuilder.errors import ConfigurationError
+from appbuilder.ids import new_id
+from appbuilder.serve.chainlit.page import LOCAL_USER, Page, TrustedHeader
+
+VISITOR_DAYS = 400
+"""Days a browser keeps a cookie at most (https://httpwg.org/http-extensions/draft-ietf-httpbis-rfc6265bis.html)."""
+LOGIN_DAYS = 15
+_DAY = 86_400
+_LONGEST_NAME = 256
+
+_FORWARDED = re.compile(r"forwarded|x-forwarded.*|via|.*-client-ip|.*-connecting-ip|x-real-ip|x-original-.*")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Somebody who uses the page.
+
+    :param name: what the page and the component call this one.
+    :param owner: whose conversations these are; tells users, visitors and the local user apart.
+    :param sees_all_others: True: also conversations that nobody began on a page.
+    :param cookie: a cookie value to be set, where this one is new.
+    """
+
+    name: str
+    owner: str
+    sees_all_others: bool = False
+    cookie: str = ""
+
+    @property
+    def owners(self) -> tuple[Owner, ...]:
+        """Whose conversations this one sees."""
+        return (self.owner, None) if self.sees_all_others else (self.owner,)
+
+
+class PageContext(SessionContext):
+    """The context in which a request of the page is handled: who asks, and in which language."""
+
+    def __init__(self, identity: Identity, language: str) -> None:
+        super().__init__(new_id(), "", "", identity.name)
+        self.identity = identity
+        self.language = language
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What is known of a request. ``headers`` are in the order they came, names in lower case."""
+
+    peer: str
+    headers: Sequence[tuple[str, str]]
+    cookies: Mapping[str, str]
+
+    def values(self, name: str) -> list[str]:
+        """All values of a header."""
+        return [value for each, value in self.headers if each == name]
+
+
+class Gate:
+    """Tells who is asking.
+
+    :param key: signs cookies; another key makes all earlier cookies void.
+    :raises ConfigurationError: the page's users and its header cannot both be, or a network is none.
+    """
+
+    def __init__(self, page: Page, key: bytes) -> None:
+        if page.users and page.user_header:
+            raise ConfigurationError("A page has users with passwords or users from a header, not both.")
+        self._page = page
+        self._signer = URLSafeTimedSerializer(key, salt="appbuilder-page")
+        # Cookies are shared by all ports of a host: two pages must not take each other's for damaged ones.
+        self.cookie_name = "appbuilder_" + hashlib.sha256(key).hexdigest()[:8]
+        self._proxies = _networks(page.user_header)
+
+    @property
+    def has_login(self) -> bool:
+        """Whether users log in with a password."""
+        return bool(self._page.users)
+
+    def identify(self, asking: Asking) -> Identity | None:
+        """Who asks; None: nobody we know, a login is needed (or the proxy's header)."""
+        if self._page.users:
+            return self._logged_in(asking)
+        if self._page.user_header:
+            return self._from_header(asking, self._page.user_header)
+        if is_local(asking):
+            return Identity(LOCAL_USER, LOCAL_USER, sees_all_others=True)
+        return self._visitor(asking)
+
+    def login_cookie(self, name: str) -> str:
+        """The cookie of a user who has given his password."""
+        return self._sign({"user": name, "of": self._fingerprint(name)})
+
+    def _visitor(self, asking: Asking) -> Identity:
+        known = self._read(asking, VISITOR_DAYS).get("visitor")
+        visitor = known if isinstance(known, str) else new_id()
+        cookie = "" if visitor == known else self._sign({"visitor": visitor})
+        return Identity(visitor, f"visitor:{visitor}", cookie=cookie)
+
+    def _logged_in(self, asking: Asking) -> Identity | None:
+        found = self._read(asking, LOGIN_DAYS)
+        name = found.get("user")
+        if not isinstance(name, str) or name not in self._page.users:
+            return None
+        # A changed password ends what was begun with the old one.
+        return self._user(name) if found.get("of") == self._fingerprint(name) else None
+
+    def _from_header(self, asking: Asking, header: TrustedHeader) -> Identity | None:
+        address = _address(asking.peer)
+        if address is None or not any(address in network for network in self._proxies):
+            return None
+        values = asking.values(header.name.lower())
+        name = _utf8(values[0]).strip() if len(values) == 1 else ""
+        return self._user(name) if 0 < len(name) <= _LONGEST_NAME and name.isprintable() else None
+
+    def _user(self, name: str) -> Identity:
+        return Identity(name, f"user:{name}", sees_all_others=name in self._page.administrators)
+
+    def _fingerprint(self, name: str) -> str:
+        return hashlib.sha256(f"{name}\0{self._page.users[name]}".encode()).hexdigest()[:16]
+
+    def _sign(self, value: Mapping[str, str]) -> str:
+        return str(self._signer.dumps(value))
+
+    def _read(self, asking: Asking, days: int) -> dict[str, Any]:
+        try:
+            value = self._signer.loads(asking.cookies.get(self.cookie_name, ""), max_age=days * _DAY)
+        except BadData:
+            return {}
+        return value if isinstance(value, dict) else {}
+
+
+def is_local(asking: Asking) -> bool:
+    """Whether a browser on this machine asks, and asks this machine.
+
+    The peer alone is not enough: a proxy on this machine connects from here for strangers, and a page of a
+    stranger may have its name resolved to this machine.
+    """
+    address = _address(asking.peer)
+    hosts = asking.values("host")
+    return (
+        address is not None
+        and address.is_loopback
+        and len(hosts) == 1
+        and _is_loopback_name(host_name(hosts[0]))
+        and not any(_FORWARDED.fullmatch(name) for name, _ in asking.headers)
+    )
+
+
+def host_name(host: str) -> str:
+    """The name or address in a Host header, without the port and the brackets."""
+    found = re.fullmatch(r"(?:\[([^]]*)\]|([^:]*))(?::[0-9]*)?", host.strip().lower())
+    return (found[1] or found[2] or "") if found else ""
+
+
+def _is_loopback_name(name: str) -> bool:
+    address = _address(name)
+    return name == "localhost" or (address is not None and address.is_loopback)
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
+def _networks(header: TrustedHeader | None) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    proxies: Iterable[str] = header.proxies if header else ()
+    try:
+        return [ipaddress.ip_network(each, strict=False) for each in proxies]
+    except ValueError as error:
+        raise ConfigurationError(f"proxies must be addresses or networks: {error}.") from None
+
+
+def _utf8(value: str) -> str:
+    """A header's value, which arrives as Latin-1, as the UTF-8 it was sent as."""
+    try:
+        return value.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return ""

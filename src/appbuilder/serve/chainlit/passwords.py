@@ -1,0 +1,69 @@
+"""Checking passwords, slowly enough for who guesses."""
+
+from __future__ import annotations
+
+import hmac
+import threading
+from collections import deque
+from collections.abc import Mapping
+
+from werkzeug.security import check_password_hash
+
+from appbuilder import clock
+from appbuilder.errors import RateLimited
+
+WINDOW = 60.0
+NAME_ATTEMPTS = 10
+"""Wrong passwords for one name in ``WINDOW`` seconds; then none is looked at until one of them is older."""
+PEER_ATTEMPTS = 100
+"""The same from one address: more, as behind a proxy all come from one."""
+_MOST_KEYS = 10_000
+_HASHES = ("scrypt:", "pbkdf2:")
+_NOBODY = "scrypt:32768:8:1$0123456789abcdef$" + "0" * 128
+
+
+class Passwords:
+    """The users' passwords: as they are, or hashed by ``werkzeug.security.generate_password_hash``."""
+
+    def __init__(self, users: Mapping[str, str]) -> None:
+        self._users = users
+        self._lock = threading.Lock()
+        self._failures: dict[str, deque[float]] = {}
+
+    def check(self, name: str, password: str, peer: str) -> bool:
+        """Whether this is the user's password. Takes about as long for a user there is not.
+
+        :raises RateLimited: too many wrong ones came for this name, or from this peer.
+        """
+        keys = {f"name {name}": NAME_ATTEMPTS, f"peer {peer}": PEER_ATTEMPTS}
+        for key, most in keys.items():
+            self._admit(key, most)
+        kept = self._users.get(name)
+        if _matches(kept if kept is not None else _NOBODY, password) and kept is not None:
+            return True
+        for key in keys:
+            self._failed(key)
+        return False
+
+    def _admit(self, key: str, most: int) -> None:
+        now = clock.monotonic()
+        with self._lock:
+            failures = self._failures.get(key, deque())
+            while failures and failures[0] < now - WINDOW:
+                failures.popleft()
+            if len(failures) >= most:
+                raise RateLimited(
+                    "Too many wrong passwords; try again in a minute.", failures[0] + WINDOW - now
+                )
+
+    def _failed(self, key: str) -> None:
+        with self._lock:
+            if len(self._failures) >= _MOST_KEYS:
+                self._failures.clear()
+            self._failures.setdefault(key, deque()).append(clock.monotonic())
+
+
+def _matches(kept: str, password: str) -> bool:
+    if kept.startswith(_HASHES):
+        return check_password_hash(kept, password)
+    return hmac.compare_digest(kept.encode(), password.encode("utf-8", "replace"))

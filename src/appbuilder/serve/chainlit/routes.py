@@ -1,0 +1,103 @@
+"""The page's own routes: its HTML, its icon, logging in and out."""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+from pathlib import Path
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+
+from appbuilder.errors import InvalidRequest, NotFound
+from appbuilder.serve.chainlit.identity import LOGIN_DAYS, Asking, Gate
+from appbuilder.serve.chainlit.index import STYLE_SHEET
+from appbuilder.serve.chainlit.passwords import Passwords
+from appbuilder.serve.chainlit.web import SAFE, Receive, Scope, bounded
+
+_DAY = 86_400
+_PAGES = re.compile(r"/|/login|/thread/[^/]+")
+_ICONS = re.compile(r"/favicon|/favicon\.ico|/logo|/avatars/[^/]+")
+_STATIC = Path(__file__).parent / "static"
+
+OUR_ICON = _STATIC / "icon.svg"
+
+
+class Routes:
+    """Answers what is the page's own.
+
+    :param html: the page.
+    :param icon: an image file.
+    :param theme: ``light``, ``dark`` or None.
+    """
+
+    def __init__(
+        self, gate: Gate, passwords: Passwords, *, html: str, icon: Path, theme: str | None
+    ) -> None:
+        self._gate = gate
+        self._passwords = passwords
+        self._html = html
+        self._icon = icon
+        self._theme = theme
+
+    async def answer(self, scope: Scope, receive: Receive, asking: Asking) -> Response | None:
+        """The answer; None: the address is not ours."""
+        path, method = scope["path"], scope["method"]
+        if method in SAFE:
+            return self._show(path)
+        if (method, path) == ("POST", "/login"):
+            return await self._login(scope, receive, asking)
+        if (method, path) == ("POST", "/logout"):
+            return self._logout()
+        return None
+
+    def _show(self, path: str) -> Response | None:
+        if _PAGES.fullmatch(path):
+            return HTMLResponse(self._html)
+        if _ICONS.fullmatch(path):
+            return FileResponse(self._icon, media_type=mimetypes.guess_type(self._icon.name)[0])
+        if path == STYLE_SHEET:
+            return FileResponse(_STATIC / "page.css", media_type="text/css")
+        if path == "/auth/config":
+            return JSONResponse(self._auth())
+        return JSONResponse({"status": "ok"}) if path == "/health" else None
+
+    def _auth(self) -> dict[str, Any]:
+        theme = {} if self._theme is None else {"default_theme": self._theme}
+        return {
+            "requireLogin": True,
+            "passwordAuth": self._gate.has_login,
+            "headerAuth": False,
+            "oauthProviders": [],
+            "ui": {},
+            **theme,
+        }
+
+    async def _login(self, scope: Scope, receive: Receive, asking: Asking) -> Response:
+        if not self._gate.has_login:
+            raise NotFound("This page has no login.")
+        async with Request(scope, bounded(receive)).form(max_files=0, max_fields=10) as form:
+            name, password = form.get("username"), form.get("password")
+        if not isinstance(name, str) or not isinstance(password, str):
+            raise InvalidRequest("A login needs username and password.")
+        # In a thread: a hash is made to be slow.
+        if not await run_in_threadpool(self._passwords.check, name, password, asking.peer):
+            return JSONResponse({"detail": "credentialssignin"}, 401)
+        response = JSONResponse({"success": True})
+        set_cookie(scope, response, self._gate.cookie_name, self._gate.login_cookie(name), LOGIN_DAYS)
+        return response
+
+    def _logout(self) -> Response:
+        response = JSONResponse({"success": True})
+        if self._gate.has_login:  # a visitor would lose what he began
+            response.delete_cookie(self._gate.cookie_name)
+        return response
+
+
+def set_cookie(scope: Scope, response: Response, name: str, value: str, days: int) -> None:
+    """Sets one of our cookies: for this host, not for scripts, not with other sites' requests."""
+    forwarded = dict(scope["headers"]).get(b"x-forwarded-proto", b"")
+    secure = scope["scheme"] in {"https", "wss"} or forwarded == b"https"
+    response.set_cookie(name, value, max_age=days * _DAY, httponly=True, samesite="lax", secure=secure)

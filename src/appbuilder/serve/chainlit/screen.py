@@ -1,0 +1,106 @@
+"""Showing a run in a browser while it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from appbuilder import clock
+from appbuilder.core.steps import ModelStep
+from appbuilder.engine.engine import Run
+from appbuilder.engine.keeping import step_members
+from appbuilder.engine.log import Outcome
+from appbuilder.engine.reader import batches
+from appbuilder.errors import AppBuilderError, TurnCancelled
+from appbuilder.serve.chainlit import steps
+from appbuilder.serve.chainlit.composer import Attached, Change, Changed, Composer, Grown, Part
+from appbuilder.serve.chainlit.steps import Place
+
+Emit = Callable[[str, Any], Awaitable[None]]
+"""Sends an event of Chainlit's protocol to the browser; does nothing where that is gone."""
+Explain = Callable[[AppBuilderError], dict[str, Any]]
+"""What a reader is told of an error; see :func:`appbuilder.serve.chainlit.steps.error_line`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveTurn:
+    """A turn under way: what was asked, and the run that answers."""
+
+    words: str
+    began: datetime
+    turn_id: str
+    run: Run
+
+
+class Screen:
+    """One browser that watches one turn, from its beginning whenever it came."""
+
+    def __init__(self, emit: Emit, place: Place, explain: Explain) -> None:
+        self._emit = emit
+        self._place = place
+        self._explain = explain
+        self._composer = Composer()
+
+    async def show(self, live: LiveTurn) -> None:
+        """Shows the turn until it has ended."""
+        place = self._place
+        await self._emit("new_message", steps.said(place, live.words, live.began))
+        await self._emit("new_message", steps.run(place, live.began, None))
+        async for batch in batches(live.run.log):
+            for step in batch.steps:
+                await self._show_step(step)
+            for change in self._composer.feed(batch.pieces):
+                await self._show_change(change)
+            if batch.outcome is not None:
+                await self._show_end(batch.outcome)
+        await self._emit("update_message", steps.run(place, live.began, clock.now()))
+
+    async def refuse(self, words: str, error: AppBuilderError) -> None:
+        """Shows that there is no run: it was refused."""
+        now = clock.now()
+        await self._emit("new_message", steps.said(self._place, words, now))
+        await self._emit("new_message", steps.failure(self._place, self._line(error), now))
+
+    async def _show_step(self, step: ModelStep) -> None:
+        members = step_members(step)
+        await self._emit(
+            "new_message", steps.model_call(self._place, members, step.started_at, ended=step.ended)
+        )
+
+    async def _show_change(self, change: Change) -> None:
+        if isinstance(change, Grown):
+            token = {"id": steps.part_id(self._place, change.part.number), "token": change.text,
+                     "isSequence": False, "isInput": False}
+            await self._emit("stream_token", token)
+        elif isinstance(change, Changed):
+            await self._show_part(change.part, streaming=change.part.grows)
+        elif isinstance(change, Attached):
+            await self._emit("element", steps.element(self._place, change.part.number, change.element))
+
+    async def _show_part(self, part: Part, *, streaming: bool = False) -> None:
+        now = clock.now()
+        if part.fold:
+            step = steps.folded(self._place, part.number, part.fold, part.markdown, now)
+        else:
+            step = steps.part(self._place, part.number, part.markdown, now, streaming=streaming)
+        await self._emit("stream_start" if streaming else "new_message", step)
+
+    async def _show_end(self, outcome: Outcome) -> None:
+        parts = self._composer.parts
+        if isinstance(outcome.error, TurnCancelled):
+            line = steps.stopped_line(self._place.language)
+            for change in self._composer.feed([f"\n\n{line}"]):
+                await self._show_change(change)
+        for part in parts:
+            if part.grows:
+                await self._show_part(part)
+        if outcome.error is not None and not isinstance(outcome.error, TurnCancelled):
+            failure = steps.failure(self._place, self._line(outcome.error), clock.now())
+            await self._emit("new_message", failure)
+        elif outcome.answer is not None and not parts:
+            await self._show_part(Part(0, ""))
+
+    def _line(self, error: AppBuilderError) -> str:
+        return steps.error_line(self._place, self._explain(error))

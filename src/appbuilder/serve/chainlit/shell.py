@@ -1,0 +1,154 @@
+"""What stands in front of Chainlit's application: who comes in, which routes there are, what goes out.
+
+Chainlit's routes for files, elements, actions, MCP, other channels and other ways to log in are not reached.
+Its application gets each request with one cookie only: a token for who is asking, made here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, MutableMapping
+from typing import Any
+
+from starlette.responses import Response
+
+from appbuilder.core.context import context_var
+from appbuilder.errors import AppBuilderError, MethodNotAllowed, NotFound
+from appbuilder.serve.chainlit.identity import VISITOR_DAYS, Asking, Gate, Identity, PageContext
+from appbuilder.serve.chainlit.routes import Routes, set_cookie
+from appbuilder.serve.chainlit.web import (
+    App,
+    Forbidden,
+    Receive,
+    Scope,
+    Send,
+    bounded,
+    failed,
+    language,
+    read_asking,
+    same_origin,
+)
+
+Token = Callable[[Identity], str]
+"""Makes the token by which Chainlit knows somebody, for one request."""
+
+TOKEN_COOKIE = "access_token"  # noqa: S105 - a name
+
+# Chainlit's routes that the page uses, and with which methods.
+_PASSED = (
+    (re.compile(r"/assets/[^/]+"), {"GET", "HEAD"}),
+    (re.compile(r"/ws/socket\.io/?"), {"GET", "POST"}),
+    (re.compile(r"/user"), {"GET"}),
+    (re.compile(r"/set-session-cookie"), {"POST"}),
+    (re.compile(r"/project/(translations|settings)"), {"GET"}),
+    (re.compile(r"/project/threads"), {"POST"}),
+    (re.compile(r"/project/thread"), {"PUT", "DELETE"}),
+    (re.compile(r"/project/thread/[^/]+"), {"GET"}),
+    (re.compile(r"/feedback"), {"PUT", "DELETE"}),
+)
+
+
+class Shell:
+    """The page's ASGI application.
+
+    :param inner: Chainlit's.
+    :param policy: the Content-Security-Policy.
+    """
+
+    def __init__(self, inner: App, gate: Gate, routes: Routes, token: Token, policy: str) -> None:
+        self._inner = inner
+        self._gate = gate
+        self._routes = routes
+        self._token = token
+        self._headers = _security_headers(policy)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in {"http", "websocket"}:
+            return
+        asking = read_asking(scope)
+        identity = self._gate.identify(asking)
+        decorated = self._decorated(scope, send, identity)
+        try:
+            if not same_origin(scope, asking):
+                raise Forbidden("This request comes from another site's page.")
+            response = await self._own(scope, receive, asking)
+            if response is None:
+                _check(scope)
+                self._enter(scope, asking, identity)
+                await self._inner(scope, bounded(receive), decorated)
+                return
+        except AppBuilderError as error:
+            if scope["type"] == "websocket":
+                await _close(receive, send)
+                return
+            response = failed(error)
+        await response(scope, receive, decorated)
+
+    async def _own(self, scope: Scope, receive: Receive, asking: Asking) -> Response | None:
+        if scope["type"] == "websocket":
+            return None
+        return await self._routes.answer(scope, receive, asking)
+
+    def _enter(self, scope: Scope, asking: Asking, identity: Identity | None) -> None:
+        """Leaves of the client's headers what Chainlit may see, and says who is asking."""
+        hidden = {b"cookie", b"authorization"}
+        kept = [(name, value) for name, value in scope["headers"] if name not in hidden]
+        if identity is not None:
+            kept.append((b"cookie", f"{TOKEN_COOKIE}={self._token(identity)}".encode()))
+            context_var.set(PageContext(identity, language(asking)))
+        scope["headers"] = kept
+
+    def _decorated(self, scope: Scope, send: Send, identity: Identity | None) -> Send:
+        async def decorated(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                headers = [each for each in message.get("headers", ()) if each[0] not in self._headers]
+                headers += self._headers.items()
+                headers += _caching(scope["path"], message["status"], headers)
+                if identity is not None and identity.cookie:
+                    headers += self._cookie(scope, identity)
+                message["headers"] = headers
+            await send(message)
+
+        return decorated
+
+    def _cookie(self, scope: Scope, identity: Identity) -> list[tuple[bytes, bytes]]:
+        response = Response()
+        set_cookie(scope, response, self._gate.cookie_name, identity.cookie, VISITOR_DAYS)
+        return [each for each in response.raw_headers if each[0] == b"set-cookie"]
+
+
+def _check(scope: Scope) -> None:
+    """:raises NotFound, MethodNotAllowed: Chainlit has nothing there that the page uses."""
+    path, method = scope["path"], scope.get("method", "GET")
+    for pattern, methods in _PASSED:
+        if pattern.fullmatch(path):
+            if method in methods:
+                return
+            raise MethodNotAllowed(f"{method} is not allowed here.", ", ".join(sorted(methods)))
+    raise NotFound("There is nothing at this address.")
+
+
+async def _close(receive: Receive, send: Send) -> None:
+    await receive()  # websocket.connect; closed before it is accepted, it is answered with 403
+    await send({"type": "websocket.close", "code": 1008, "reason": ""})
+
+
+def _caching(path: str, status: int, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    if path.startswith("/assets/") and status == 200:
+        # Their names change with what is in them.
+        return [(b"cache-control", b"public, max-age=31536000, immutable")]
+    if any(name == b"cache-control" for name, _ in headers):
+        return []
+    return [(b"cache-control", b"no-store")]
+
+
+def _security_headers(policy: str) -> dict[bytes, bytes]:
+    return {
+        b"content-security-policy": policy.encode(),
+        b"x-content-type-options": b"nosniff",
+        b"x-frame-options": b"DENY",
+        b"referrer-policy": b"no-referrer",
+        b"cross-origin-opener-policy": b"same-origin",
+        b"cross-origin-resource-policy": b"same-origin",
+        b"permissions-policy": b"camera=(), geolocation=(), microphone=(), payment=()",
+    }

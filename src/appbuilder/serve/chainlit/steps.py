@@ -1,0 +1,206 @@
+"""A turn as Chainlit shows it: what was said, the run, its model calls, the answer's parts; pure.
+
+The run stands under the user's message, and all others under the run, as Chainlit's page wants it for its
+Stop button, its blinking cursor and its thumbs. The run's id is the turn's, so that a thumb finds the turn.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from appbuilder.core.catalogue import Rating
+from appbuilder.core.message import text_of
+from appbuilder.serve.chainlit.outputs import Element
+from appbuilder.serve.chainlit.texts import text
+
+Step = dict[str, Any]
+"""``chainlit.step.StepDict``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a turn's steps stand. ``author`` is the assistant's name."""
+
+    session_id: str
+    request_id: str
+    turn_id: str
+    author: str
+    language: str
+
+
+def iso(at: datetime) -> str:
+    """A UTC time without a zone, as the page wants it."""
+    return at.isoformat(timespec="milliseconds") + "Z"
+
+
+def said(place: Place, words: str, at: datetime) -> Step:
+    """What the user said."""
+    return _step(
+        place, place.request_id, under=None, kind="user_message", name="User", at=at, output=words
+    )
+
+
+def run(place: Place, began: datetime, ended: datetime | None, rating: Rating | None = None) -> Step:
+    """The run; without *ended* the page shows that it is going on."""
+    step = _step(
+        place, place.turn_id, under=place.request_id, kind="run", name="on_message", at=began
+    )
+    step["end"] = None if ended is None else iso(ended)
+    if rating is not None:
+        step["feedback"] = {
+            "id": place.turn_id,
+            "forId": place.turn_id,
+            "value": int(rating.good),
+            "comment": rating.comment or None,
+        }
+    return step
+
+
+def part(place: Place, number: int, markdown: str, at: datetime, *, streaming: bool = False) -> Step:
+    """A part of the answer, the *number*-th."""
+    step = _answer(place, part_id(place, number), markdown, at)
+    step["streaming"] = streaming
+    return step
+
+
+def failure(place: Place, words: str, at: datetime) -> Step:
+    """What the user is told of an error."""
+    step = _answer(place, f"{place.turn_id}/error", words, at)
+    step["isError"] = True
+    return step
+
+
+def folded(place: Place, number: int, name: str, markdown: str, at: datetime) -> Step:
+    """A part that folds open."""
+    step = _step(
+        place,
+        part_id(place, number),
+        under=place.turn_id,
+        kind="tool",
+        name=name,
+        at=at,
+        output=markdown,
+    )
+    step["end"] = iso(at)
+    return step
+
+
+def model_call(place: Place, call: Mapping[str, Any], began: datetime, *, ended: bool) -> Step:
+    """A model call: *call* holds ``id, model, prompt, answer, usage, milliseconds, error``."""
+    step = _step(
+        place,
+        str(call["id"]),
+        under=place.turn_id,
+        kind="llm",
+        name=_call_name(call, place.language, ended=ended),
+        at=began,
+        output=_fenced(str(call["answer"])) if call["answer"] else "",
+    )
+    step["input"] = _prompt(call["prompt"])
+    step["showInput"] = True
+    step["end"] = iso(began + timedelta(milliseconds=call["milliseconds"])) if ended else None
+    step["isError"] = bool(call["error"])
+    return step
+
+
+def element(place: Place, number: int, shown: Element) -> dict[str, Any]:
+    """An element of the *number*-th part, as ``chainlit.element.ElementDict``."""
+    return {
+        "id": f"{part_id(place, number)}/{shown.kind}",
+        "threadId": place.session_id,
+        "type": shown.kind,
+        "name": shown.name,
+        "url": shown.url,
+        "mime": shown.mime,
+        "display": "inline",
+        "size": "large",
+        "forId": part_id(place, number),
+    }
+
+
+def part_id(place: Place, number: int) -> str:
+    """The id of a part of an answer."""
+    return f"{place.turn_id}/{number}"
+
+
+def error_line(place: Place, error: Mapping[str, Any]) -> str:
+    """One line for *error* (``kind, text`` and, in debug, ``traceback``) that names the request."""
+    words = text(str(error.get("kind")), place.language, str(error.get("text", "")))
+    line = f"{words} ({text('request', place.language)}: `{place.request_id}`)"
+    trace = error.get("traceback")
+    return f"{line}\n\n{_fenced(str(trace))}" if trace else line
+
+
+def stopped_line(language: str) -> str:
+    """What follows an answer that was cut."""
+    return f"*⏹ {text('stopped', language)}*"
+
+
+def _call_name(call: Mapping[str, Any], language: str, *, ended: bool) -> str:
+    name = str(call["model"])
+    if not ended:
+        return name
+    tokens = call["usage"].get("total_tokens")
+    counted = f" · {tokens} {text('tokens', language)}" if tokens else ""
+    return f"{name}{counted} · {call['milliseconds']} ms"
+
+
+def _prompt(messages: Sequence[Mapping[str, Any]]) -> str:
+    lines = (f"**{message.get('role', 'user')}**\n\n{_fenced(text_of(message.get('content')))}"
+             for message in messages)
+    return "\n\n".join(lines)
+
+
+def _fenced(words: str) -> str:
+    """*words* as they are, in a fence that nothing in them can end."""
+    longest = max(map(len, re.findall("`+", words)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{words}\n{fence}"
+
+
+def _answer(place: Place, step_id: str, markdown: str, at: datetime) -> Step:
+    return _step(
+        place,
+        step_id,
+        under=place.turn_id,
+        kind="assistant_message",
+        name=place.author,
+        at=at,
+        output=markdown,
+    )
+
+
+def _step(
+    place: Place,
+    step_id: str,
+    *,
+    under: str | None,
+    kind: str,
+    name: str,
+    at: datetime,
+    output: str = "",
+) -> Step:
+    return {
+        "id": step_id,
+        "threadId": place.session_id,
+        "parentId": under,
+        "type": kind,
+        "name": name,
+        "input": "",
+        "output": output,
+        "createdAt": iso(at),
+        "start": iso(at),
+        "end": None,
+        "streaming": False,
+        "isError": False,
+        "waitForAnswer": False,
+        "showInput": False,
+        "metadata": {},
+        "tags": [],
+        "language": None,
+        "generation": None,
+    }

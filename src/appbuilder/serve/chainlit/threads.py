@@ -1,0 +1,141 @@
+"""From the rows of a conversation to what Chainlit's page shows of it; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from appbuilder.core.catalogue import FEEDBACK_KEY, Conversation, Rating, StoredRow
+from appbuilder.core.message import text_of
+from appbuilder.core.store import FAILED, INCOMPLETE, RESERVED_PREFIX, STATE, TURN_KEY
+from appbuilder.serve.chainlit import steps
+from appbuilder.serve.chainlit.composer import Composer
+from appbuilder.serve.chainlit.steps import Place, Step
+from appbuilder.serve.chainlit.texts import text
+
+Thread = dict[str, Any]
+"""``chainlit.types.ThreadDict``."""
+
+
+def listed(conversation: Conversation, viewer: str) -> Thread:
+    """A conversation as the side bar shows it; whoever may see it is its author there."""
+    return {
+        "id": conversation.session_id,
+        "createdAt": steps.iso(conversation.updated_at),
+        "name": conversation.title,
+        "userId": viewer,
+        "userIdentifier": viewer,
+        "tags": [],
+        "metadata": {},
+        "steps": [],
+        "elements": [],
+    }
+
+
+def opened(
+    conversation: Conversation,
+    viewer: str,
+    rows: Sequence[StoredRow],
+    *,
+    author: str,
+    language: str,
+    whole: bool = True,
+) -> Thread:
+    """A conversation with all that was said in it.
+
+    :param rows: in their order; of all keys.
+    :param author: the assistant's name.
+    :param whole: False: there are earlier rows than these.
+    """
+    thread = listed(conversation, viewer)
+    ratings = dict(_ratings(rows))
+    for request_id, group in _by_request(rows).items():
+        turn = next((row for row in group if row.key == TURN_KEY), None)
+        place = Place(
+            conversation.session_id, request_id, turn.id if turn else group[0].id, author, language
+        )
+        if turn is not None:
+            _tell_turn(thread, place, turn, ratings.get(turn.id))
+        else:
+            _tell_rows(thread, place, group)
+    if not whole and thread["steps"]:
+        first = thread["steps"][0]
+        note = steps.part(Place(conversation.session_id, "", "earlier", author, language), 0,
+                          f"*{text('earlier', language)}*", rows[0].created_at)
+        thread["steps"].insert(0, {**note, "parentId": first["parentId"]})
+    return thread
+
+
+def _by_request(rows: Sequence[StoredRow]) -> dict[str, list[StoredRow]]:
+    groups: dict[str, list[StoredRow]] = {}
+    for row in rows:
+        if row.key == TURN_KEY or not row.key.startswith(RESERVED_PREFIX):
+            groups.setdefault(row.request_id, []).append(row)
+    return groups
+
+
+def _ratings(rows: Sequence[StoredRow]) -> Iterator[tuple[str, Rating]]:
+    for row in rows:
+        if row.key == FEEDBACK_KEY and isinstance(row.value, dict):
+            value = row.value
+            yield str(value.get("turn")), Rating(bool(value.get("good")), str(value.get("comment") or ""))
+
+
+def _tell_turn(thread: Thread, place: Place, row: StoredRow, rating: Rating | None) -> None:
+    """A turn of a page or of the service: its own row says it all."""
+    value: Mapping[str, Any] = row.value if isinstance(row.value, dict) else {}
+    at = row.created_at
+    told: list[Step] = thread["steps"]
+    told.append(steps.said(place, _content(value.get("input")), at))
+    told.append(steps.run(place, at, at, rating))
+    for call in value.get("steps") or ():
+        told.append(steps.model_call(place, call, _time(call.get("started_at"), at), ended=True))
+    composer = Composer()
+    pieces = value.get("pieces")
+    composer.feed(pieces if isinstance(pieces, list) else [_content(value.get("answer"))])
+    if value.get(STATE) == INCOMPLETE:
+        composer.feed([f"\n\n{steps.stopped_line(place.language)}"])
+    _tell_parts(thread, place, composer, at)
+    if value.get(STATE) == FAILED:
+        told.append(steps.failure(place, steps.error_line(place, value.get("error") or {}), at))
+
+
+def _tell_rows(thread: Thread, place: Place, group: Sequence[StoredRow]) -> None:
+    """What a component appended in one request: first what was asked, last what was answered."""
+    told: list[Step] = thread["steps"]
+    first, last = group[0], group[-1]
+    at = first.created_at
+    if len(group) > 1 or not _is_answer(first):
+        told.append(steps.said(place, _content(first.value), at))
+    told.append(steps.run(place, at, last.created_at))
+    for number, row in enumerate(group[1:-1]):
+        told.append(steps.folded(place, number + 1, row.key, _content(row.value), row.created_at))
+    if len(group) > 1 or _is_answer(first):
+        told.append(steps.part(place, 0, _content(last.value), last.created_at + timedelta(milliseconds=1)))
+        if isinstance(last.value, dict) and last.value.get(STATE) == INCOMPLETE:
+            told[-1]["output"] += "\n\n" + steps.stopped_line(place.language)
+
+
+def _tell_parts(thread: Thread, place: Place, composer: Composer, at: datetime) -> None:
+    for part in composer.parts:
+        if part.fold:
+            thread["steps"].append(steps.folded(place, part.number, part.fold, part.markdown, at))
+        else:
+            thread["steps"].append(steps.part(place, part.number, part.markdown, at))
+        thread["elements"] += [steps.element(place, part.number, each) for each in part.elements]
+
+
+def _is_answer(row: StoredRow) -> bool:
+    return isinstance(row.value, dict) and ("token_usage" in row.value or "extra" in row.value)
+
+
+def _content(message: Any) -> str:
+    return text_of(message.get("content") if isinstance(message, dict) else message)
+
+
+def _time(written: Any, otherwise: datetime) -> datetime:
+    try:
+        return datetime.fromisoformat(str(written))
+    except ValueError:
+        return otherwise

@@ -1,0 +1,102 @@
+"""What the page's own routes and its guard share: the scope's facts, and errors as answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+
+from starlette.responses import Response
+
+from appbuilder import jsontext
+from appbuilder.errors import AppBuilderError, MethodNotAllowed, PayloadTooLarge
+from appbuilder.ids import new_id
+from appbuilder.logs import logger
+from appbuilder.serve.chainlit.identity import Asking
+from appbuilder.wire.problems import problem
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+SOCKET = "/ws/socket.io"
+SAFE = frozenset({"GET", "HEAD"})
+MOST_BODY = 1024 * 1024
+"""Bytes of a request; a message of a conversation has to fit."""
+
+
+class Forbidden(AppBuilderError):
+    """Another site's page may not speak for its reader."""
+
+
+def read_asking(scope: Scope) -> Asking:
+    """What *scope* says of who is asking."""
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+    client = scope.get("client")
+    cookies: dict[str, str] = {}
+    for name, value in headers:
+        if name == "cookie":
+            cookies.update(_cookies(value))
+    return Asking(client[0] if client else "", headers, cookies)
+
+
+def same_origin(scope: Scope, asking: Asking) -> bool:
+    """False where a browser says that another site's page asks for what only our own may.
+
+    Browsers send Origin with every WebSocket and every request that can change something.
+    """
+    if scope["type"] == "http" and scope["method"] in SAFE and not scope["path"].startswith(SOCKET):
+        return True
+    origins, hosts = asking.values("origin"), asking.values("host")
+    if not origins:
+        return True
+    return len(origins) == 1 and len(hosts) == 1 and origins[0].partition("://")[2] == hosts[0]
+
+
+def language(asking: Asking) -> str:
+    """The browser's first language, ``en`` if it says none."""
+    accepted = asking.values("accept-language")
+    found = re.match(r"\s*([A-Za-z0-9-]+)", accepted[0]) if accepted else None
+    return found[1] if found else "en"
+
+
+def bounded(receive: Receive) -> Receive:
+    """:raises PayloadTooLarge: (when it is awaited) the body is larger than the limit."""
+    received = 0
+
+    async def count() -> MutableMapping[str, Any]:
+        nonlocal received
+        message = await receive()
+        if message["type"] == "http.request":
+            received += len(message.get("body", b""))
+            if received > MOST_BODY:
+                raise PayloadTooLarge(f"A request has at most {MOST_BODY} bytes.")
+        return message
+
+    return count
+
+
+def failed(error: BaseException) -> Response:
+    """The answer to a request that failed; ``detail`` is where Chainlit's page looks for the words."""
+    request_id = new_id()
+    if isinstance(error, Forbidden):
+        status, words, later = 403, str(error), 0
+    else:
+        what = problem(error)
+        status, words, later = what.status, what.text, what.retry_after
+    if status >= 500:
+        logger.error("request %s of the page failed", request_id, exc_info=error)
+    body = {"code": status, "message": words, "detail": words, "request_id": request_id, "result": None}
+    headers = {"Retry-After": str(later)} if later else {}
+    if isinstance(error, MethodNotAllowed):
+        headers["Allow"] = error.allowed
+    return Response(jsontext.dumps(body), status, headers, "application/json")
+
+
+def _cookies(header: str) -> Mapping[str, str]:
+    try:
+        return {name: morsel.value for name, morsel in SimpleCookie(header).items()}
+    except CookieError:
+        return {}

@@ -1,0 +1,48 @@
+"""Ctrl-C and SIGTERM for servers that run in threads while the main thread waits."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+
+
+class Terminated:
+    """Whether SIGTERM came, and a way to wait for it."""
+
+    def __init__(self) -> None:
+        self.by_signal = False
+        self._event = threading.Event()
+
+    def set(self, *_: object) -> None:
+        """SIGTERM came."""
+        self.by_signal = True
+        self._event.set()
+
+    def wait_for_end(self) -> None:
+        """Waits for SIGTERM.
+
+        :raises KeyboardInterrupt: Ctrl-C came first.
+        """
+        # In slices: on Windows a wait without end cannot be interrupted.
+        while not self._event.wait(0.5):
+            pass
+
+
+@contextlib.contextmanager
+def signals() -> Iterator[Terminated]:
+    """While it lasts Ctrl-C is KeyboardInterrupt and SIGTERM is noted; afterwards both do what they did."""
+    terminated = Terminated()
+    before = {
+        # asyncio's own would cancel the task that called us, which only helps once we have returned
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, terminated.set),
+    }
+    try:
+        yield terminated
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        if terminated.by_signal:
+            signal.raise_signal(signal.SIGTERM)

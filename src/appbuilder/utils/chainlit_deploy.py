@@ -1,0 +1,116 @@
+"""ChainlitRuntime: a component behind a chat page, with its conversations in a database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from appbuilder import logs
+from appbuilder.errors import ConfigurationError
+from appbuilder.per_process import PerProcess
+from appbuilder.serve.chainlit.page import Page, Starter, TrustedHeader
+from appbuilder.utils.runtime import Runtime
+from appbuilder.utils.tool_eval import ToolEval
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
+    from appbuilder.core.user_session import UserSession
+    from appbuilder.engine.engine import Engine
+
+
+class ChainlitRuntime(Runtime):
+    """Serves a component behind a chat page. One page a process.
+
+    :param tool_choice: the tool that an application (``chainlit_agent``) is to use.
+
+    The others are :class:`appbuilder.utils.runtime.Runtime`'s.
+    """
+
+    def __init__(
+        self,
+        component: Any,
+        user_session_config: str | URL | None = None,
+        user_session: UserSession | None = None,
+        tool_choice: Any = None,
+    ) -> None:
+        super().__init__(component, user_session_config, user_session)
+        self.tool_choice = tool_choice
+
+    def chainlit_component(
+        self,
+        host: str = "0.0.0.0",  # noqa: S104 - the seed's default
+        port: int = 8091,
+        *,
+        page: Page | None = None,
+    ) -> None:
+        """Serves the page until the process (in a notebook: the cell) is told to stop.
+
+        :param page: its name, icon, first questions and users; by default the component's name, and no
+            login: see :class:`Page`.
+        :raises ConfigurationError: Chainlit is not installed (``appbuilder-runtime[chainlit]``), the address
+            or the database cannot be used, or a page is served by this process already.
+        """
+        self._serve_page(self._engine, self._drain, host, port, page or Page())
+
+    def chainlit_component_debug(
+        self,
+        host: str = "0.0.0.0",  # noqa: S104 - the seed's default
+        port: int = 8092,
+        query_name: str = "query",
+        tool_eval_args: Mapping[str, Any] | None = None,
+        *,
+        page: Page | None = None,
+    ) -> None:
+        """Serves a page that calls the component's ``tool_eval`` and shows each typed output as what it is.
+
+        Model calls are shown as steps, errors with their traceback.
+
+        :param query_name: the argument of ``tool_eval`` that gets what the user says.
+        :param tool_eval_args: its further arguments.
+        :raises ConfigurationError: the component has no ``tool_eval`` that takes these; or as
+            :meth:`chainlit_component`.
+        """
+        tool = ToolEval(self.component, query_name, dict(tool_eval_args or {}))
+        engine = PerProcess(lambda: self._engine_of(tool))
+        page = replace(page or Page(), debug=True)
+        self._serve_page(engine, lambda: self._end(engine.get()), host, port, page)
+
+    def _serve_page(
+        self, engine: PerProcess[Engine], drain: Any, host: str, port: int, page: Page
+    ) -> None:
+        logs.configure(self.settings.loglevel)
+        try:
+            from appbuilder.serve.chainlit.app import create_app
+            from appbuilder.serve.chainlit.hosting import serve
+        except ModuleNotFoundError as missing:
+            raise ConfigurationError(
+                f"The chat page needs {missing.name}: pip install 'appbuilder-runtime[chainlit]'"
+            ) from None
+        self._store.prepare()
+        self._store.prepare_catalogue()
+        app = create_app(
+            self._completed(page),
+            engine.get,
+            self._store.catalogue(),
+            self.settings,
+            database=repr(self._store),
+        )
+        serve(app, host=host, port=port, settings=self.settings, drain=drain)
+
+    def _completed(self, page: Page) -> Page:
+        """The page with what the component says of itself where nothing else was said."""
+        component = self.component
+        meta = getattr(component, "meta", None)
+        name = page.name or getattr(component, "name", "") or getattr(meta, "name", "")
+        starters = page.starters if page.starters is not None else getattr(component, "starters", ())
+        return replace(
+            page,
+            name=str(name or type(component).__name__),
+            icon=page.icon or getattr(component, "icon", None),
+            starters=starters,
+        )
+
+
+__all__ = ["ChainlitRuntime", "Page", "Starter", "TrustedHeader"]

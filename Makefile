@@ -29,10 +29,10 @@ openmp:
 	  $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends libgomp1; }
 
 $(VENV)/.demo: $(BIN)/pip pyproject.toml constraints.txt
-	$(BIN)/pip install -q -c constraints.txt -e '.[local]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[chainlit,local]'
 	@touch $@
 
-demo: $(VENV)/.demo openmp ## Serve the example with a local model on 127.0.0.1:8091.
+demo: $(VENV)/.demo openmp ## Serve the example with a local model: the API on 127.0.0.1:8091, the chat page on 8092.
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.ready openmp ## Install what the tests need (database servers included) and run the whole suite.

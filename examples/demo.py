@@ -1,26 +1,30 @@
-"""What `make demo` runs: the component with history, on a local model, at http://127.0.0.1:8091."""
+"""What `make demo` runs: the component with history, on a local model, as an API and behind a chat page."""
 
 import os
+import threading
 from pathlib import Path
 
 os.environ.setdefault("APPBUILDER_MODEL", "local")
 
 from playground_with_history import PlaygroundWithHistory
 
-from appbuilder import FlaskRuntime, Message
+from appbuilder import AgentRuntime, Message
+from appbuilder.utils.chainlit_deploy import Page
 
-HOST, PORT = "127.0.0.1", 8091
+HOST, API_PORT, PAGE_PORT = "127.0.0.1", 8091, 8092
 TRY = f"""
-Ready at http://{HOST}:{PORT}/chat  (Ctrl-C stops it)
+The chat page:  http://{HOST}:{PAGE_PORT}
+The API:        http://{HOST}:{API_PORT}/chat      (Ctrl-C stops both)
 
-Try it, and then ask on in the same session:
+Try the API, and then ask on in the same session, here or on the page:
 
-  curl -N http://{HOST}:{PORT}/chat -H 'Content-Type: application/json' \\
+  curl -N http://{HOST}:{API_PORT}/chat -H 'Content-Type: application/json' \\
     -d '{{"message": "海淀区的面积是多少", "stream": true, "session_id": "demo"}}'
 
-  curl -N http://{HOST}:{PORT}/chat -H 'Content-Type: application/json' \\
+  curl -N http://{HOST}:{API_PORT}/chat -H 'Content-Type: application/json' \\
     -d '{{"message": "朝阳区呢", "stream": true, "session_id": "demo"}}'
 """
+STARTERS = ["海淀区的面积是多少", "用 Python 写一个快速排序", "How long is the Nile?"]
 
 if __name__ == "__main__":
     component = PlaygroundWithHistory()
@@ -29,6 +33,8 @@ if __name__ == "__main__":
 
     folder = Path(".demo")
     folder.mkdir(exist_ok=True)
-    agent = FlaskRuntime(component=component, user_session_config=f"sqlite:///{folder}/conversations.db")
+    agent = AgentRuntime(component=component, user_session_config=f"sqlite:///{folder}/conversations.db")
     print(TRY, flush=True)
-    agent.serve(host=HOST, debug=False, port=PORT)
+    api = {"host": HOST, "port": API_PORT, "debug": False}
+    threading.Thread(target=agent.serve, kwargs=api, daemon=True).start()
+    agent.chainlit_component(host=HOST, port=PAGE_PORT, page=Page(starters=STARTERS))

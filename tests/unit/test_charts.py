@@ -141,7 +141,7 @@ def test_several_axes_units_and_ranges() -> None:
     assert (layout["yaxis2"]["overlaying"], layout["yaxis2"]["side"]) == ("y", "right")
     assert layout["yaxis2"]["autorangeoptions"] == {"minallowed": 5}
     assert (layout["yaxis3"]["anchor"], layout["yaxis3"]["range"]) == ("free", [0, 3])
-    assert layout["xaxis"]["domain"] == [0, 0.92]
+    assert layout["xaxis"]["domain"] == [0, 0.88]
 
 
 def test_two_grids_lie_below_each_other() -> None:
@@ -255,7 +255,9 @@ def test_funnel_and_gauge() -> None:
 
 
 def test_candlesticks_rise_red() -> None:
-    trace = on_days({"type": "candlestick", "data": [[20, 34, 10, 38], [40, 35, 30, 50]]})["data"][0]
+    result = on_days({"type": "candlestick", "data": [[20, 34, 10, 38], [40, 35, 30, 50]]})
+    assert result["layout"]["xaxis"]["rangeslider"] == {"visible": False}
+    trace = result["data"][0]
     assert {name: trace[name][0] for name in ("x", "open", "close", "low", "high")} == {
         "x": "周一",
         "open": 20,

@@ -21,7 +21,7 @@ from appbuilder.serve.chainlit.echarts import (
 _PLOTLY_TYPES = {"category": "category", "value": "linear", "time": "date", "log": "log"}
 _GRID = "rgba(128, 128, 128, 0.3)"
 _SLASHED_DATE = re.compile(r"([0-9]{4})/([0-9]{1,2})/([0-9]{1,2})(.*)", re.DOTALL)
-_GAP = 0.08  # of the height between grids, and of the width for each further axis
+_GAP = 0.12  # of the height between grids, and of the width for each further axis
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,9 @@ def draw(option: Option, group: list[Option], result: Figure) -> None:
     _stack_bars([one for one in drawn if one.kind == "bar"], result)
     result["layout"] |= axes.layout(xs, ys)
     result["layout"]["height"] += _ROW_HEIGHT * (len({axis.grid for axis in ys}) - 1)
+    if any(one.kind == "candlestick" for one in drawn):
+        for axis in xs:
+            result["layout"][f"xaxis{axis.id[1:]}"]["rangeslider"] = {"visible": False}
     result["layout"]["hovermode"] = "closest"
     if entry(option.get("tooltip")).get("trigger") == "axis":
         result["layout"]["hovermode"] = "y unified" if drawn[0].sideways else "x unified"

@@ -87,17 +87,22 @@ def _layout(option: Option) -> Figure:
         "font": {"color": "#888"},
         "colorway": [c for c in map(colour, items(option.get("color"))) if c] or PALETTE,
         "height": _HEIGHT,
-        "margin": {"t": 90, "b": 60, "l": 60, "r": 40},
+        "margin": {"t": 100, "b": 60, "l": 60, "r": 40},
         "showlegend": "legend" in option and entry(option["legend"]).get("show") is not False,
     }
+    layout["legend"] = {"traceorder": "normal"}
     if entry(option.get("legend")).get("orient") != "vertical":
-        layout["legend"] = {"orientation": "h", "x": 0.5, "xanchor": "center", "y": 1.02, "yanchor": "bottom"}
+        above = {"x": 0.5, "xanchor": "center", "y": 1.02, "yanchor": "bottom"}
+        layout["legend"] |= {"orientation": "h", **above}
     heading = entry(option.get("title"))
     lines = [text(heading.get("text")), text(heading.get("subtext"))]
     if any(lines):
-        layout["title"] = {"text": lines[0] + (f"<br><sub>{lines[1]}</sub>" if lines[1] else "")}
-        if heading.get("left") == "center" or heading.get("x") == "center":
-            layout["title"] |= {"x": 0.5, "xanchor": "center"}
+        middle = "center" in {str(heading.get("left")), str(heading.get("x"))}
+        layout["title"] = {
+            "text": lines[0] + (f"<br><sub>{lines[1]}</sub>" if lines[1] else ""),
+            "x": 0.5 if middle else 0, "xref": "paper", "xanchor": "center" if middle else "left",
+            "y": 1, "yanchor": "top", "pad": {"t": 15},
+        }  # fmt: skip
     return layout
 
 

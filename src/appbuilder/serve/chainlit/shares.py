@@ -96,7 +96,10 @@ def gauges(option: Option, group: list[Option], result: Figure) -> None:
             "type": "indicator", "mode": "gauge+number", "value": number(value_of(item)) or 0,
             "title": {"text": text(entry(item).get("name")) or text(series.get("name"))},
             "number": {"suffix": text(suffix).replace("{value}", "")} if isinstance(suffix, str) else {},
-            "gauge": {"axis": {"range": [low, high]}, "steps": _bands(bands, low, high)},
+            "gauge": {
+                "axis": {"range": [low, high]}, "steps": _bands(bands, low, high),
+                "bar": {"color": style_colour(item, series) or PALETTE[0]},
+            },
             "domain": {"x": [place / len(group), (place + 1) / len(group)], "y": [0, 1]},
         })  # fmt: skip
 
@@ -136,7 +139,10 @@ def radars(option: Option, group: list[Option], result: Figure) -> None:
     end = ends[0] if shared else 1
     radial |= {"range": [0, end]} if end else {"rangemode": "tozero"}
     angular = {"rotation": 90, "direction": "counterclockwise"}
-    result["layout"]["polar"] = {"bgcolor": "rgba(0, 0, 0, 0)", "radialaxis": radial, "angularaxis": angular}
+    result["layout"]["polar"] = {
+        "bgcolor": "rgba(0, 0, 0, 0)", "radialaxis": radial, "angularaxis": angular,
+        "domain": {"x": [0, 1], "y": [0, 0.93]},  # the uppermost name and the legend need room
+    }  # fmt: skip
 
 
 def _lengths(values: list[float | int | None], ends: list[float | int | None]) -> list[float | None]:

@@ -66,9 +66,21 @@ class CatalogueLayer(BaseDataLayer):
             limit=max(1, min(pagination.first, MOST_LISTED)),
             cursor=pagination.cursor,
         )
-        found: Any = [threads.listed(each, identity.owner) for each in page.conversations]
+        conversations = [*page.conversations]
+        if pagination.cursor is None and not filters.search:
+            conversations[:0] = await self._just_begun(identity.owner)
+        found: Any = [threads.listed(each, identity.owner) for each in conversations]
         info = PageInfo(hasNextPage=page.next is not None, startCursor=pagination.cursor, endCursor=page.next)
         return PaginatedResponse(pageInfo=info, data=found)
+
+    async def _just_begun(self, owner: str) -> list[Conversation]:
+        """Conversations whose first turn is under way: they have no row before it has ended."""
+        begun = {turn.run.request.session_id: turn for turn in self._turns.begun_by(owner)}
+        return [
+            Conversation(session_id, owner, title_of(turn.words), turn.began, turn.began)
+            for session_id, turn in begun.items()
+            if await asyncio.to_thread(self._catalogue.find, session_id) is None
+        ]
 
     async def get_thread(self, thread_id: str) -> ThreadDict | None:
         conversation = await self._find(thread_id)

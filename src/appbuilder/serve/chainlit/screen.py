@@ -26,8 +26,9 @@ Explain = Callable[[AppBuilderError], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class LiveTurn:
-    """A turn under way: what was asked, and the run that answers."""
+    """A turn under way: who asked what, and the run that answers."""
 
+    owner: str
     words: str
     began: datetime
     turn_id: str

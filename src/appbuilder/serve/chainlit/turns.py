@@ -64,6 +64,11 @@ class PageTurns:
         """The conversation's turns under way, in the order they were asked for."""
         return list(self._live.get(session_id, ()))
 
+    def begun_by(self, owner: str) -> list[LiveTurn]:
+        """The turns under way that this one asked for, the newest first."""
+        mine = [turn for turns in self._live.values() for turn in turns if turn.owner == owner]
+        return sorted(mine, key=lambda turn: turn.began, reverse=True)
+
     def watch(self, session: Any, language: str) -> None:
         """Shows the conversation's turns under way in a browser, from their beginning.
 
@@ -115,7 +120,7 @@ class PageTurns:
         )
         # A run is a thing of its own: who closes the page finds the answer when he comes back.
         run = self._engine().start(request, on_disconnect="continue")
-        return LiveTurn(words, clock.now(), place.turn_id, run)
+        return LiveTurn(identity.owner, words, clock.now(), place.turn_id, run)
 
     async def _forget_when_ended(self, session_id: str, live: LiveTurn) -> None:
         await _end_of(live)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from appbuilder.serve.chainlit import charts
 from appbuilder.serve.chainlit.charts import CannotDraw, figure
+from appbuilder.serve.chainlit.echarts import colour
 
 DAYS = ["周一", "周二", "周三"]
 
@@ -73,6 +74,8 @@ def test_bar_and_line_with_title_legend_and_colours() -> None:
         ({"connectNulls": True}, {"connectgaps": True}),
         ({"step": "end"}, {"line": {"shape": "hv"}}),
         ({"step": True}, {"line": {"shape": "vh"}}),
+        ({"step": "start"}, {"line": {"shape": "vh"}}),
+        ({"step": "middle"}, {"line": {"shape": "hvh"}}),
         (
             {"lineStyle": {"type": "dashed", "width": 3, "color": "red"}},
             {"line": {"shape": "linear", "color": "red", "width": 3, "dash": "dash"}},
@@ -105,6 +108,31 @@ def test_stacked_bars_begin_where_the_one_below_ends_and_stacks_stand_side_by_si
     assert "base" not in alone
     assert len({trace["offsetgroup"] for trace in result["data"]}) == 3
     assert second["customdata"] == ["10", "", "-5"]
+
+
+def test_what_is_below_zero_stacks_downwards() -> None:
+    bars = [{"type": "bar", "stack": "a", "data": [size]} for size in (1, -2, 3, -4, 1e308, 1e308)]
+    assert [trace["base"] for trace in on_days(*bars)["data"]] == [[0], [0], [1], [-2], [4], [4]]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("#ABC", "#abc"),
+        ("rgba(0, 128,255, .5)", "rgba(0, 128, 255, .5)"),
+        ("rgb(300,0,0)", None),
+        ("#12345", None),
+        ("url(x)", None),
+        ("reddish", None),
+        ({"type": "linear", "colorStops": [{"color": "red"}, {"color": "blue"}]}, "red"),
+        ("transparent", "rgba(0, 0, 0, 0)"),
+        (5, None),
+    ],
+)
+def test_colours(given: Any, expected: str | None) -> None:
+    assert colour(given) == expected
+    if expected:
+        on_days({"type": "bar", "data": [1], "itemStyle": {"color": given}})
 
 
 def test_colours_of_single_items() -> None:
@@ -195,6 +223,11 @@ def test_a_dataset_by_rows_and_years_as_categories() -> None:
         series=[{"type": "bar", "seriesLayoutBy": "row"}],
     )
     assert (result["data"][0]["x"], result["data"][0]["y"]) == (["2015", "2016"], [1, 2])
+
+
+@pytest.mark.parametrize("radius", [["40%", "0%"], ["70%", "40%"], [5, None], ["x", {}], "50%", [60, 60]])
+def test_a_pie_without_a_sensible_hole_has_none(radius: Any) -> None:
+    assert drawn(series={"type": "pie", "radius": radius, "data": [1, 2]})["data"][0]["hole"] == 0
 
 
 def test_pie_ring_and_rose() -> None:

@@ -132,6 +132,8 @@ def test_urls_are_links() -> None:
         ("https://例子.中国/路", "https://%E4%BE%8B%E5%AD%90.%E4%B8%AD%E5%9B%BD/%E8%B7%AF")
     ]
     assert links(show("urls", "../a")) == []
+    odd = "http://a.cn/?a=1&copy;=2"
+    assert links(show("urls", odd)) == [(odd, odd)]
 
 
 def test_a_chart_is_a_figure_or_says_why_not() -> None:

@@ -44,13 +44,10 @@ class Axis:
         """The number of the grid it belongs to."""
         return index(self.option.get("gridIndex"))
 
-    def put(self, value: Any, *, named: bool = False) -> Any:
-        """*value* as this axis takes it: a category's name, a number, a date; None where it has none.
-
-        :param named: an integer is a category's name (a year, say), not its place.
-        """
+    def put(self, value: Any) -> Any:
+        """*value* as this axis takes it: a category's name, a number, a date; None where it has none."""
         if self.kind == "category":
-            if not named and type(value) is int and 0 <= value < len(self.categories):
+            if type(value) is int and 0 <= value < len(self.categories):
                 return self.categories[value]
             return text(value) or None
         if self.kind == "date" and isinstance(value, str):

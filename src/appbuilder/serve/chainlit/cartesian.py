@@ -132,9 +132,7 @@ def _table_points(option: Option, one: Drawn, nth: int) -> str:
     columns = columns or list(range(first, first + max(width, 1)))
     for row in source.rows:
         more = [source.cell(row, column) for column in columns]
-        at_x = one.x.put(source.cell(row, x), named=True)
-        at_y = one.y.put(source.cell(row, y), named=True)
-        one.points.append(Point(at_x, at_y, more, None))
+        one.points.append(Point(one.x.put(source.cell(row, x)), one.y.put(source.cell(row, y)), more, None))
     value = x if one.sideways else y
     return source.names[value] if value < len(source.names) else ""
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
-from tests.store.helpers import add, contents
+from tests.store.helpers import add, contents, entry_turn
 
+from appbuilder.core.catalogue import Rating
 from appbuilder.errors import StoreUnavailable
 from appbuilder.store.memory import MemoryStore
-from appbuilder.testing.stores import FlakyStore
+from appbuilder.testing.stores import CATALOGUE_OPERATIONS, FlakyStore
 
 
 def test_without_faults_it_is_the_store() -> None:
@@ -60,4 +62,28 @@ def test_hanging_until_released() -> None:
 
 def test_an_operation_there_is_not() -> None:
     with pytest.raises(ValueError, match="history, commit, ping"):
-        FlakyStore(MemoryStore()).fail("delete")
+        FlakyStore(MemoryStore()).fail("drop")
+
+
+@pytest.mark.parametrize("operation", CATALOGUE_OPERATIONS)
+def test_its_catalogue_fails_too(operation: str) -> None:
+    store = FlakyStore(MemoryStore())
+    store.prepare_catalogue()
+    arguments: dict[str, tuple[Any, ...]] = {
+        "page": (["x"],), "rows": ("s", 1), "rename": ("s", "x"), "rate": ("x", Rating(True)),
+    }
+    store.fail(operation)
+    call = getattr(store.catalogue(), operation)
+    with pytest.raises(StoreUnavailable):
+        call(*arguments.get(operation, ("x",)))
+    assert not getattr(call(*arguments.get(operation, ("x",))), "conversations", None)
+    assert store.calls == {operation: 2}
+
+
+def test_deletion_that_fails_deletes_nothing() -> None:
+    store = FlakyStore(MemoryStore())
+    store.commit(entry_turn("s", "alice", "Hello"))
+    store.fail("delete")
+    with pytest.raises(StoreUnavailable):
+        store.catalogue().delete("s")
+    assert [each.title for each in store.catalogue().page(["alice"]).conversations] == ["Hello"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from appbuilder.core.store import RESERVED_PREFIX
+from appbuilder.core.store import RESERVED_PREFIX, SessionStore
 
 CONVERSATION_PREFIX = RESERVED_PREFIX + "session."
 """Of the keys of conversations' own rows; what follows stands for the owner."""
@@ -73,7 +73,8 @@ class Catalogue(Protocol):
     ) -> ConversationPage:
         """Conversations of any of *owners*, the one with the newest turn first.
 
-        :param search: text that must be part of the title, in upper or lower case; empty: all.
+        :param search: text that must be part of the title, in upper or lower case, full or half width;
+            empty: all.
         :param cursor: ``next`` of the page before.
         :raises InvalidRequest: *cursor* is none of ours.
         """
@@ -85,7 +86,7 @@ class Catalogue(Protocol):
         """The conversation's newest *limit* rows that are not deleted, oldest first; ratings among them."""
 
     def rename(self, session_id: str, title: str) -> bool:
-        """Gives it another title; False: there is no such conversation."""
+        """Gives it another title, one line of at most 80 characters; False: there is no such conversation."""
 
     def delete(self, session_id: str) -> bool:
         """Deletes it, and with it what the component remembers of it; False: there is none.
@@ -94,7 +95,10 @@ class Catalogue(Protocol):
         """
 
     def conversation_of(self, turn_id: str) -> str | None:
-        """The session id of the turn with this id; None: there is no such turn, or it was deleted."""
+        """The session id of the turn with this id; None: there is no such turn, or it was deleted.
+
+        A turn of a conversation begun over ``POST /chat`` has the id of any row the component stored in it.
+        """
 
     def rate(self, turn_id: str, rating: Rating) -> bool:
         """Keeps a rating of a turn's answer, in place of one before; False: there is no such turn."""
@@ -103,12 +107,26 @@ class Catalogue(Protocol):
         """Takes a rating back; False: there is none."""
 
 
+class CataloguedStore(SessionStore, Protocol):
+    """A store whose conversations can be listed."""
+
+    def catalogue(self) -> Catalogue:
+        """Its catalogue, on the same connections."""
+
+    def prepare_catalogue(self) -> None:
+        """Makes what lists need to be fast; called once, when the page starts.
+
+        :raises ConfigurationError: the database cannot be reached or written.
+        """
+
+
 def title_of(text: str) -> str:
     """A title made of what a conversation began with: one line of at most 80 characters."""
     # A message may be long, and its beginning is enough.
-    words = text.lstrip()[: 8 * LONGEST_TITLE].split()
-    line = "".join(each for each in " ".join(words) if unicodedata.category(each) not in _NOT_SHOWN)
+    line = shown(" ".join(text.lstrip()[: 8 * LONGEST_TITLE].split()))
     return line if len(line) <= LONGEST_TITLE else line[: LONGEST_TITLE - 1] + "…"
 
 
-_NOT_SHOWN = ("Cc", "Cs")  # NUL, which PostgreSQL cannot take out of JSON, other controls; lone surrogates
+def shown(text: str) -> str:
+    """*text* without what is no character: NUL and other controls, lone surrogates."""
+    return "".join(each for each in text if unicodedata.category(each) not in ("Cc", "Cs"))

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
 
+from appbuilder.store.catalogue_sql import CatalogueSql
+from appbuilder.store.listing import Execute
 from appbuilder.store.rows import PreparedTurn
+from appbuilder.store.statements import Statements
+
+_T = TypeVar("_T")
 
 
 class Backend(Protocol):
     """The connections of one process to one database. Any method may raise what the driver raises."""
+
+    sql: Statements
+    catalogue_sql: CatalogueSql
 
     def page(
         self, session_id: str, key: str, limit: int, after: tuple[Any, str] | None
@@ -27,3 +36,32 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Closes every connection."""
+
+    # For the catalogue
+
+    def encode(self, stamp: datetime) -> Any:
+        """What the driver takes for a time."""
+
+    def decode(self, stamp: Any) -> datetime:
+        """What the driver gave for one."""
+
+    def read(self, sql: str, parameters: tuple[Any, ...]) -> Sequence[Any]:
+        """All rows of a query."""
+
+    def write_many(self, sql: str, values: Sequence[tuple[Any, ...]]) -> None:
+        """Runs a statement once for each of *values*, in one transaction that locks no session."""
+
+    def change(self, session_id: str, work: Callable[[Execute], _T]) -> _T:
+        """Runs *work* in a transaction under the session's lock, the one turns are written under."""
+
+    def mark(self) -> Any:
+        """Where the table ends now."""
+
+    def changed_since(self, mark: Any) -> Mapping[str, Any] | None:
+        """The sessions components wrote to since then, and some from before, with the time of a row there.
+
+        None: there is no telling.
+        """
+
+    def prepare_catalogue(self) -> None:
+        """Makes the indexes of the catalogue where they are missing."""

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from appbuilder import jsontext
-from appbuilder.core.catalogue import CONVERSATION_PREFIX, Owner, title_of
+from appbuilder.core.catalogue import (
+    CONVERSATION_PREFIX,
+    Conversation,
+    ConversationPage,
+    Owner,
+    Rating,
+    shown,
+    title_of,
+)
+from appbuilder.errors import InvalidRequest
 from appbuilder.ids import derived_id
 
 NOBODY = CONVERSATION_PREFIX + "nobody"
@@ -43,12 +56,76 @@ def owner_key(owner: Owner) -> str:
 def value_text(owner: Owner, title: str) -> str:
     """The row's JSON value; ``folded`` is what a search looks into."""
     title = title_of(title)
-    return jsontext.dumps({"owner": owner, "title": title, "folded": fold(title)}).decode()
+    # PostgreSQL gives nothing out of JSON that holds a NUL.
+    name = owner.split("\0") if owner is not None and "\0" in owner else owner
+    return jsontext.dumps({"owner": name, "title": title, "folded": fold(title)}).decode()
+
+
+def read(session_id: str, text: Any, created_at: datetime, updated_at: datetime) -> Conversation:
+    """The conversation whose row has this value."""
+    owner, title = _parts(text)
+    return Conversation(session_id, owner, title, created_at, updated_at)
+
+
+def renamed(text: Any, title: str) -> str:
+    """The row's value with another title."""
+    return value_text(_parts(text)[0], title)
+
+
+def _parts(text: Any) -> tuple[Owner, str]:
+    value = json.loads(text)
+    owner = value["owner"]
+    return "\0".join(owner) if isinstance(owner, list) else owner, value["title"]
 
 
 def fold(text: str) -> str:
     """*text* without the differences a search passes over: upper and lower case, full and half width."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return shown(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()))
+
+
+def rating_id(turn_id: str) -> str:
+    """The id of the row that rates a turn."""
+    return derived_id("rating", turn_id)
+
+
+def rating_text(turn_id: str, rating: Rating) -> str:
+    """The JSON value of that row."""
+    return jsontext.dumps({"turn": turn_id, "good": rating.good, "comment": rating.comment}).decode()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Cursor:
+    """A place in a list of conversations: that of one with this time and row id."""
+
+    updated_at: datetime
+    row_id: str
+
+    def __str__(self) -> str:
+        return f"{self.updated_at.isoformat(timespec='microseconds')}~{self.row_id}"
+
+    @classmethod
+    def read(cls, text: str | None) -> Cursor | None:
+        """:raises InvalidRequest: it is not one we gave out."""
+        if text is None:
+            return None
+        match = _CURSOR.fullmatch(text)
+        try:
+            if match is not None:
+                return cls(datetime.fromisoformat(match[1]), match[2])
+        except ValueError:
+            pass  # a month 13
+        raise InvalidRequest("The cursor is not one of this list: begin again without it.")
+
+
+_CURSOR = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6})~([0-9a-f-]{36})", re.ASCII)
+
+
+def page_of(found: Iterable[tuple[Cursor, Conversation]], limit: int) -> ConversationPage:
+    """The first *limit* of what was found of one owner and another."""
+    ordered = sorted(found, key=lambda each: each[0], reverse=True)
+    first = ordered[:limit]
+    more = str(first[-1][0]) if len(ordered) > limit else None
+    return ConversationPage([conversation for _, conversation in first], more)
 
 
 def title_of_message(value: Any) -> str:

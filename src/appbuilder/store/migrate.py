@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy import Connection, inspect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -27,6 +29,18 @@ def make(connection: Connection) -> None:
     _check_columns(connection)
     for name in _missing(connection):
         connection.execute(CreateIndex(next(index for index in INDEXES if index.name == name)))
+
+
+def lacks(connection: Connection, indexes: Mapping[str, str]) -> list[str]:
+    """The names of *indexes*, by name their columns in SQL, that are missing."""
+    present = {index["name"] for index in inspect(connection).get_indexes(TABLE)}
+    return [name for name in indexes if name not in present]
+
+
+def add(connection: Connection, indexes: Mapping[str, str]) -> None:
+    """Creates those that are missing, under the lock of :func:`make`."""
+    for name in lacks(connection, indexes):
+        connection.exec_driver_sql(f"CREATE INDEX {name} ON {TABLE} {indexes[name]}")
 
 
 def _check_columns(connection: Connection) -> None:

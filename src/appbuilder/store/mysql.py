@@ -11,7 +11,8 @@ from sqlalchemy import Connection, Engine, event
 
 from appbuilder.errors import StoreUnavailable
 from appbuilder.logs import logger
-from appbuilder.store import migrate, statements
+from appbuilder.store import catalogue_sql, migrate, statements
+from appbuilder.store.catalogue_sql import CatalogueSql
 from appbuilder.store.schema import ID_LENGTH, KEY_LENGTH, TABLE
 from appbuilder.store.server import CONNECT_TIMEOUT, GRACE, PREPARE_TIMEOUT, ServerBackend, digest
 
@@ -25,6 +26,7 @@ _TEXTS = {
 
 class MysqlBackend(ServerBackend):
     sql = statements.make("%s", upsert=statements.MYSQL_UPSERT)
+    catalogue_sql = CatalogueSql(catalogue_sql.MYSQL)
 
     def options(self, timeout: float) -> dict[str, Any]:
         return {
@@ -81,6 +83,13 @@ class MysqlBackend(ServerBackend):
                 logger.info("Changing columns of %s: %s", TABLE, "; ".join(changes))
                 connection.exec_driver_sql(f"ALTER TABLE {TABLE} {', '.join(changes)}")
             connection.commit()
+
+    def add_indexes(self, connection: Connection) -> None:
+        driver: Any = connection.connection.driver_connection
+        driver._read_timeout = PREPARE_TIMEOUT
+        if migrate.lacks(connection, catalogue_sql.MYSQL_INDEXES):
+            with self._named_lock(connection, self._lock_name("schema"), PREPARE_TIMEOUT):
+                migrate.add(connection, catalogue_sql.MYSQL_INDEXES)
 
     def _warn_of_lazy_commits(self, connection: Connection) -> None:
         if connection.exec_driver_sql("SELECT @@innodb_flush_log_at_trx_commit").scalar() != 1:

@@ -21,7 +21,8 @@ from sqlalchemy.engine import URL
 
 from appbuilder import clock
 from appbuilder.settings import Settings
-from appbuilder.store import migrate, statements
+from appbuilder.store import catalogue_sql, migrate, statements
+from appbuilder.store.catalogue_sql import CatalogueSql
 from appbuilder.store.server import CONNECT_TIMEOUT, GRACE, PREPARE_TIMEOUT, ServerBackend, digest
 
 
@@ -69,6 +70,7 @@ def cooperate() -> None:
 
 class PostgresBackend(ServerBackend):
     sql = statements.make("%s", value="message_value::text", false="false")
+    catalogue_sql = CatalogueSql(catalogue_sql.POSTGRES)
 
     def __init__(self, url: URL, settings: Settings) -> None:
         cooperate()
@@ -101,13 +103,23 @@ class PostgresBackend(ServerBackend):
         yield
 
     def upgrade(self, connection: Connection) -> None:
+        if not migrate.is_complete(connection):
+            with self._alone(connection):
+                migrate.make(connection)
+
+    def add_indexes(self, connection: Connection) -> None:
+        if migrate.lacks(connection, catalogue_sql.POSTGRES_INDEXES):
+            with self._alone(connection):
+                migrate.add(connection, catalogue_sql.POSTGRES_INDEXES)
+
+    @contextlib.contextmanager
+    def _alone(self, connection: Connection) -> Iterator[None]:
+        """For as long as it takes. The connection is not used for anything else afterwards."""
         driver: Any = connection.connection.driver_connection
         driver.silence = PREPARE_TIMEOUT
-        if migrate.is_complete(connection):
-            return
         connection.exec_driver_sql("SET statement_timeout = 0")
         connection.exec_driver_sql(_begin("schema"))
-        migrate.make(connection)
+        yield
         connection.commit()
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime
-from typing import Any, cast
+from datetime import datetime, timedelta
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, create_engine, exc, pool
 from sqlalchemy.engine import URL
@@ -17,6 +17,8 @@ from appbuilder import clock
 from appbuilder.errors import StoreUnavailable
 from appbuilder.settings import Settings
 from appbuilder.store import listing, rows
+from appbuilder.store.catalogue_sql import CatalogueSql
+from appbuilder.store.listing import Execute
 from appbuilder.store.rows import PreparedTurn
 from appbuilder.store.statements import Statements
 
@@ -27,12 +29,18 @@ GRACE = 1.0
 PREPARE_TIMEOUT = 3600.0
 """Seconds an index may take to build on a table that is already there."""
 RETRY_PAUSE = 0.1
+LAG = timedelta(hours=1)
+"""How far the clocks of hosts that write may be apart, before a list needs a restart to see all."""
+_LONG_AGO = datetime(1970, 1, 2)  # noqa: DTZ001 - as in the table, without a zone
+
+_T = TypeVar("_T")
 
 
 class ServerBackend(ABC):
     """One process's connections to one database server."""
 
     sql: Statements
+    catalogue_sql: CatalogueSql
 
     def __init__(self, url: URL, settings: Settings) -> None:
         self._url = url
@@ -68,20 +76,24 @@ class ServerBackend(ABC):
     def upgrade(self, connection: Connection) -> None:
         """Makes what is missing, with one process at a time."""
 
+    @abstractmethod
+    def add_indexes(self, connection: Connection) -> None:
+        """Makes the indexes of the catalogue that are missing, with one process at a time."""
+
     # Reading
 
     def page(
         self, session_id: str, key: str, limit: int, after: tuple[Any, str] | None
     ) -> Sequence[tuple[str, Any, str]]:
         if after is None:
-            return self._read(self.sql.page, (session_id, key, limit))
+            return self.read(self.sql.page, (session_id, key, limit))
         stamp, row_id = after
-        return self._read(self.sql.older_page, (session_id, key, stamp, stamp, row_id, limit))
+        return self.read(self.sql.older_page, (session_id, key, stamp, stamp, row_id, limit))
 
     def ping(self) -> None:
-        self._read("SELECT 1", ())
+        self.read("SELECT 1", ())
 
-    def _read(self, sql: str, parameters: tuple[Any, ...]) -> Sequence[Any]:
+    def read(self, sql: str, parameters: tuple[Any, ...]) -> Sequence[Any]:
         deadline = self._deadline()
         try:
             return self._read_once(sql, parameters)
@@ -116,11 +128,58 @@ class ServerBackend(ABC):
     def connect(self) -> Connection:
         return self._engine.connect()
 
+    # The catalogue
+
+    def encode(self, stamp: datetime) -> datetime:
+        return stamp
+
+    decode = encode
+
+    def change(self, session_id: str, work: Callable[[Execute], _T]) -> _T:
+        try:
+            return self._change_once(session_id, work)
+        except exc.DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+        # What it does once more comes to the same, but that a deletion may find nothing left to delete.
+        return self._change_once(session_id, work)
+
+    def _change_once(self, session_id: str, work: Callable[[Execute], _T]) -> _T:
+        with self.connect() as connection, self.transaction(connection, session_id):
+            result = work(connection.exec_driver_sql)
+            connection.commit()
+            return result
+
+    def write_many(self, sql: str, values: Sequence[tuple[Any, ...]]) -> None:
+        if not values:
+            return
+        with self.connect() as connection:
+            connection.exec_driver_sql("BEGIN")
+            connection.exec_driver_sql(sql, list(values))
+            connection.commit()
+
+    def mark(self) -> datetime:
+        """The time of the newest message that is not from the future.
+
+        A row's own time, as its writer's clock may be behind ours.
+        """
+        for (newest,) in self.read(self.catalogue_sql.newest, (clock.now(),)):
+            return cast(datetime, newest)
+        return _LONG_AGO
+
+    def changed_since(self, mark: datetime) -> Mapping[str, Any]:
+        # A row may come to be seen later than others that have a later time.
+        return dict(map(tuple, self.read(self.catalogue_sql.changed, (mark - LAG,))))
+
     # The rest
 
     def prepare(self) -> None:
         with self._engine.connect() as connection:
             self.upgrade(connection)
+
+    def prepare_catalogue(self) -> None:
+        with self._engine.connect() as connection:
+            self.add_indexes(connection)
 
     def close(self) -> None:
         self._engine.dispose()
@@ -146,9 +205,9 @@ class _Attempt:
             self.committing = False
             last = _newest(connection, backend.sql, turn.session_id)
             first = rows.first_stamp(clock.now(), last)
-            connection.exec_driver_sql(backend.sql.insert, turn.values(first, _as_it_is))
+            connection.exec_driver_sql(backend.sql.insert, turn.values(first, backend.encode))
             execute = connection.exec_driver_sql
-            listing.enter(execute, backend.sql, turn, first, _as_it_is, goes_on=last is not None)
+            listing.enter(execute, backend.sql, turn, first, backend.encode, goes_on=last is not None)
             self.committing = True
             connection.commit()
         self.committing = False
@@ -174,10 +233,6 @@ class _Attempt:
 def _newest(connection: Connection, sql: Statements, session_id: str) -> datetime | None:
     row = connection.exec_driver_sql(sql.newest, (session_id,)).first()
     return max(cast(Sequence[datetime], row)) if row else None
-
-
-def _as_it_is(stamp: datetime) -> datetime:
-    return stamp
 
 
 def digest(*parts: str) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy.engine import URL
@@ -13,6 +14,7 @@ from appbuilder.errors import AppBuilderError, ConfigurationError, StoreUnavaila
 from appbuilder.settings import Settings
 from appbuilder.store import rows, urls
 from appbuilder.store.backend import Backend
+from appbuilder.store.catalogue import SqlCatalogue
 from appbuilder.store.errors import FAILURES, describe, unavailable
 
 _locks: dict[object, Any] = {}
@@ -42,6 +44,7 @@ class SqlStore:
         self._settings = settings
         self._backend: Backend | None = None
         self._home: object = None
+        self._catalogue = SqlCatalogue(url, self._live)
 
     def __repr__(self) -> str:
         return f"SqlStore({urls.show(self.url)!r})"
@@ -55,9 +58,31 @@ class SqlStore:
             self._live()
             return
         self._check_folder()
+        self._preparing(lambda backend: backend.prepare())
+
+    def catalogue(self) -> SqlCatalogue:
+        """The conversations in it, as lists show them; the same object each time."""
+        return self._catalogue
+
+    def prepare_catalogue(self) -> None:
+        """Makes the indexes lists need, and lists what was begun over ``POST /chat`` or by the SDK.
+
+        The first time that takes some seconds for a million rows.
+
+        :raises ConfigurationError: as :meth:`prepare`.
+        :raises StoreUnavailable: the database was lost meanwhile.
+        """
+        self.prepare()
+        if urls.in_memory(self.url):
+            self._live().prepare_catalogue()
+        else:
+            self._preparing(lambda backend: backend.prepare_catalogue())
+        self._catalogue.catch_up()
+
+    def _preparing(self, work: Callable[[Backend], None]) -> None:
         backend = self._make()
         try:
-            backend.prepare()
+            work(backend)
         except AppBuilderError:
             raise
         except FAILURES as error:

@@ -13,7 +13,7 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
@@ -23,9 +23,12 @@ from sqlalchemy.engine import URL
 from appbuilder import clock
 from appbuilder.logs import logger
 from appbuilder.settings import Settings
-from appbuilder.store import listing, migrate, rows, statements, urls
+from appbuilder.store import catalogue_sql, listing, migrate, rows, statements, urls
+from appbuilder.store.catalogue_sql import CatalogueSql
 from appbuilder.store.errors import is_busy
+from appbuilder.store.listing import Execute
 from appbuilder.store.rows import PreparedTurn
+from appbuilder.store.schema import TABLE
 from appbuilder.store.writer import GroupWriter
 
 _T = TypeVar("_T")
@@ -56,6 +59,9 @@ def when_unlocked(action: Callable[[], _T], deadline: float) -> _T:
 
 class SqliteBackend:
     """One process's connections to one SQLite database."""
+
+    sql = SQL
+    catalogue_sql = CatalogueSql(catalogue_sql.SQLITE)
 
     def __init__(self, url: URL, settings: Settings) -> None:
         self._url = url
@@ -108,15 +114,15 @@ class SqliteBackend:
         self, session_id: str, key: str, limit: int, after: tuple[Any, str] | None
     ) -> Sequence[tuple[str, Any, str]]:
         if after is None:
-            return self._read(SQL.page, (session_id, key, limit))
+            return self.read(SQL.page, (session_id, key, limit))
         stamp, row_id = after
-        return self._read(SQL.older_page, (session_id, key, stamp, stamp, row_id, limit))
+        return self.read(SQL.older_page, (session_id, key, stamp, stamp, row_id, limit))
 
     def ping(self) -> None:
         # Reads a page of the file, which `SELECT 1` would not.
-        self._read("PRAGMA schema_version", ())
+        self.read("PRAGMA schema_version", ())
 
-    def _read(self, sql: str, parameters: tuple[Any, ...]) -> list[Any]:
+    def read(self, sql: str, parameters: tuple[Any, ...]) -> list[Any]:
         try:
             return self._read_once(sql, parameters)
         except sqlite3.OperationalError as error:
@@ -253,6 +259,33 @@ class SqliteBackend:
             with contextlib.suppress(sqlite3.Error):
                 writer.close()
 
+    # The catalogue
+
+    encode = staticmethod(encode_time)
+    decode = staticmethod(datetime.fromisoformat)
+
+    def change(self, session_id: str, work: Callable[[Execute], _T]) -> _T:
+        # The lock of the database is that of all sessions.
+        with self._sharing(), self._raw() as connection, self._transaction(connection):
+            return work(connection.execute)
+
+    def write_many(self, sql: str, values: Sequence[tuple[Any, ...]]) -> None:
+        if values:
+            with self._sharing(), self._raw() as connection, self._transaction(connection):
+                connection.executemany(sql, values)
+
+    def mark(self) -> tuple[int, str]:
+        last = self.read(f"SELECT rowid, id FROM {TABLE} ORDER BY rowid DESC LIMIT 1", ())  # noqa: S608
+        return last[0] if last else (0, "")
+
+    def changed_since(self, mark: tuple[int, str]) -> Mapping[str, Any] | None:
+        """SQLite numbers the rows in the order of their commits, as one transaction writes at a time."""
+        number, row_id = mark
+        still = self.read(f"SELECT id FROM {TABLE} WHERE rowid = ?", (number,))  # noqa: S608
+        if still != [(row_id,)]:
+            return None  # VACUUM numbered them anew, or it is another file
+        return dict(self.read(self.catalogue_sql.changed, (number,)))
+
     # The rest
 
     def prepare(self) -> None:
@@ -260,13 +293,26 @@ class SqliteBackend:
             if migrate.is_complete(connection):
                 return
             raw = cast(sqlite3.Connection, connection.connection.driver_connection)
-            when_unlocked(lambda: raw.execute("BEGIN IMMEDIATE"), self._deadline())
-            try:
+            with self._transaction(raw):
                 migrate.make(connection)
-                when_unlocked(lambda: raw.execute("COMMIT"), self._deadline())
-            finally:
-                if raw.in_transaction:
-                    raw.execute("ROLLBACK")
+
+    def prepare_catalogue(self) -> None:
+        with self._sharing(), self._engine.connect() as connection:
+            if not migrate.lacks(connection, catalogue_sql.SQLITE_INDEXES):
+                return
+            raw = cast(sqlite3.Connection, connection.connection.driver_connection)
+            with self._transaction(raw):
+                migrate.add(connection, catalogue_sql.SQLITE_INDEXES)
+
+    @contextlib.contextmanager
+    def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
+        when_unlocked(lambda: connection.execute("BEGIN IMMEDIATE"), self._deadline())
+        try:
+            yield
+            when_unlocked(lambda: connection.execute("COMMIT"), self._deadline())
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
 
     def close(self) -> None:
         self._forget_writer()

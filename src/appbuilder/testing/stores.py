@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
+from appbuilder.core.catalogue import (
+    Catalogue,
+    CataloguedStore,
+    Conversation,
+    ConversationPage,
+    Owner,
+    Rating,
+    StoredRow,
+)
 from appbuilder.core.store import SessionStore, TurnRecord
 from appbuilder.errors import StoreUnavailable
 
-OPERATIONS = ("history", "commit", "ping")
+CATALOGUE_OPERATIONS = (
+    "page", "find", "rows", "rename", "delete", "conversation_of", "rate", "unrate"
+)
+OPERATIONS = ("history", "commit", "ping", *CATALOGUE_OPERATIONS)
 
 
 class Hang:
@@ -33,8 +45,9 @@ class Hang:
 class FlakyStore:
     """A store that works like *store* except where it was told to fail.
 
-    Faults of one operation (``"history"``, ``"commit"``, ``"ping"``) are used up in the order they were
-    set, one a call; ``calls`` counts the calls of each.
+    Faults of one operation (``"history"``, ``"commit"``, ``"ping"``; of its catalogue ``"page"``,
+    ``"find"``, ``"rows"`` and so on) are used up in the order they were set, one a call; ``calls`` counts
+    the calls of each.
     """
 
     def __init__(self, store: SessionStore) -> None:
@@ -66,11 +79,11 @@ class FlakyStore:
             self._after.extend([raised] * times)
 
     def history(self, session_id: str, key: str, limit: int) -> list[dict[str, Any]]:
-        self._meet("history")
+        self.meet("history")
         return self._store.history(session_id, key, limit)
 
     def commit(self, turn: TurnRecord) -> None:
-        self._meet("commit")
+        self.meet("commit")
         self._store.commit(turn)
         with self._lock:
             error = self._after.popleft() if self._after else None
@@ -78,11 +91,18 @@ class FlakyStore:
             raise error
 
     def ping(self) -> None:
-        self._meet("ping")
+        self.meet("ping")
         self._store.ping()
 
     def close(self) -> None:
         self._store.close()
+
+    def catalogue(self) -> Catalogue:
+        """That of *store*, which must have one, with the same faults."""
+        return _FlakyCatalogue(self, cast(CataloguedStore, self._store).catalogue())
+
+    def prepare_catalogue(self) -> None:
+        cast(CataloguedStore, self._store).prepare_catalogue()
 
     def _add(self, operation: str, fault: Callable[[], None], times: int) -> None:
         if operation not in OPERATIONS:
@@ -90,9 +110,52 @@ class FlakyStore:
         with self._lock:
             self._faults[operation].extend([fault] * times)
 
-    def _meet(self, operation: str) -> None:
+    def meet(self, operation: str) -> None:
+        """Counts a call of *operation*, and does what was set for it."""
         with self._lock:
             self.calls[operation] += 1
             fault = self._faults[operation].popleft() if self._faults[operation] else None
         if fault is not None:
             fault()
+
+
+class _FlakyCatalogue:
+    """The catalogue of a flaky store."""
+
+    def __init__(self, store: FlakyStore, catalogue: Catalogue) -> None:
+        self._store = store
+        self._catalogue = catalogue
+
+    def page(
+        self, owners: Sequence[Owner], *, search: str = "", limit: int = 20, cursor: str | None = None
+    ) -> ConversationPage:
+        self._store.meet("page")
+        return self._catalogue.page(owners, search=search, limit=limit, cursor=cursor)
+
+    def find(self, session_id: str) -> Conversation | None:
+        self._store.meet("find")
+        return self._catalogue.find(session_id)
+
+    def rows(self, session_id: str, limit: int) -> list[StoredRow]:
+        self._store.meet("rows")
+        return self._catalogue.rows(session_id, limit)
+
+    def rename(self, session_id: str, title: str) -> bool:
+        self._store.meet("rename")
+        return self._catalogue.rename(session_id, title)
+
+    def delete(self, session_id: str) -> bool:
+        self._store.meet("delete")
+        return self._catalogue.delete(session_id)
+
+    def conversation_of(self, turn_id: str) -> str | None:
+        self._store.meet("conversation_of")
+        return self._catalogue.conversation_of(turn_id)
+
+    def rate(self, turn_id: str, rating: Rating) -> bool:
+        self._store.meet("rate")
+        return self._catalogue.rate(turn_id, rating)
+
+    def unrate(self, turn_id: str) -> bool:
+        self._store.meet("unrate")
+        return self._catalogue.unrate(turn_id)

@@ -1,0 +1,191 @@
+"""The catalogue of a SQL database: lists of conversations, and what is done with one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy.engine import URL
+
+from appbuilder import clock, jsontext
+from appbuilder.core.catalogue import (
+    FEEDBACK_KEY,
+    Conversation,
+    ConversationPage,
+    Owner,
+    Rating,
+    StoredRow,
+)
+from appbuilder.logs import logger
+from appbuilder.store import conversations, follow, rows
+from appbuilder.store.backend import Backend
+from appbuilder.store.conversations import Cursor
+from appbuilder.store.errors import FAILURES, unavailable
+from appbuilder.store.follow import Follower
+from appbuilder.store.listing import Execute, title_of_row
+from appbuilder.store.rows import MAX_LIMIT
+from appbuilder.store.schema import ID_LENGTH
+
+
+class SqlCatalogue:
+    """A :class:`appbuilder.core.catalogue.Catalogue` on the connections of a store."""
+
+    def __init__(self, url: URL, live: Callable[[], Backend]) -> None:
+        """:param live: the connections of this process."""
+        self._url = url
+        self._live = live
+        self._followers: tuple[Backend, Follower] | None = None
+
+    def catch_up(self) -> None:
+        """Lists conversations begun over ``POST /chat`` or by the SDK; the first time in all the table."""
+        with self._asking("conversations were looked for") as backend:
+            self._follower(backend).catch_up()
+
+    def page(
+        self, owners: Sequence[Owner], *, search: str = "", limit: int = 20, cursor: str | None = None
+    ) -> ConversationPage:
+        after = Cursor.read(cursor)
+        wanted = conversations.fold(" ".join(search.split()))
+        if limit <= 0:
+            return ConversationPage([], None)
+        limit = min(limit, MAX_LIMIT - 1)
+        with self._asking("conversations were listed") as backend:
+            if None in owners:
+                self._follower(backend).catch_up()
+            found: list[tuple[Cursor, Conversation]] = []
+            for key in {conversations.owner_key(owner) for owner in owners}:
+                found += _listed(backend, key, wanted, limit + 1, after)
+        return conversations.page_of(found, limit)
+
+    def find(self, session_id: str) -> Conversation | None:
+        if not _storable(session_id):
+            return None
+        sql_id = conversations.row_id(session_id)
+        with self._asking("a conversation was looked up") as backend:
+            sql, decode = backend.catalogue_sql, backend.decode
+            latest = backend.read(sql.latest, (session_id,))
+            if not latest:
+                return None
+            newest = decode(latest[0][1])
+            for value, created_at, updated_at in backend.read(sql.conversation, (sql_id,)):
+                stamp = max(newest, decode(updated_at))
+                return conversations.read(session_id, value, decode(created_at), stamp)
+            for _, _, value, created_at in backend.read(sql.origin, (session_id,)):
+                return Conversation(session_id, None, title_of_row(value), decode(created_at), newest)
+        return None
+
+    def rows(self, session_id: str, limit: int) -> list[StoredRow]:
+        if limit <= 0 or not _storable(session_id):
+            return []
+        with self._asking("a conversation was read") as backend:
+            found = backend.read(backend.catalogue_sql.rows, (session_id, min(limit, MAX_LIMIT)))
+            return list(stored_rows(reversed(found), backend.decode))
+
+    def rename(self, session_id: str, title: str) -> bool:
+        def work(execute: Execute, backend: Backend) -> bool:
+            if not follow.ensure(execute, backend, session_id):
+                return False
+            sql, row_id = backend.catalogue_sql, conversations.row_id(session_id)
+            text, *_ = execute(sql.conversation, (row_id,)).fetchone()
+            execute(sql.set_value, (conversations.renamed(text, title), row_id))
+            return True
+
+        return self._change(session_id, "a conversation was renamed", work)
+
+    def delete(self, session_id: str) -> bool:
+        def work(execute: Execute, backend: Backend) -> bool:
+            # Listed first, so that a process that saw it alive cannot list it afterwards.
+            if not follow.ensure(execute, backend, session_id):
+                return False
+            execute(backend.catalogue_sql.drop_session, (session_id,))
+            return True
+
+        return self._change(session_id, "a conversation was deleted", work)
+
+    def conversation_of(self, turn_id: str) -> str | None:
+        turn = self._turn(turn_id)
+        return None if turn is None else turn[0]
+
+    def rate(self, turn_id: str, rating: Rating) -> bool:
+        def work(execute: Execute, backend: Backend) -> bool:
+            sql = backend.catalogue_sql
+            turn = execute(sql.turn, (turn_id,)).fetchone()
+            if turn is None:
+                return False
+            newest = execute(backend.sql.newest, (turn[0],)).fetchone()
+            at = backend.encode(rows.first_stamp(clock.now(), max(map(backend.decode, newest))))
+            text = conversations.rating_text(turn_id, rating)
+            row_id = conversations.rating_id(turn_id)
+            execute(sql.replace, (row_id, *turn, FEEDBACK_KEY, text, at, at, False))
+            return True
+
+        return self._change(self.conversation_of(turn_id), "a rating was written", work)
+
+    def unrate(self, turn_id: str) -> bool:
+        def work(execute: Execute, backend: Backend) -> bool:
+            drop = backend.catalogue_sql.drop
+            return bool(execute(drop, (conversations.rating_id(turn_id),)).rowcount)
+
+        return self._change(self.conversation_of(turn_id), "a rating was taken back", work)
+
+    def _turn(self, turn_id: str) -> Sequence[Any] | None:
+        """Session id and request id."""
+        if not _storable(turn_id):
+            return None
+        with self._asking("a turn was looked up") as backend:
+            return next(iter(backend.read(backend.catalogue_sql.turn, (turn_id,))), None)
+
+    def _change(
+        self, session_id: str | None, doing: str, work: Callable[[Execute, Backend], bool]
+    ) -> bool:
+        """*work* in a transaction under the session's lock."""
+        if session_id is None or not _storable(session_id):
+            return False
+        with self._asking(doing) as backend:
+            return backend.change(session_id, lambda execute: work(execute, backend))
+
+    def _follower(self, backend: Backend) -> Follower:
+        """That of this process: in a forked one nobody holds the lock of its parent's."""
+        known = self._followers
+        if known is None or known[0] is not backend:
+            known = self._followers = (backend, Follower(backend))
+        return known[1]
+
+    @contextmanager
+    def _asking(self, doing: str) -> Iterator[Backend]:
+        backend = self._live()
+        try:
+            yield backend
+        except FAILURES as error:
+            raise unavailable(error, self._url, doing) from None
+
+
+def _listed(
+    backend: Backend, key: str, wanted: str, limit: int, after: Cursor | None
+) -> Iterator[tuple[Cursor, Conversation]]:
+    sql = backend.catalogue_sql.page(search=bool(wanted), older=after is not None)
+    parameters: list[Any] = [key]
+    if wanted:
+        parameters += [jsontext.dumps(wanted).decode()[1:-1], wanted]
+    if after is not None:
+        stamp = backend.encode(after.updated_at)
+        parameters += [stamp, stamp, after.row_id]
+    for session_id, value, created_at, updated_at, row_id in backend.read(sql, (*parameters, limit)):
+        created, updated = backend.decode(created_at), backend.decode(updated_at)
+        yield Cursor(updated, row_id), conversations.read(session_id, value, created, updated)
+
+
+def stored_rows(found: Any, decode: Callable[[Any], Any]) -> Iterator[StoredRow]:
+    """Rows of id, request id, key, value, created_at; damaged ones are left out."""
+    for row_id, request_id, key, value, created_at in found:
+        try:
+            yield StoredRow(row_id, request_id, key, rows.parse(value), decode(created_at))
+        except ValueError:
+            logger.warning("row %s of the conversations is not JSON; it is left out", row_id)
+
+
+def _storable(name: str) -> bool:
+    """False for what no database has as an id."""
+    whole = name.encode("utf-8", "ignore").decode() == name
+    return whole and len(name) <= ID_LENGTH and "\0" not in name

@@ -1,0 +1,169 @@
+# ruff: noqa: S608 - only marks and names are put into statements, never a value
+"""The SQL of the catalogue, written once per database; and the indexes it needs, and FlaskRuntime does not.
+
+The indexes are made when a chat page starts (:meth:`appbuilder.store.sql.SqlStore.prepare_catalogue`).
+SQLite and PostgreSQL leave the components' rows out of the index of conversations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from appbuilder.core.catalogue import CONVERSATION_PREFIX
+from appbuilder.core.store import TURN_KEY
+from appbuilder.store.schema import HISTORY_INDEX, SESSION_INDEX, TABLE
+from appbuilder.store.statements import COLUMNS, NOT_OURS
+
+CONVERSATIONS_INDEX = "ix_appbuilder_conversations"
+"""`page`: the conversations of an owner by the time of their newest turn."""
+ACTIVITY_INDEX = "ix_appbuilder_activity"
+"""`changed`: the sessions components wrote to of late. SQLite knows that from the order of its rows."""
+
+_IS_CONVERSATION = f"substr(message_key, 1, {len(CONVERSATION_PREFIX)}) = '{CONVERSATION_PREFIX}'"
+_TURNS = f"({NOT_OURS} OR message_key = '{TURN_KEY}')"
+"""What is, or tells of, a turn: neither conversations' own rows nor ratings."""
+
+SQLITE_INDEXES: Mapping[str, str] = {
+    # With all that is listed and searched, so that the table itself is not read.
+    CONVERSATIONS_INDEX: "(message_key, updated_at, id, message_value, session_id, created_at, deleted) "
+    f"WHERE {_IS_CONVERSATION} AND deleted = 0",
+}
+POSTGRES_INDEXES: Mapping[str, str] = {
+    CONVERSATIONS_INDEX: f"(message_key, updated_at, id) WHERE {_IS_CONVERSATION} AND deleted = false",
+    ACTIVITY_INDEX: f"(created_at, session_id) WHERE {NOT_OURS}",
+}
+MYSQL_INDEXES: Mapping[str, str] = {
+    CONVERSATIONS_INDEX: "(message_key, deleted, updated_at, id)",
+    ACTIVITY_INDEX: "(created_at, session_id, message_key)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What differs between the databases."""
+
+    mark: str
+    value: str = "message_value"
+    """The JSON value as text."""
+    false: str = "0"
+    changed: str = f"{TABLE} WHERE created_at >= {{mark}}"
+    """Where the messages since a mark are found; other indexes look better to a planner that has to group."""
+    contains: str = "instr({text}, {mark}) > 0"
+    folded: str = "json_extract(message_value, '$.folded')"
+    ignore: str = " ON CONFLICT (id) DO NOTHING"
+    replace: str = (
+        " ON CONFLICT (id) DO UPDATE SET message_value = excluded.message_value, "
+        "updated_at = excluded.updated_at, deleted = excluded.deleted"
+    )
+
+
+SQLITE = Dialect("?", changed=f"{TABLE} NOT INDEXED WHERE rowid > {{mark}}")
+POSTGRES = Dialect(
+    "%s",
+    value="message_value::text",
+    false="false",
+    contains="strpos({text}, {mark}) > 0",
+    folded="message_value ->> 'folded'",
+)
+MYSQL = Dialect(
+    "%s",
+    changed=f"{TABLE} IGNORE INDEX ({SESSION_INDEX.name}, {HISTORY_INDEX.name}) "
+    "WHERE created_at >= {mark}",
+    folded="json_unquote(json_extract(message_value, '$.folded'))",
+    ignore=" ON DUPLICATE KEY UPDATE id = VALUES(id)",
+    replace=" ON DUPLICATE KEY UPDATE message_value = VALUES(message_value), "
+    "updated_at = VALUES(updated_at), deleted = VALUES(deleted)",
+)
+
+
+class CatalogueSql:
+    """The statements of one dialect; each names its parameters, its answer and the index that serves it."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        mark, value, alive = dialect.mark, dialect.value, f"deleted = {dialect.false}"
+        of_session = f"FROM {TABLE} WHERE session_id = {mark} AND {alive} AND"
+        self.conversation = (
+            f"SELECT {value}, created_at, updated_at FROM {TABLE} WHERE id = {mark} AND {alive}"
+        )
+        """row id -> value, created_at, updated_at; the primary key."""
+        self.latest = (
+            f"SELECT session_id, created_at {of_session} {_TURNS} ORDER BY created_at DESC, id DESC LIMIT 1"
+        )
+        """session id -> session id, created_at of its newest turn; ix_appbuilder_session."""
+        self.origin = (
+            f"SELECT session_id, request_id, {value}, created_at {of_session} {NOT_OURS} "
+            "ORDER BY created_at, id LIMIT 1"
+        )
+        """session id -> session id, request id, value, created_at of its first message;
+        ix_appbuilder_session."""
+        self.rows = (
+            f"SELECT id, request_id, message_key, {value}, created_at {of_session} NOT {_IS_CONVERSATION} "
+            f"ORDER BY created_at DESC, id DESC LIMIT {mark}"
+        )
+        """session id, limit -> the rows, newest first; ix_appbuilder_session."""
+        self.turn = f"SELECT session_id, request_id FROM {TABLE} WHERE id = {mark} AND {alive} AND {_TURNS}"
+        """row id of a turn -> session id, request id; the primary key."""
+        self.set_value = f"UPDATE {TABLE} SET message_value = {mark} WHERE id = {mark}"
+        self.drop = f"UPDATE {TABLE} SET deleted = NOT {dialect.false} WHERE id = {mark} AND {alive}"
+        """row id."""
+        self.drop_session = (
+            f"UPDATE {TABLE} SET deleted = NOT {dialect.false} WHERE session_id = {mark} AND {alive}"
+        )
+        """session id; ix_appbuilder_session."""
+        self.bump = (
+            f"UPDATE {TABLE} SET updated_at = {mark} WHERE id = {mark} AND {alive} AND updated_at < {mark}"
+        )
+        """time, row id, time; the primary key."""
+        insert = f"INSERT INTO {TABLE} ({COLUMNS}) VALUES ({', '.join([mark] * 8)})"
+        self.insert_missing = insert + dialect.ignore
+        """The eight columns; a row that is there stays as it is."""
+        self.replace = insert + dialect.replace
+        """The eight columns; a row that is there gets value, updated_at and deleted."""
+        newest = f"SELECT session_id, max(created_at) FROM {TABLE}"
+        in_order = f"GROUP BY session_id ORDER BY session_id LIMIT {mark}"
+        self.sessions = f"{newest} {in_order}"
+        """limit -> session id, time of its last row; ix_appbuilder_session."""
+        self.more_sessions = f"{newest} WHERE session_id > {mark} {in_order}"
+        """session id, limit; as ``sessions``, those after that one."""
+        self.changed = (
+            f"SELECT session_id, max(created_at) FROM {dialect.changed.format(mark=mark)} AND {NOT_OURS} "
+            "GROUP BY session_id"
+        )
+        """time, in SQLite row number -> session id, time of its last message since; ix_appbuilder_activity,
+        in SQLite the table itself."""
+
+        self.newest = (
+            f"SELECT created_at FROM {TABLE} WHERE created_at <= {mark} AND {NOT_OURS} "
+            "ORDER BY created_at DESC LIMIT 1"
+        )
+        """time -> that of the newest message before it; ix_appbuilder_activity."""
+
+    def page(self, *, search: bool, older: bool) -> str:
+        """key[, search text as in JSON, search text][, time, time, row id], limit -> session id, value,
+        created_at, updated_at, id, newest first; ix_appbuilder_conversations.
+        """
+        dialect = self._dialect
+        mark = dialect.mark
+        where = f"message_key = {mark} AND {_IS_CONVERSATION} AND deleted = {dialect.false}"
+        if search:
+            # The look into the raw text spares nearly all rows the reading of their JSON.
+            for text in (dialect.value, dialect.folded):
+                where += " AND " + dialect.contains.format(text=text, mark=mark)
+        if older:
+            where += f" AND updated_at <= {mark} AND (updated_at < {mark} OR id < {mark})"
+        return (
+            f"SELECT session_id, {dialect.value}, created_at, updated_at, id FROM {TABLE} WHERE {where} "
+            f"ORDER BY updated_at DESC, id DESC LIMIT {mark}"
+        )
+
+    def states(self, count: int) -> str:
+        """*count* row ids -> id, updated_at, deleted; the primary key."""
+        marks = ", ".join([self._dialect.mark] * count)
+        return f"SELECT id, updated_at, deleted FROM {TABLE} WHERE id IN ({marks})"
+
+    @staticmethod
+    def each(statement: str, count: int) -> str:
+        """A *statement* about one session, asked about *count* at once."""
+        return " UNION ALL ".join([f"SELECT * FROM ({statement}) AS each_{n}" for n in range(count)])

@@ -1,0 +1,106 @@
+"""Keeps the list of conversations up with what is written without an entry: over POST /chat, by the SDK.
+
+Such a session gets a row of its own when somebody asks for the list; its messages are never touched.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from appbuilder.store import conversations
+from appbuilder.store.backend import Backend
+from appbuilder.store.conversations import Listing
+from appbuilder.store.listing import Execute, title_of_row
+
+CHUNK = 500
+"""Sessions looked at in one statement; SQLite before 3.32 takes 999 parameters."""
+AT_ONCE = 100
+"""Sessions whose first or newest row is asked for in one statement."""
+
+
+class Follower:
+    """What one process has already looked at in one database."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._lock = threading.Lock()
+        self._mark: Any = None
+        self._seen: Mapping[str, Any] = {}
+
+    def catch_up(self) -> None:
+        """Lists what is new since the last call; the first goes through all sessions."""
+        with self._lock:
+            mark = self._backend.mark()
+            changed = None if self._mark is None else self._backend.changed_since(self._mark)
+            if changed is None:
+                self._look_at_all()
+            else:
+                fresh = {name: at for name, at in changed.items() if self._seen.get(name) != at}
+                self._look_at(fresh)
+                self._seen = changed
+            self._mark = mark
+
+    def _look_at_all(self) -> None:
+        sql = self._backend.catalogue_sql
+        found = self._backend.read(sql.sessions, (CHUNK,))
+        while found:
+            self._look_at(dict(map(tuple, found)))
+            found = self._backend.read(sql.more_sessions, (found[-1][0], CHUNK))
+
+    def _look_at(self, newest: Mapping[str, Any]) -> None:
+        """:param newest: by session, the time of a row its conversation may not have been told of."""
+        for names in _chunks(list(newest), CHUNK):
+            ids = {conversations.row_id(name): name for name in names}
+            states = self._backend.read(self._backend.catalogue_sql.states(len(ids)), tuple(ids))
+            known = {ids[row_id]: (updated_at, deleted) for row_id, updated_at, deleted in states}
+            self._insert([name for name in names if name not in known])
+            behind = [name for name, (at, gone) in known.items() if not gone and at < newest[name]]
+            self._bump(behind)
+            for name, *_ in self._of_each("origin", [name for name, (_, gone) in known.items() if gone]):
+                # It was deleted, and goes on: only under its lock is that sure.
+                self._revive(name)
+
+    def _insert(self, names: Sequence[str]) -> None:
+        times = dict(map(tuple, self._of_each("latest", names)))
+        origins = [origin for origin in self._of_each("origin", names) if origin[0] in times]
+        # By their ids, here and below: two processes that do the same do not lock each other out.
+        rows = sorted(_row(origin, times[origin[0]]) for origin in origins)
+        self._backend.write_many(self._backend.catalogue_sql.insert_missing, rows)
+
+    def _bump(self, names: Sequence[str]) -> None:
+        times = sorted((conversations.row_id(name), at) for name, at in self._of_each("latest", names))
+        bump = self._backend.catalogue_sql.bump
+        self._backend.write_many(bump, [(at, row_id, at) for row_id, at in times])
+
+    def _revive(self, name: str) -> None:
+        self._backend.change(name, lambda execute: ensure(execute, self._backend, name))
+
+    def _of_each(self, statement: str, names: Sequence[str]) -> Iterable[Any]:
+        sql = self._backend.catalogue_sql
+        for some in _chunks(names, AT_ONCE):
+            yield from self._backend.read(sql.each(getattr(sql, statement), len(some)), tuple(some))
+
+
+def ensure(execute: Execute, backend: Backend, session_id: str) -> bool:
+    """Lists a conversation that is not, in its transaction. False: it has no messages."""
+    sql = backend.catalogue_sql
+    if execute(backend.sql.listed, (conversations.row_id(session_id),)).fetchone() is not None:
+        return True
+    origin = execute(sql.origin, (session_id,)).fetchone()
+    if origin is None:
+        return False
+    _, latest = execute(sql.latest, (session_id,)).fetchone()
+    execute(backend.sql.list_it, _row(origin, latest)[:-1])
+    return True
+
+
+def _row(origin: Sequence[Any], latest: Any) -> tuple[Any, ...]:
+    session_id, request_id, value, created_at = origin
+    listing = Listing.of(session_id, None, title_of_row(value))
+    return (listing.id, session_id, request_id, listing.key, listing.text, created_at, latest, False)
+
+
+def _chunks(names: Sequence[str], size: int) -> Iterable[Sequence[str]]:
+    return (names[at : at + size] for at in range(0, len(names), size))

@@ -1,0 +1,134 @@
+"""The catalogue of the store in memory, worked out anew for each question."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from appbuilder.core.catalogue import (
+    FEEDBACK_KEY,
+    Conversation,
+    ConversationPage,
+    Owner,
+    Rating,
+    StoredRow,
+)
+from appbuilder.core.store import RESERVED_PREFIX, TURN_KEY
+from appbuilder.store import conversations, rows
+from appbuilder.store.conversations import Cursor, Listing
+from appbuilder.store.listing import title_of_row
+from appbuilder.store.memory_table import MemoryTable, Row
+
+
+class MemoryCatalogue:
+    """A :class:`appbuilder.core.catalogue.Catalogue` of what is in memory."""
+
+    def __init__(self, table: MemoryTable) -> None:
+        self._table = table
+
+    def page(
+        self, owners: Sequence[Owner], *, search: str = "", limit: int = 20, cursor: str | None = None
+    ) -> ConversationPage:
+        after = Cursor.read(cursor)
+        wanted = conversations.fold(" ".join(search.split()))
+        if limit <= 0:
+            return ConversationPage([], None)
+        with self._table.lock:
+            listed = [row for row in map(self._listed, list(self._table.by_session)) if row is not None]
+        found = [(Cursor(row.updated_at, row.id), _conversation(row)) for row in listed]
+        return conversations.page_of(
+            (
+                (place, each)
+                for place, each in found
+                if each.owner in owners
+                and wanted in conversations.fold(each.title)
+                and (after is None or place < after)
+            ),
+            limit,
+        )
+
+    def find(self, session_id: str) -> Conversation | None:
+        with self._table.lock:
+            row = self._listed(session_id)
+            return None if row is None else _conversation(row)
+
+    def rows(self, session_id: str, limit: int) -> list[StoredRow]:
+        with self._table.lock:
+            stored = [row for row in self._table.by_session.get(session_id, ()) if not row.deleted]
+        newest = stored[-limit:] if limit > 0 else []
+        return [
+            StoredRow(row.id, row.request_id, row.key, rows.parse(row.text), row.created_at) for row in newest
+        ]
+
+    def rename(self, session_id: str, title: str) -> bool:
+        with self._table.lock:
+            row = self._listed(session_id)
+            if row is not None:
+                row.text = conversations.renamed(row.text, title)
+            return row is not None
+
+    def delete(self, session_id: str) -> bool:
+        with self._table.lock:
+            listed = self._listed(session_id)
+            if listed is None:
+                return False
+            for row in (listed, *self._table.by_session[session_id]):
+                row.deleted = True
+            return True
+
+    def conversation_of(self, turn_id: str) -> str | None:
+        with self._table.lock:
+            turn = self._turn(turn_id)
+            return None if turn is None else turn.session_id
+
+    def rate(self, turn_id: str, rating: Rating) -> bool:
+        with self._table.lock:
+            turn = self._turn(turn_id)
+            if turn is None:
+                return False
+            row_id, text = conversations.rating_id(turn_id), conversations.rating_text(turn_id, rating)
+            known = self._table.by_id.get(row_id)
+            if known is not None:
+                known.text, known.deleted = text, False
+                return True
+            at = self._table.next_stamp(turn.session_id)
+            who = (row_id, turn.session_id, turn.request_id, FEEDBACK_KEY)
+            self._table.insert(Row(*who, text, at, at))
+            return True
+
+    def unrate(self, turn_id: str) -> bool:
+        with self._table.lock:
+            row = self._table.by_id.get(conversations.rating_id(turn_id))
+            if row is None or row.deleted:
+                return False
+            row.deleted = True
+            return True
+
+    def _turn(self, turn_id: str) -> Row | None:
+        row = self._table.by_id.get(turn_id)
+        return row if row is not None and not row.deleted and _is_turn(row) else None
+
+    def _listed(self, session_id: str) -> Row | None:
+        """The conversation's own row, as new as its newest turn; None: there is no such conversation."""
+        stored = self._table.by_session.get(session_id, ())
+        latest = next((row for row in reversed(stored) if _is_turn(row) and not row.deleted), None)
+        if latest is None:
+            return None
+        row = self._table.by_id.get(conversations.row_id(session_id))
+        if row is None or row.deleted:
+            first = self._table.first_message(session_id)
+            if first is None:
+                return None
+            listing = Listing.of(session_id, None, title_of_row(first.text))
+            who = (listing.id, session_id, first.request_id, listing.key)
+            row = Row(*who, listing.text, first.created_at, latest.created_at)
+            self._table.insert(row)
+        row.updated_at = latest.created_at
+        return row
+
+
+def _is_turn(row: Row) -> bool:
+    return row.key == TURN_KEY or not row.key.startswith(RESERVED_PREFIX)
+
+
+def _conversation(row: Row) -> Conversation:
+    return conversations.read(row.session_id, row.text, row.created_at, row.updated_at)

@@ -1,0 +1,409 @@
+"""What a catalogue promises, on memory, SQLite, PostgreSQL and MariaDB alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from tests.services.fixtures import DATABASES, empty_database
+from tests.store.helpers import add, contents, entry_turn, turn
+
+from appbuilder import clock
+from appbuilder.core.catalogue import (
+    FEEDBACK_KEY,
+    Catalogue,
+    CataloguedStore,
+    Conversation,
+    Owner,
+    Rating,
+    title_of,
+)
+from appbuilder.core.store import TURN_KEY
+from appbuilder.errors import InvalidRequest
+from appbuilder.ids import new_id
+from appbuilder.settings import Settings
+from appbuilder.store.memory import MemoryStore
+from appbuilder.store.sql import SqlStore
+from appbuilder.store.urls import parse
+
+
+@pytest.fixture(scope="module", params=["memory", "sqlite in memory", *DATABASES])
+def store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[CataloguedStore]:
+    """One of each kind for all tests, which keep apart by their owners, sessions and words."""
+    found: CataloguedStore
+    if request.param == "memory":
+        found = MemoryStore()
+    elif request.param == "sqlite in memory":
+        found = SqlStore(parse("sqlite://"), Settings())
+    else:
+        url = empty_database(request, request.param, tmp_path_factory.mktemp("db"))
+        found = SqlStore(parse(url), Settings(db_timeout=5.0))
+    found.prepare_catalogue()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def catalogue(store: CataloguedStore) -> Catalogue:
+    return store.catalogue()
+
+
+@pytest.fixture
+def owner() -> str:
+    """Somebody who has no conversations yet; also a word nobody else uses."""
+    return new_id().replace("-", "")
+
+
+def begin(store: CataloguedStore, owner: str, title: str = "Hello", **more: Any) -> str:
+    """A conversation of one turn."""
+    session_id = new_id()
+    store.commit(entry_turn(session_id, owner, title, ("query", title), **more))
+    return session_id
+
+
+def titles(catalogue: Catalogue, *owners: Owner, **how: Any) -> list[str]:
+    return [each.title for each in catalogue.page(owners, **how).conversations]
+
+
+def test_nobody_has_nothing(catalogue: Catalogue, owner: str) -> None:
+    assert catalogue.page([owner]).conversations == []
+    assert catalogue.page([owner]).next is None
+    assert catalogue.page([]).conversations == []
+
+
+def test_the_newest_turn_comes_first(store: CataloguedStore, catalogue: Catalogue, owner: str) -> None:
+    ids = [begin(store, owner, f"number {n}") for n in range(4)]
+    store.commit(entry_turn(ids[1], "somebody else", "other", ("query", "more")))
+    assert titles(catalogue, owner) == ["number 1", "number 3", "number 2", "number 0"]
+    assert titles(catalogue, owner, limit=2) == ["number 1", "number 3"]
+    assert titles(catalogue, "somebody else") == []
+
+
+def test_what_is_told_of_a_conversation(
+    store: CataloguedStore, catalogue: Catalogue, owner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = datetime(2099, 1, 2, 3, 4, 5, 678901)
+    monkeypatch.setattr(clock, "now", lambda: began)
+    session_id = begin(store, owner)
+    monkeypatch.setattr(clock, "now", lambda: began + timedelta(days=1))
+    store.commit(entry_turn(session_id, owner, "x"))
+    told = Conversation(session_id, owner, "Hello", began, began + timedelta(days=1))
+    assert catalogue.page([owner]).conversations == [told]
+    assert catalogue.find(session_id) == told
+    assert catalogue.find(new_id()) is None
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 2**40])
+def test_pages(
+    store: CataloguedStore, catalogue: Catalogue, owner: str, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # All at one time, so that only the row id can tell where a page ends.
+    moment = clock.now()
+    monkeypatch.setattr(clock, "now", lambda: moment)
+    whose = [owner, owner + "-2"]
+    ids = {begin(store, whose[n % 2], f"n {n}") for n in range(7)}
+    found: list[str] = []
+    cursor, pages = None, 0
+    while True:
+        page = catalogue.page(whose, limit=limit, cursor=cursor)
+        found += [each.session_id for each in page.conversations]
+        cursor, pages = page.next, pages + 1
+        if cursor is None:
+            break
+        assert len(page.conversations) == limit
+    assert len(found) == 7
+    assert set(found) == ids
+    assert pages == -(-7 // limit)
+
+
+@pytest.mark.parametrize("limit", [0, -1, -(2**70)])
+def test_no_limit_no_page(store: CataloguedStore, catalogue: Catalogue, owner: str, limit: int) -> None:
+    session_id = begin(store, owner)
+    assert catalogue.page([owner], limit=limit).conversations == []
+    assert catalogue.rows(session_id, limit) == []
+
+
+@pytest.mark.parametrize("cursor", [
+    "", "x", "2026-01-01T00:00:00.000000~", "2026-13-01T00:00:00.000000~" + "a" * 36,
+    "2026-01-01T00:00:00.000000~' OR 1=1 --", "२०२६-01-01T00:00:00.000000~" + "a" * 36,
+])
+def test_a_foreign_cursor(catalogue: Catalogue, cursor: str) -> None:
+    with pytest.raises(InvalidRequest):
+        catalogue.page(["x"], cursor=cursor)
+
+
+@pytest.mark.parametrize(("title", "words"), [
+    ("Weather in Paris", ["weather", "PARIS", "r in p", "", "  Weather "]),
+    ("今天北京的天气怎么样", ["天气", "北京的", "今天"]),
+    ("100% sure_fire \\ \"quoted\" 'x' %s", ["100%", "%", "_", "\\", '"quoted', "'x'", "%s", '\\ "']),
+    ("Ärger mit ΟΔΟΣ und Straße", ["ärger", "ÄRGER", "οδος", "STRASSE"]),
+    ("Ｆｕｌｌ　Width １２", ["full", "FULL WIDTH 12"]),
+    ("emoji 😀 here", ["😀", "EMOJI 😀"]),
+])
+def test_search_finds(
+    store: CataloguedStore, catalogue: Catalogue, owner: str, title: str, words: list[str]
+) -> None:
+    begin(store, owner, title)
+    begin(store, owner, "something different")
+    for word in words:
+        assert title_of(title) in titles(catalogue, owner, search=word), word
+        assert titles(catalogue, owner + "-2", search=word) == []
+
+
+@pytest.mark.parametrize("word", [
+    "%x", "W%r", "W_ather", "weather%", "\\", '"', "folded", "owner", "title", "\\u", "á",
+    "\x00zzz", "\ud800zzz",
+])
+def test_search_does_not_find(
+    store: CataloguedStore, catalogue: Catalogue, owner: str, word: str
+) -> None:
+    begin(store, owner, "Weather a")
+    assert titles(catalogue, owner, search=word) == []
+
+
+def test_search_comes_in_pages(store: CataloguedStore, catalogue: Catalogue, owner: str) -> None:
+    for number in range(9):
+        begin(store, owner, f"{'even' if number % 2 == 0 else 'odd'} {number}")
+    first = catalogue.page([owner], search="EVEN", limit=3)
+    assert [each.title for each in first.conversations] == ["even 8", "even 6", "even 4"]
+    assert titles(catalogue, owner, search="EVEN", limit=3, cursor=first.next) == ["even 2", "even 0"]
+
+
+@pytest.mark.parametrize("name", ["名" * 3000, "a\x00b", "", "' OR 1=1 --", "A", "a ", "é", "e\u0301", "[]"])
+def test_owners_are_opaque(store: CataloguedStore, catalogue: Catalogue, owner: str, name: str) -> None:
+    mine = begin(store, owner + name, "mine")
+    begin(store, owner + name + "x", "not mine")
+    begin(store, owner + name.upper() + ".", "not mine")
+    assert titles(catalogue, owner + name) == ["mine"]
+    assert titles(catalogue, owner + name, search="mi") == ["mine"]
+    found = catalogue.find(mine)
+    assert found is not None
+    assert found.owner == owner + name
+
+
+def test_history_is_not_disturbed(store: CataloguedStore, catalogue: Catalogue, owner: str) -> None:
+    session_id = begin(store, owner, "one")
+    turn_id = turn_of(catalogue, session_id)
+    assert catalogue.rename(session_id, "two")
+    assert catalogue.rate(turn_id, Rating(True))
+    add(store, session_id, "chat")
+    store.commit(entry_turn(session_id, owner, "x", ("query", "three")))
+    assert contents(store, session_id) == ["one", "chat", "three"]
+
+
+def test_a_new_name(store: CataloguedStore, catalogue: Catalogue, owner: str) -> None:
+    older, newer = begin(store, owner, "older"), begin(store, owner, "newer")
+    before = catalogue.find(older)
+    assert catalogue.rename(older, "  天气\nreport\x00  ")
+    assert titles(catalogue, owner) == ["newer", "天气 report"]
+    assert titles(catalogue, owner, search="older") == []
+    assert titles(catalogue, owner, search="天气 R") == ["天气 report"]
+    after = catalogue.find(older)
+    assert before is not None
+    assert after == Conversation(older, owner, "天气 report", before.created_at, before.updated_at)
+    assert catalogue.rename(newer, "x" * 500)
+    assert len(titles(catalogue, owner)[0]) == 80
+    store.commit(entry_turn(older, owner, "not this"))
+    assert titles(catalogue, owner)[0] == "天气 report"
+    assert not catalogue.rename(new_id(), "x")
+
+
+def test_deletion(store: CataloguedStore, catalogue: Catalogue, owner: str) -> None:
+    gone, stays = begin(store, owner, "gone"), begin(store, owner, "stays")
+    turn_id = turn_of(catalogue, gone)
+    assert catalogue.rate(turn_id, Rating(True))
+    assert catalogue.delete(gone)
+    assert titles(catalogue, owner) == ["stays"]
+    assert catalogue.find(gone) is None
+    assert catalogue.rows(gone, 10) == []
+    assert contents(store, gone) == []
+    assert catalogue.conversation_of(turn_id) is None
+    assert not catalogue.rate(turn_id, Rating(True))
+    assert not catalogue.unrate(turn_id)
+    assert not catalogue.rename(gone, "x")
+    assert not catalogue.delete(gone)
+    assert not catalogue.delete(new_id())
+    assert contents(store, stays) == ["stays"]
+
+
+def test_a_deleted_conversation_begins_anew(
+    store: CataloguedStore, catalogue: Catalogue, owner: str
+) -> None:
+    session_id = begin(store, owner, "first")
+    before = catalogue.find(session_id)
+    assert catalogue.delete(session_id)
+    store.commit(entry_turn(session_id, owner + "-2", "second", ("query", "second")))
+    after = catalogue.find(session_id)
+    assert before is not None
+    assert after is not None
+    assert (after.owner, after.title) == (owner + "-2", "second")
+    assert after.created_at > before.updated_at
+    assert titles(catalogue, owner) == []
+    assert titles(catalogue, owner + "-2") == ["second"]
+    assert contents(store, session_id) == ["second"]
+
+
+def test_rows(store: CataloguedStore, catalogue: Catalogue, owner: str) -> None:
+    session_id = begin(store, owner, "one", answer={"content": "1"})
+    add(store, session_id, "two")
+    rows = catalogue.rows(session_id, 10)
+    assert [row.key for row in rows] == ["query", TURN_KEY, "query", "answer"]
+    assert rows[0].value == {"content": "one"}
+    assert rows[1].value == {"state": "complete", "answer": {"content": "1"}}
+    assert rows[0].request_id == rows[1].request_id != rows[2].request_id
+    assert [row.created_at for row in rows] == sorted(row.created_at for row in rows)
+    assert catalogue.rows(session_id, 3) == rows[1:]
+    assert catalogue.rows(new_id(), 3) == []
+    rated = rows[1].id
+    assert catalogue.rate(rated, Rating(False, "比较差"))
+    feedback = catalogue.rows(session_id, 10)[-1]
+    assert feedback.key == FEEDBACK_KEY
+    assert feedback.value == {"turn": rated, "good": False, "comment": "比较差"}
+    assert feedback.request_id == rows[1].request_id
+
+
+def test_ratings(store: CataloguedStore, catalogue: Catalogue, owner: str) -> None:
+    session_id = begin(store, owner)
+    turn_id = turn_of(catalogue, session_id)
+    before = catalogue.find(session_id)
+    assert catalogue.conversation_of(turn_id) == session_id
+    assert not catalogue.unrate(turn_id)
+    assert catalogue.rate(turn_id, Rating(True))
+    assert catalogue.rate(turn_id, Rating(False, "why"))
+    assert [row.value["good"] for row in catalogue.rows(session_id, 10) if row.key == FEEDBACK_KEY] == [False]
+    assert catalogue.unrate(turn_id)
+    assert not catalogue.unrate(turn_id)
+    assert [row.key for row in catalogue.rows(session_id, 10)] == ["query", TURN_KEY]
+    assert catalogue.rate(turn_id, Rating(True))
+    assert [row.key for row in catalogue.rows(session_id, 10)] == ["query", TURN_KEY, FEEDBACK_KEY]
+    assert catalogue.find(session_id) == before, "a rating is no turn"
+    for nothing in (new_id(), catalogue.rows(session_id, 10)[-1].id, "x" * 99, "a\x00", "\ud800"):
+        assert catalogue.conversation_of(nothing) is None
+        assert not catalogue.rate(nothing, Rating(True))
+
+
+@pytest.mark.parametrize("name", ["x" * 37, "a\x00b", "\ud800", "' OR 1=1 --", "%"])
+def test_names_of_no_session(catalogue: Catalogue, name: str) -> None:
+    assert catalogue.find(name) is None
+    assert catalogue.rows(name, 10) == []
+    assert not catalogue.rename(name, "x")
+    assert not catalogue.delete(name)
+
+
+class TestBegunOverChat:
+    """Sessions of which there are only the rows a component appended."""
+
+    def test_it_is_found_at_once(self, store: CataloguedStore, catalogue: Catalogue, owner: str) -> None:
+        add(store, owner[:30], "  What is\n new? ")
+        found = catalogue.find(owner[:30])
+        assert found is not None
+        assert (found.owner, found.title) == (None, "What is new?")
+        rows = catalogue.rows(owner[:30], 10)
+        assert (found.created_at, found.updated_at) == (rows[0].created_at, rows[-1].created_at)
+
+    def test_it_is_listed_for_nobody(self, store: CataloguedStore, catalogue: Catalogue, owner: str) -> None:
+        session_id = new_id()
+        add(store, session_id, f"{owner} 你好")
+        found = catalogue.page([None], search=f"{owner} 你").conversations
+        assert found == [catalogue.find(session_id)]
+        assert titles(catalogue, owner) == []
+
+    def test_it_goes_on(self, store: CataloguedStore, catalogue: Catalogue, owner: str) -> None:
+        ids = [new_id() for _ in range(3)]
+        for number, session_id in enumerate(ids):
+            add(store, session_id, f"{owner} {number}")
+        assert titles(catalogue, None, search=owner) == [f"{owner} {n}" for n in (2, 1, 0)]
+        add(store, ids[0], "more")
+        assert titles(catalogue, None, search=owner) == [f"{owner} {n}" for n in (0, 2, 1)]
+        store.commit(entry_turn(ids[1], owner, "by page", ("query", "x")))
+        assert titles(catalogue, None, search=owner) == [f"{owner} {n}" for n in (1, 0, 2)]
+        assert titles(catalogue, owner) == [], "who goes on with it does not come to own it"
+
+    def test_a_turn_of_the_page_before_it_was_listed(
+        self, store: CataloguedStore, catalogue: Catalogue, owner: str
+    ) -> None:
+        session_id = new_id()
+        add(store, session_id, owner)
+        store.commit(entry_turn(session_id, owner, "by page"))
+        assert titles(catalogue, owner) == []
+        assert titles(catalogue, None, search=owner) == [owner]
+
+    @pytest.mark.parametrize("listed", [False, True])
+    def test_it_is_renamed_and_deleted(
+        self, store: CataloguedStore, catalogue: Catalogue, owner: str, listed: bool
+    ) -> None:
+        session_id = new_id()
+        add(store, session_id, owner)
+        if listed:
+            catalogue.page([None])
+        assert catalogue.rename(session_id, owner + " renamed")
+        assert titles(catalogue, None, search=owner) == [owner + " renamed"]
+        assert catalogue.delete(session_id)
+        assert titles(catalogue, None, search=owner) == []
+        assert contents(store, session_id) == []
+        add(store, session_id, owner + " anew")
+        found = catalogue.find(session_id)
+        assert found is not None
+        assert found.title == owner + " anew"
+        assert catalogue.page([None], search=owner).conversations == [found]
+
+    def test_it_is_deleted_before_it_was_listed(
+        self, store: CataloguedStore, catalogue: Catalogue, owner: str
+    ) -> None:
+        session_id = new_id()
+        add(store, session_id, owner)
+        assert catalogue.delete(session_id)
+        assert catalogue.find(session_id) is None
+        assert titles(catalogue, None, search=owner) == []
+
+    def test_its_rows_can_be_rated(self, store: CataloguedStore, catalogue: Catalogue, owner: str) -> None:
+        session_id = new_id()
+        add(store, session_id, owner)
+        row = catalogue.rows(session_id, 1)[0]
+        assert catalogue.conversation_of(row.id) == session_id
+        before = catalogue.page([None], search=owner).conversations
+        assert catalogue.rate(row.id, Rating(True))
+        assert catalogue.page([None], search=owner).conversations == before
+
+    @pytest.mark.parametrize(("content", "title"), [
+        ({"text": "in a dict"}, "in a dict"), (["", {"a": [1, "deep"]}], "deep"), (5, ""), (None, ""),
+        ("x" * 300_000, "x" * 79 + "…"),
+    ])
+    def test_titles(
+        self, store: CataloguedStore, catalogue: Catalogue, content: Any, title: str
+    ) -> None:
+        session_id = new_id()
+        store.commit(turn(session_id, ("query", content)))
+        catalogue.page([None])
+        found = catalogue.find(session_id)
+        assert found is not None
+        assert found.title == title
+
+    def test_many_at_once(self, store: CataloguedStore, catalogue: Catalogue, owner: str) -> None:
+        """More than are asked about in one statement."""
+        for number in range(130):
+            store.commit(turn(new_id(), ("query", f"{owner} {number}")))
+        expected = [f"{owner} {n}" for n in reversed(range(130))]
+        assert titles(catalogue, None, search=owner, limit=1000) == expected
+
+    def test_a_clock_that_steps_back(
+        self, store: CataloguedStore, catalogue: Catalogue, owner: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ids, now = [new_id() for _ in range(2)], clock.now()
+        add(store, ids[0], owner)
+        catalogue.page([None])
+        monkeypatch.setattr(clock, "now", lambda: now - timedelta(minutes=59))
+        add(store, ids[1], owner + " earlier")
+        assert titles(catalogue, None, search=owner) == [owner, owner + " earlier"]
+        add(store, ids[1], "later than its first")
+        assert [each.updated_at for each in catalogue.page([None], search=owner).conversations] == [
+            found.updated_at for found in map(catalogue.find, ids) if found is not None
+        ]
+
+
+def turn_of(catalogue: Catalogue, session_id: str) -> str:
+    return next(row.id for row in catalogue.rows(session_id, 100) if row.key == TURN_KEY)

@@ -28,8 +28,10 @@ class PageFolder:
         while True:
             self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=cache))
             self._lock = FileLock(self.path / _LOCK)
-            if self._lock.acquire():  # else somebody sweeps at this very moment, and took it for a dead one's
+            # Else somebody sweeps at this very moment, and takes it for a dead one's, or did so already.
+            if self._lock.acquire() and (self.path / _LOCK).exists():
                 break
+            self._lock.release()
 
     def remove(self) -> None:
         """Removes the folder with all that is in it."""

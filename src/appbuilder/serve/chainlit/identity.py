@@ -23,7 +23,9 @@ LOGIN_DAYS = 15
 _DAY = 86_400
 _LONGEST_NAME = 256
 
-_FORWARDED = re.compile(r"forwarded|x-forwarded.*|via|.*-client-ip|.*-connecting-ip|x-real-ip|x-original-.*")
+_FORWARDED = re.compile(
+    r"forwarded|x-forwarded.*|via|(.*-)?client-ip|.*-connecting-ip|x-real-ip|x-original-.*"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ def load(settings: Settings) -> Any:
         installed = _version()
         try:
             _folder = PageFolder(cache_folder(settings))
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home
             raise ConfigurationError(
                 f"The chat page needs a folder for its files ({error}): set APPBUILDER_CACHE_DIR."
             ) from None

@@ -11,6 +11,7 @@ from werkzeug.security import check_password_hash
 
 from appbuilder import clock
 from appbuilder.errors import RateLimited
+from appbuilder.jsontext import clean
 
 WINDOW = 60.0
 NAME_ATTEMPTS = 10
@@ -18,6 +19,7 @@ NAME_ATTEMPTS = 10
 PEER_ATTEMPTS = 100
 """The same from one address: more, as behind a proxy all come from one."""
 _MOST_KEYS = 10_000
+_LONGEST_KEY = 256
 _HASHES = ("scrypt:", "pbkdf2:")
 _NOBODY = "scrypt:32768:8:1$0123456789abcdef$" + "0" * 128
 
@@ -35,7 +37,7 @@ class Passwords:
 
         :raises RateLimited: too many wrong ones came for this name, or from this peer.
         """
-        keys = {f"name {name}": NAME_ATTEMPTS, f"peer {peer}": PEER_ATTEMPTS}
+        keys = {f"name {name}"[:_LONGEST_KEY]: NAME_ATTEMPTS, f"peer {peer}": PEER_ATTEMPTS}
         for key, most in keys.items():
             self._admit(key, most)
         kept = self._users.get(name)
@@ -64,6 +66,8 @@ class Passwords:
 
 
 def _matches(kept: str, password: str) -> bool:
+    if clean(password) != password:  # it has no bytes to compare
+        return False
     if kept.startswith(_HASHES):
         return check_password_hash(kept, password)
-    return hmac.compare_digest(kept.encode(), password.encode("utf-8", "replace"))
+    return hmac.compare_digest(kept.encode(), password.encode())

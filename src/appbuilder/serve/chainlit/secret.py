@@ -18,7 +18,7 @@ _BYTES = 32
 
 def signing_key(settings: Settings, purpose: str) -> bytes:
     """The key for *purpose* (a page of one database, say): 32 bytes, the same after a restart."""
-    secret = settings.page_secret.encode() or _kept(_state_folder() / _FILE)
+    secret = settings.page_secret.encode() or _kept()
     return hmac.digest(secret, purpose.encode(), hashlib.sha256)
 
 
@@ -28,17 +28,17 @@ def _state_folder() -> Path:
     return (Path(base) if os.path.isabs(base) else Path.home() / ".local" / "state") / "appbuilder"
 
 
-def _kept(path: Path) -> bytes:
+def _kept() -> bytes:
     try:
+        path = _state_folder() / _FILE
         if not path.exists():
             _make(path)
         found = path.read_bytes()
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home
         logger.warning(
-            "No secret can be kept in %s (%s): visitors of the chat page are forgotten at a restart. "
+            "No secret can be kept (%s): visitors of the chat page are forgotten at a restart. "
             "Set APPBUILDER_PAGE_SECRET.",
-            path.parent,
-            error.strerror,
+            error,
         )
         return secrets.token_bytes(_BYTES)
     if len(found) < _BYTES:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from http.cookies import CookieError, SimpleCookie
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from starlette.requests import cookie_parser
 from starlette.responses import Response
 
 from appbuilder import jsontext
@@ -38,7 +38,8 @@ def read_asking(scope: Scope) -> Asking:
     cookies: dict[str, str] = {}
     for name, value in headers:
         if name == "cookie":
-            cookies.update(_cookies(value))
+            # Not http.cookies, which drops all of them where one, of another program on this host, is odd.
+            cookies.update(cookie_parser(value))
     return Asking(client[0] if client else "", headers, cookies)
 
 
@@ -52,7 +53,9 @@ def same_origin(scope: Scope, asking: Asking) -> bool:
     origins, hosts = asking.values("origin"), asking.values("host")
     if not origins:
         return True
-    return len(origins) == 1 and len(hosts) == 1 and origins[0].partition("://")[2] == hosts[0]
+    if len(origins) != 1 or len(hosts) != 1:
+        return False
+    return bool(hosts[0]) and origins[0].partition("://")[2] == hosts[0]
 
 
 def language(asking: Asking) -> str:
@@ -93,10 +96,3 @@ def failed(error: BaseException) -> Response:
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = error.allowed
     return Response(jsontext.dumps(body), status, headers, "application/json")
-
-
-def _cookies(header: str) -> Mapping[str, str]:
-    try:
-        return {name: morsel.value for name, morsel in SimpleCookie(header).items()}
-    except CookieError:
-        return {}

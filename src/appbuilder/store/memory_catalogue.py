@@ -86,11 +86,10 @@ class MemoryCatalogue:
             if turn is None:
                 return False
             row_id, text = conversations.rating_id(turn_id), conversations.rating_text(turn_id, rating)
-            known = self._table.by_id.get(row_id)
+            known, at = self._table.by_id.get(row_id), self._table.next_stamp(turn.session_id)
             if known is not None:
-                known.text, known.deleted = text, False
+                known.text, known.updated_at, known.deleted = text, at, False
                 return True
-            at = self._table.next_stamp(turn.session_id)
             who = (row_id, turn.session_id, turn.request_id, FEEDBACK_KEY)
             self._table.insert(Row(*who, text, at, at))
             return True

@@ -51,7 +51,8 @@ class MemoryTable:
     def next_stamp(self, session_id: str) -> datetime:
         """The time of what is written to a session now."""
         stored = self.by_session.get(session_id)
-        return rows.first_stamp(clock.now(), stored[-1].created_at if stored else None)
+        newest = max(stored[-1].created_at, stored[-1].updated_at) if stored else None
+        return rows.first_stamp(clock.now(), newest)
 
     def insert(self, row: Row) -> None:
         """Adds a row, which comes after all others of its session."""

@@ -1,0 +1,126 @@
+"""Lists and searches are served by their indexes, however long the table is."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.engine import URL
+from tests.store.conftest import Opener
+from tests.store.test_plans import SQL, plan
+
+from appbuilder.core.store import TURN_KEY
+from appbuilder.ids import new_id
+from appbuilder.store import mysql, postgres, sqlite
+from appbuilder.store.catalogue_sql import ACTIVITY_INDEX, CONVERSATIONS_INDEX, CatalogueSql
+from appbuilder.store.conversations import Listing, owner_key
+from appbuilder.store.schema import HISTORY_INDEX, SESSION_INDEX
+from appbuilder.store.urls import parse
+
+CATALOGUE: dict[str, CatalogueSql] = {
+    "sqlite": sqlite.SqliteBackend.catalogue_sql,
+    "postgresql": postgres.PostgresBackend.catalogue_sql,
+    "mysql": mysql.MysqlBackend.catalogue_sql,
+}
+SESSIONS = 1_000
+ROWS_EACH = 12
+START = datetime(2026, 1, 1)
+SORTS = ("TEMP B-TREE", "Sort", "filesort")
+ANY_ID = "c" * 36
+
+
+@pytest.fixture
+def filled(database_url: URL, opened: Opener) -> URL:
+    """12,000 rows: conversations of one owner, with turns and messages."""
+    opened(database_url).prepare_catalogue()
+    engine = create_engine(parse(database_url))
+    encode: Any = sqlite.encode_time if engine.name == "sqlite" else lambda stamp: stamp
+    values: list[Any] = []
+    for number in range(SESSIONS):
+        session_id, began = new_id(), encode(START + timedelta(seconds=number))
+        listing = Listing.of(session_id, "alice", f"title {number}")
+        values.append((listing.id, session_id, "r", listing.key, listing.text, began, began))
+        for row in range(1, ROWS_EACH):
+            at = encode(START + timedelta(seconds=number + row * SESSIONS))
+            key = TURN_KEY if row % 3 == 0 else "query"
+            values.append((new_id(), session_id, "r", key, '{"content": "x"}', at, at))
+    with engine.begin() as connection:
+        connection.exec_driver_sql(SQL[database_url.get_backend_name()].insert, values)
+        if engine.name == "postgresql":
+            connection.exec_driver_sql("ANALYZE appbuilder_session_messages")
+    engine.dispose()
+    return database_url
+
+
+def test_the_named_indexes_serve_the_catalogue(filled: URL) -> None:
+    sqlite_too = filled.get_backend_name() == "sqlite"
+    sql = CATALOGUE[filled.get_backend_name()]
+    stamp: Any = START + timedelta(seconds=SESSIONS // 2)
+    late: Any = START + timedelta(seconds=SESSIONS * (ROWS_EACH - 1) + SESSIONS - 10)
+    if sqlite_too:
+        stamp, late = sqlite.encode_time(stamp), SESSIONS * ROWS_EACH - 10
+    key = owner_key("alice")
+    older = (stamp, stamp, ANY_ID)
+    for statement, parameters, index in [
+        (sql.page(search=False, older=False), (key, 21), CONVERSATIONS_INDEX),
+        (sql.page(search=False, older=True), (key, *older, 21), CONVERSATIONS_INDEX),
+        (sql.page(search=True, older=False), (key, "x", "x", 21), CONVERSATIONS_INDEX),
+        (sql.page(search=True, older=True), (key, "x", "x", *older, 21), CONVERSATIONS_INDEX),
+        (sql.latest, (ANY_ID,), SESSION_INDEX.name),
+        (sql.origin, (ANY_ID,), SESSION_INDEX.name),
+        (sql.rows, (ANY_ID, 10), SESSION_INDEX.name),
+        (sql.more_sessions, (ANY_ID, 10), SESSION_INDEX.name),
+        (sql.changed, (late,), "INTEGER PRIMARY KEY (rowid>?)" if sqlite_too else ACTIVITY_INDEX),
+    ]:
+        text = plan(filled, statement, parameters)
+        assert str(index) in text, (statement, text)
+        if statement is not sql.changed:
+            for sorting in SORTS:
+                assert sorting not in text, (statement, text)
+
+
+def test_the_newest_message_is_one_step(filled: URL) -> None:
+    if filled.get_backend_name() == "sqlite":
+        return  # it asks for the last row number instead
+    text = plan(filled, CATALOGUE[filled.get_backend_name()].newest, (START + timedelta(days=1),))
+    assert ACTIVITY_INDEX in text
+    assert "filesort" not in text
+    assert "Sort" not in text
+
+
+def test_sqlite_reads_lists_from_the_index_alone(opened: Opener, tmp_path: Any) -> None:
+    store = opened(f"sqlite:///{tmp_path}/foo.db")
+    store.prepare_catalogue()
+    text = plan(store.url, CATALOGUE["sqlite"].page(search=True, older=True), ("k", "x", "x", "", "", "", 1))
+    assert f"USING COVERING INDEX {CONVERSATIONS_INDEX}" in text
+
+
+def test_rows_are_found_by_their_ids(filled: URL) -> None:
+    sql = CATALOGUE[filled.get_backend_name()]
+    primary = {"sqlite": "sqlite_autoindex", "postgresql": "_pkey", "mysql": "PRIMARY"}
+    for statement, parameters in [
+        (sql.conversation, (ANY_ID,)), (sql.turn, (ANY_ID,)), (sql.states(2), (ANY_ID, "b")),
+        (sql.drop, (ANY_ID,)), (sql.bump, (START, ANY_ID, START)),
+    ]:
+        values = tuple(sqlite.encode_time(each) if isinstance(each, datetime) and filled.get_backend_name()
+                       == "sqlite" else each for each in parameters)
+        text = plan(filled, statement, values)
+        assert primary[filled.get_backend_name()] in text or "Impossible WHERE" in text, (statement, text)
+
+
+def test_many_sessions_are_asked_about_by_index(filled: URL) -> None:
+    sql = CATALOGUE[filled.get_backend_name()]
+    for statement in (sql.latest, sql.origin):
+        text = plan(filled, sql.each(statement, 3), ("a", "b", "c"))
+        assert text.count(str(SESSION_INDEX.name)) >= 3, text
+
+
+def test_history_keeps_its_index(filled: URL) -> None:
+    """The page's indexes do not look better to the planner."""
+    name = filled.get_backend_name()
+    text = plan(filled, SQL[name].page, (ANY_ID, "query", 10))
+    assert str(HISTORY_INDEX.name) in text
+    text = plan(filled, SQL[name].newest, (ANY_ID,))
+    assert str(SESSION_INDEX.name) in text

@@ -121,10 +121,12 @@ class CatalogueLayer(BaseDataLayer):
             await asyncio.to_thread(self._catalogue.delete, thread_id)
 
     async def _find(self, session_id: str) -> Conversation | None:
+        identity = asking().identity
         conversation = await asyncio.to_thread(self._catalogue.find, session_id)
-        if conversation is None or conversation.owner not in asking().identity.owners:
-            return None
-        return conversation
+        if conversation is None:
+            begun = await self._just_begun(identity.owner)
+            return next((each for each in begun if each.session_id == session_id), None)
+        return conversation if conversation.owner in identity.owners else None
 
     # Ratings
 

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+from typing import TypeGuard
 
 _BATCH = 128
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+_FORM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _ready: list[str] = []
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_ready.clear)  # a child must not hand out its parent's ids
@@ -27,6 +30,11 @@ def new_id() -> str:
         except IndexError:
             digits = os.urandom(16 * _BATCH).hex()
             _ready.extend(_formatted(digits[at : at + 32]) for at in range(0, len(digits), 32))
+
+
+def is_new_id(value: object) -> TypeGuard[str]:
+    """Whether *value* has the form of a :func:`new_id`; browsers make such ones too."""
+    return isinstance(value, str) and _FORM.fullmatch(value) is not None
 
 
 def derived_id(kind: str, name: str) -> str:

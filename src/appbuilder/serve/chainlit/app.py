@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
+from appbuilder import clock
 from appbuilder.core.catalogue import Catalogue
 from appbuilder.engine.engine import Engine
-from appbuilder.errors import AppBuilderError, ConfigurationError
-from appbuilder.ids import new_id
+from appbuilder.errors import AppBuilderError, ConfigurationError, InvalidRequest
 from appbuilder.serve.chainlit.identity import Gate, Identity
 from appbuilder.serve.chainlit.index import content_security_policy, render
 from appbuilder.serve.chainlit.load import load
@@ -22,18 +23,6 @@ from appbuilder.serve.chainlit.shell import Shell
 from appbuilder.serve.chainlit.turns import PageTurns
 from appbuilder.serve.chainlit.web import failed
 from appbuilder.settings import Settings
-
-_NOT_USED = (
-    "edit_message",
-    "message_favorite",
-    "fetch_favorites",
-    "window_message",
-    "audio_start",
-    "audio_chunk",
-    "audio_end",
-    "chat_settings_change",
-    "chat_settings_edit",
-)
 
 
 def create_app(
@@ -56,7 +45,6 @@ def create_app(
     policy = content_security_policy(html, page.image_hosts)
     turns = PageTurns(engine, page.name, debug=page.debug)
     _configure(chainlit, page, turns, catalogue)
-    _listen(chainlit, turns)
     routes = Routes(gate, Passwords(page.users), html=html, icon=icon, theme=page.theme)
     return Shell(chainlit.server.app, gate, routes, _token_maker(), policy)
 
@@ -66,15 +54,11 @@ def _configure(chainlit: Any, page: Page, turns: PageTurns, catalogue: Catalogue
     from chainlit.user_session import user_sessions
 
     from appbuilder.serve.chainlit.data_layer import CatalogueLayer, asking
+    from appbuilder.serve.chainlit.sockets import listen
 
     async def on_message(message: Any) -> None:
         who = asking()
         await turns.ask(chainlit.context.session, who.identity, who.language, message)
-
-    async def on_chat_start() -> None:
-        session = chainlit.context.session
-        if session.thread_id_to_resume:  # the browser asked for one that is not there, or not its own
-            session.thread_id = new_id()
 
     async def on_chat_resume(_: Any) -> None:
         """That there is one lets Chainlit open conversations again."""
@@ -86,18 +70,39 @@ def _configure(chainlit: Any, page: Page, turns: PageTurns, catalogue: Catalogue
     config.code = CodeSettings(
         action_callbacks={},
         on_message=on_message,
-        on_chat_start=on_chat_start,
         on_chat_resume=on_chat_resume,
         set_starters=_starters(chainlit, page.starters or ()),
     )
-    chainlit.data._data_layer = CatalogueLayer(catalogue, turns)
+    layer = CatalogueLayer(catalogue, turns)
+    chainlit.data._data_layer = layer
     chainlit.data._data_layer_initialized = True
     user_sessions.clear()
-    chainlit.server.app.add_exception_handler(AppBuilderError, _answer_error)
+    listen(chainlit, turns, layer)
+    _answer_errors(chainlit.server.app)
 
 
-async def _answer_error(_: Any, error: Exception) -> Any:
-    return failed(error)
+def _answer_errors(app: Any) -> None:
+    """Errors as ours are: JSON, with their true status, and nothing of the inside."""
+    from fastapi.exceptions import RequestValidationError
+    from starlette.exceptions import HTTPException
+
+    async def ours(_: Any, error: BaseException) -> Any:
+        return failed(error)
+
+    async def unreadable(_: Any, __: Exception) -> Any:
+        return failed(InvalidRequest("The request cannot be read."))
+
+    async def told(_: Any, error: HTTPException) -> Any:
+        cause = error.__cause__  # Chainlit makes a 500 of whatever its data layer raised
+        if isinstance(cause, AppBuilderError) or error.status_code >= 500:
+            return failed(cause or error)
+        return failed(error, error.status_code, str(error.detail))
+
+    app.add_exception_handler(AppBuilderError, ours)
+    app.add_exception_handler(RequestValidationError, unreadable)
+    app.add_exception_handler(JSONDecodeError, unreadable)
+    app.add_exception_handler(HTTPException, told)
+    app.add_exception_handler(Exception, ours)
 
 
 def _starters(chainlit: Any, starters: Sequence[Starter | str]) -> Callable[..., Any] | None:
@@ -112,41 +117,13 @@ def _starters(chainlit: Any, starters: Sequence[Starter | str]) -> Callable[...,
     return set_starters
 
 
-def _listen(chainlit: Any, turns: PageTurns) -> None:
-    """Chainlit's events from browsers: some are ours, some are not used."""
-    from chainlit.session import WebsocketSession
-    from chainlit.socket import connection_successful
-
-    from appbuilder.serve.chainlit.data_layer import asking
-
-    sio = chainlit.server.sio
-
-    async def connected(sid: str) -> None:
-        await connection_successful(sid)
-        session = WebsocketSession.get(sid)
-        if session is not None:
-            turns.watch(session, asking().language)
-
-    async def stop(sid: str) -> None:
-        session = WebsocketSession.get(sid)
-        if session is not None:
-            await turns.stop(session.thread_id)
-
-    sio.on("connection_successful", connected)
-    # Chainlit's own says "Task manually stopped." and cancels what shows the answer, not what makes it.
-    sio.on("stop", stop)
-    for name in _NOT_USED:
-        sio.handlers["/"].pop(name, None)
-
-
 def _token_maker() -> Callable[[Identity], str]:
     from chainlit.auth.jwt import create_jwt
     from chainlit.user import User
 
     @functools.lru_cache(maxsize=1000)
-    def make(owner: str, name: str) -> str:
+    def make(owner: str, name: str, _day: float) -> str:
         return create_jwt(User(identifier=owner, display_name=name))
 
-    return lambda identity: make(identity.owner, identity.name)
-
-
+    # Anew each day: a token is good for some days only, and a page may be up for longer.
+    return lambda identity: make(identity.owner, identity.name, clock.monotonic() // 86_400)

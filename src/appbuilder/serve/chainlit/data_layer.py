@@ -7,7 +7,8 @@ of which it makes five or six a turn and waits for none, write nothing.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from chainlit.data.base import BaseDataLayer
 from chainlit.types import Feedback, PageInfo, PaginatedResponse, Pagination, ThreadDict, ThreadFilter
@@ -28,6 +29,8 @@ MOST_ROWS = 2000
 """Rows of one conversation that are shown; of a longer one the newest."""
 MOST_LISTED = 100
 _LONGEST_COMMENT = 4000
+_LONGEST_ID = 36
+_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _EPOCH = "1970-01-01T00:00:00Z"
 
 
@@ -36,6 +39,11 @@ def asking() -> PageContext:
     context = current_context()
     assert isinstance(context, PageContext), "a request that did not come through the gate"
     return context
+
+
+def is_conversation_id(value: object) -> TypeGuard[str]:
+    """Whether a conversation, or a turn, may have this id: others no database holds."""
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST_ID and not _UNFIT.search(value)
 
 
 class CatalogueLayer(BaseDataLayer):
@@ -122,6 +130,8 @@ class CatalogueLayer(BaseDataLayer):
 
     async def _find(self, session_id: str) -> Conversation | None:
         identity = asking().identity
+        if not is_conversation_id(session_id):
+            return None
         conversation = await asyncio.to_thread(self._catalogue.find, session_id)
         if conversation is None:
             begun = await self._just_begun(identity.owner)
@@ -141,6 +151,8 @@ class CatalogueLayer(BaseDataLayer):
         return await asyncio.to_thread(self._catalogue.unrate, feedback_id)
 
     async def _check_turn(self, turn_id: str) -> None:
+        if not is_conversation_id(turn_id):
+            raise NotFound("There is no such answer.")
         session_id = await asyncio.to_thread(self._catalogue.conversation_of, turn_id)
         if session_id is None or await self._find(session_id) is None:
             raise NotFound("There is no such answer.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ from appbuilder.engine.keeping import Keeping
 from appbuilder.engine.reader import batches
 from appbuilder.engine.turn import TurnRequest
 from appbuilder.errors import AppBuilderError, InvalidRequest, TurnCancelled
-from appbuilder.ids import new_id
+from appbuilder.ids import is_new_id, new_id
 from appbuilder.jsontext import clean
 from appbuilder.serve.chainlit.identity import Identity
 from appbuilder.serve.chainlit.screen import LiveTurn, Screen
@@ -59,6 +58,7 @@ class PageTurns:
         await ended
         while others := self.live(place.session_id):
             await _end_of(others[0])
+            await asyncio.sleep(0)  # it may have ended and not be forgotten yet
 
     def live(self, session_id: str) -> list[LiveTurn]:
         """The conversation's turns under way, in the order they were asked for."""
@@ -107,7 +107,7 @@ class PageTurns:
             await asyncio.to_thread(live.run.log.wait, 2**62, STOP_WAIT)
 
     def _start(self, place: Place, identity: Identity, words: Any) -> LiveTurn:
-        if not _is_uuid(place.request_id) or not isinstance(words, str) or clean(words) != words:
+        if not is_new_id(place.request_id) or not isinstance(words, str) or clean(words) != words:
             raise InvalidRequest("The message cannot be read.")
         request = TurnRequest(
             message=words,
@@ -148,10 +148,3 @@ class PageTurns:
 async def _end_of(live: LiveTurn) -> None:
     async for _ in batches(live.run.log):
         pass
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return str(uuid.UUID(text)) == text
-    except ValueError:
-        return False

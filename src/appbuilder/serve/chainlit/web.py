@@ -81,12 +81,15 @@ def bounded(receive: Receive) -> Receive:
     return count
 
 
-def failed(error: BaseException) -> Response:
-    """The answer to a request that failed; ``detail`` is where Chainlit's page looks for the words."""
-    request_id = new_id()
+def failed(error: BaseException, status: int = 0, words: str = "") -> Response:
+    """The answer to a request that failed; ``detail`` is where Chainlit's page looks for the words.
+
+    :param status: with *words* what is told; 0: what :mod:`appbuilder.wire.problems` says of *error*.
+    """
+    request_id, later = new_id(), 0
     if isinstance(error, Forbidden):
-        status, words, later = 403, str(error), 0
-    else:
+        status, words = 403, str(error)
+    elif not status:
         what = problem(error)
         status, words, later = what.status, what.text, what.retry_after
     if status >= 500:

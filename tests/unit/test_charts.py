@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appbuilder.serve.chainlit import charts
-from appbuilder.serve.chainlit.charts import CannotDraw, figure
-from appbuilder.serve.chainlit.echarts import colour
+from appbuilder.serve.chainlit.outputs import charts
+from appbuilder.serve.chainlit.outputs.charts import CannotDraw, figure
+from appbuilder.serve.chainlit.outputs.echarts import colour
 
 DAYS = ["周一", "周二", "周三"]
 

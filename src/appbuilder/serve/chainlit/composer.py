@@ -8,6 +8,7 @@ from typing import Any
 
 from appbuilder.core.message import text_of
 from appbuilder.serve.chainlit import outputs
+from appbuilder.serve.chainlit.outputs.markdown import has_open_fence
 
 
 @dataclass(slots=True)
@@ -66,7 +67,8 @@ class Composer:
                 if isinstance(shown, outputs.Text):
                     text.append(shown.markdown)
                 elif isinstance(shown, outputs.Block):
-                    text.append(f"\n\n{shown.markdown}\n\n")
+                    changes += self._grow(text)
+                    changes += self._block(shown.markdown)
                 else:
                     changes += self._grow(text)
                     changes += self._add(shown)
@@ -89,6 +91,14 @@ class Composer:
             last.markdown += words
             return [Grown(last, words)]
         return [Changed(self._new(words, grows=True))]
+
+    def _block(self, markdown: str) -> list[Change]:
+        last = self.parts[-1] if self.parts else None
+        closed: list[Change] = []
+        if last is not None and last.grows and has_open_fence(last.markdown):
+            last.grows = False  # what follows would be taken for code
+            closed.append(Changed(last))
+        return closed + self._grow([f"\n\n{markdown}\n\n"])
 
     def _add(self, shown: outputs.Element | outputs.Step | outputs.Progress) -> list[Change]:
         if isinstance(shown, outputs.Progress):

@@ -50,7 +50,7 @@ def serve(app: Any, *, host: str, port: int, settings: Settings, drain: Callable
                 logger.info("stopping; interrupt again to stop at once")
             with contextlib.suppress(KeyboardInterrupt):
                 drain()
-            server.stop()
+                server.stop()
     finally:
         _serving.release()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
-from appbuilder.serve.chainlit.echarts import (
+from appbuilder.serve.chainlit.outputs.echarts import (
     PALETTE,
     CannotDraw,
     Option,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from appbuilder import jsontext
-from appbuilder.serve.chainlit import charts, markdown, media
+from appbuilder.serve.chainlit.outputs import charts, markdown, media
 
 Members = Mapping[str, Any]
 

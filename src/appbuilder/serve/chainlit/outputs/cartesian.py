@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from appbuilder.serve.chainlit import axes
-from appbuilder.serve.chainlit.axes import Axis
-from appbuilder.serve.chainlit.echarts import (
+from appbuilder.serve.chainlit.outputs import axes
+from appbuilder.serve.chainlit.outputs.axes import Axis
+from appbuilder.serve.chainlit.outputs.echarts import (
     PALETTE,
     CannotDraw,
     Option,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from appbuilder.serve.chainlit import cartesian, markdown, shares
-from appbuilder.serve.chainlit.echarts import (
+from appbuilder.serve.chainlit.outputs import cartesian, markdown, shares
+from appbuilder.serve.chainlit.outputs.echarts import (
     PALETTE,
     CannotDraw,
     Option,

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from appbuilder.serve.chainlit.echarts import (
+from appbuilder.serve.chainlit.outputs.echarts import (
     Option,
     entries,
     entry,

@@ -96,3 +96,18 @@ def link(title: str, url: str, *, say_host: bool = True) -> str:
     # A character reference would be read as what it stands for, in an address too.
     target = address.replace("&", "&amp;")
     return f"[{label}]({target})" + (f" · {escaped(host(address) or '')}" if say_host else "")
+
+
+def has_open_fence(text: str) -> bool:
+    """Whether *text* ends inside a fenced block (https://spec.commonmark.org/0.31.2/#fenced-code-blocks)."""
+    fence = ""
+    for line in text.splitlines():
+        found = _FENCE_LINE.match(line)
+        if not fence:
+            fence = found[1] if found and not (found[1][0] == "`" and "`" in found[2]) else ""
+        elif found and found[1].startswith(fence) and not found[2].strip():
+            fence = ""
+    return bool(fence)
+
+
+_FENCE_LINE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")

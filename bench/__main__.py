@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import sdk_env
-from bench.cases import echo, history, memory, newest, paced, start, tokens
+from bench.cases import echo, history, memory, newest, paced, page, sidebar, start, tokens
 from bench.plan import Plan
 from bench.report import Table, render
 
@@ -28,6 +28,8 @@ CASES: dict[str, Callable[[Plan], Table]] = {
     "imports": start.imports,
     "start": start.first_answer,
     "memory": memory.run,
+    "page": page.run,
+    "sidebar": sidebar.run,
 }
 
 

@@ -112,7 +112,7 @@ def _width(text: str) -> int:
 
 def _machine() -> list[tuple[str, str]]:
     load = " ".join(f"{value:.2f}" for value in os.getloadavg())
-    packages = ("gunicorn", "gevent", "flask", "sqlalchemy", "pydantic", "orjson")
+    packages = ("gunicorn", "gevent", "flask", "sqlalchemy", "pydantic", "orjson", "chainlit")
     return [
         ("CPU", f"{_cpu()}, {os.cpu_count()} cores"),
         ("memory", f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"),

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import sdk_env
+from bench import chainlit_env, sdk_env
 
 ROOT = Path(__file__).parent.parent
 WORK = ROOT / ".bench"
@@ -27,6 +27,7 @@ START_TIMEOUT = 60.0
 STOP_TIMEOUT = 15.0
 
 GEVENT, GTHREAD, SERVE, SERVE_GEVENT = "gunicorn gevent", "gunicorn gthread", "serve()", "serve(), gevent"
+PAGE, CHAINLIT = "chainlit_component()", "chainlit run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,11 @@ class Contender:
 
     def command(self, port: int) -> list[str]:
         """What starts the server; one worker process each."""
-        if self.server in (SERVE, SERVE_GEVENT):
+        if self.server == CHAINLIT:
+            program = ROOT / f"bench/apps/{self.program}.py"
+            more = ["--headless", "--host=127.0.0.1", f"--port={port}"]
+            return [self.python, "-m", "chainlit", "run", *more, str(program)]
+        if self.server in (SERVE, SERVE_GEVENT, PAGE):
             return [self.python, "-m", f"bench.apps.{self.program}"]
         kind, more = "gevent", ["--worker-connections=2000"]
         if self.server == GTHREAD:
@@ -65,17 +70,23 @@ SDK = Contender("SDK 1.1.5", "sdk", GEVENT)
 SDK_GTHREAD = Contender("SDK 1.1.5", "sdk", GTHREAD)
 SDK_SERVE = Contender("SDK 1.1.5", "sdk", SERVE)
 
+PRODUCT_PAGE = Contender("this product", "page_product", PAGE)
+CHAINLIT_PAGE = Contender("Chainlit alone", "page_chainlit", CHAINLIT)
+CHAINLIT_STORED_PAGE = Contender("Chainlit, its own data layer", "page_chainlit_stored", CHAINLIT)
+
 ALL = (
     *(PRODUCT, BARE, SDK),
     *(PRODUCT_GTHREAD, BARE_GTHREAD, SDK_GTHREAD),
     *(PRODUCT_SERVE, PRODUCT_SERVE_GEVENT, SDK_SERVE),
 )
+PAGES = (PRODUCT_PAGE, CHAINLIT_PAGE, CHAINLIT_STORED_PAGE)
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
     """A running server. ``start_seconds`` is the time from its start to its first answer."""
 
+    program: str
     pid: int
     port: int
     log: Path
@@ -84,8 +95,9 @@ class Server:
 
 @contextlib.contextmanager
 def running(contender: Contender, app: str) -> Iterator[Server]:
-    """Runs *contender* with its program for *app* (``echo``, ``tokens`` or ``history``) on an empty database.
+    """Runs *contender* with its program for *app* on an empty database.
 
+    :param app: ``echo``, ``tokens``, ``history`` or ``page``.
     :raises RuntimeError: it gave no answer in time; the text holds the end of its log.
     """
     WORK.mkdir(exist_ok=True)
@@ -94,10 +106,11 @@ def running(contender: Contender, app: str) -> Iterator[Server]:
     port = _free_port()
     env = {
         **os.environ,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{chainlit_env.FOLDER}",
         "BENCH_APP": app,
         "BENCH_PORT": str(port),
         "APPBUILDER_TOKEN": "x",  # the SDK refuses to start without one; nothing is sent anywhere
+        "TRACELOOP_TELEMETRY": "false",  # nor by Chainlit
         "APPBUILDER_WORKER_CLASS": "gevent" if contender.server == SERVE_GEVENT else "gthread",
     }
     begin = time.perf_counter()
@@ -107,7 +120,7 @@ def running(contender: Contender, app: str) -> Iterator[Server]:
         )
     try:
         _await_answer(process, port, app, log)
-        yield Server(process.pid, port, log, time.perf_counter() - begin)
+        yield Server(contender.program, process.pid, port, log, time.perf_counter() - begin)
     finally:
         _stop(process)
         shutil.rmtree(folder, ignore_errors=True)
@@ -146,6 +159,8 @@ def chat_request(body: dict[str, object]) -> bytes:
 
 def first_request(app: str) -> bytes:
     """A request any contender's *app* answers at once."""
+    if app == "page":
+        return b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     more: dict[str, object] = {"stream": True, "count": 1, "delay": 0.0} if app == "tokens" else {}
     return chat_request({"message": "hello", "session_id": "start", **more})
 

@@ -16,6 +16,17 @@ def pieces(count: int, delay: float) -> Iterator[str]:
         yield f"t{number} "
 
 
+def asked(words: str) -> Iterator[str]:
+    """The answer to what :func:`for_pieces` asks."""
+    count, delay, _ = words.split(" ", 2)
+    return pieces(int(count), float(delay))
+
+
+def for_pieces(count: int, delay: float) -> str:
+    """A message that asks for *count* pieces, *delay* seconds apart."""
+    return f"{count} {delay} {PADDING}"
+
+
 def question(number: int) -> str:
     """The message of a session's turn *number*."""
     return f"q{number} {PADDING}"

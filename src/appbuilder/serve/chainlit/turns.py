@@ -74,25 +74,29 @@ class PageTurns:
 
         To be called when one was begun, and when a browser came (back) to the conversation.
         """
-        if not self.live(session.thread_id):
+        turns = self.live(session.thread_id)
+        if not turns:
             return
         before = self._watches.get(session.id)
         if before is not None:
             before.cancel()
-        task = asyncio.create_task(self._show_all(session, language))
+        task = asyncio.create_task(self._show_all(session, language, turns))
         self._watches[session.id] = task
         task.add_done_callback(lambda _: self._watches.pop(session.id, None)
                                if self._watches.get(session.id) is task else None)
 
-    async def _show_all(self, session: Any, language: str) -> None:
+    async def _show_all(self, session: Any, language: str, turns: list[LiveTurn]) -> None:
+        """:param turns: those under way when it was asked for: by its first step one may be forgotten."""
         shown: set[str] = set()
-        while turns := [turn for turn in self.live(session.thread_id) if turn.turn_id not in shown]:
+        while turns:
             request = turns[0].run.request
             place = Place(request.session_id, request.request_id, turns[0].turn_id, self.author, language)
             shown.add(place.turn_id)
             await session.emit("task_start", {})
             await self._screen(session, place).show(turns[0])
             await session.emit("task_end", {})
+            later = turns[1:] + self.live(session.thread_id)
+            turns = [turn for turn in later if turn.turn_id not in shown]
 
     async def stop(self, session_id: str) -> None:
         """Stops the conversation's turns; what was answered so far is kept and marked."""

@@ -12,46 +12,31 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httpx2
-import orjson
 
 from appbuilder import jsontext
-from appbuilder.core.credentials import gateway_headers, missing_token, with_scheme
-from appbuilder.errors import (
-    ConfigurationError,
-    ModelUnavailable,
-    Unauthenticated,
-)
+from appbuilder.core.credentials import gateway_headers, with_scheme
+from appbuilder.errors import ModelUnavailable
 from appbuilder.ids import new_id
 from appbuilder.models import failures, http
+from appbuilder.models.appbuilder import (
+    REQUEST_ID,
+    checked_token,
+    events_of,
+    json_object,
+    raise_error_in,
+    refusal,
+    unreadable,
+)
 from appbuilder.models.base import Delta, ModelCall
 from appbuilder.models.catalog import Catalog
 from appbuilder.models.failures import Failure, with_retries
 from appbuilder.models.network import current_token
-from appbuilder.models.sse import SseDecoder
 from appbuilder.models.stream import Reader, ResponseStream, Sent
 from appbuilder.settings import Settings
 
 LIST_PATH = "/rpc/2.0/cloud_hub/v1/bce/wenxinworkshop/service/list"
 SERVICE_PATH = "/rpc/2.0/cloud_hub/v1/ai_engine/copilot_engine/v1/api/llm/"
-REQUEST_ID = "X-Appbuilder-Request-Id"
 
-_STATUS_OF_CODE = {
-    # Recorded from the gateway.
-    "InvalidToken": 401,
-    # Baidu AI Cloud's common error codes (cloud.baidu.com, "公共错误码").
-    "InvalidAccessKeyId": 401,
-    "InternalError": 500,
-    "ServiceUnavailable": 503,
-    # Qianfan's error codes (cloud.baidu.com, "千帆 错误码"): quotas, tokens, overload.
-    "4": 429,
-    "18": 429,
-    "110": 401,
-    "111": 401,
-    "336000": 500,
-    "336100": 503,
-    "336501": 429,
-    "336502": 429,
-}
 _SEARCH_FIELDS = {"id": "url", "mock_id": "ref_id", "content": "content", "title": "title", "icon": "icon",
                   "site_name": "site_name"}
 
@@ -74,18 +59,18 @@ class GatewayModel:
         self.name = name
         self._settings = settings
 
-    def open(self, call: ModelCall) -> ResponseStream:
+    def open(self, call: ModelCall) -> ResponseStream[Delta]:
         """See :class:`appbuilder.models.base.Model`.
 
         :raises ConfigurationError: there is no credential, or the gateway's address is none.
         """
-        token = _checked(call)
+        token = checked_token(call.credential, call.callers_credential)
         gateway = with_scheme(call.gateway or self._settings.gateway_url)
         model = catalog().find(gateway, token, self.name, lambda: self._fetch_list(call, gateway, token))
         headers = _headers(token, call.request_id)
         body = jsontext.dumps(self._body(call, model.url))
 
-        def send() -> Sent:
+        def send() -> Sent[Delta]:
             response = self._post(call, f"{gateway}{SERVICE_PATH}{call.service}", headers, body)
             kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
             # Errors of a streamed call may come as plain JSON.
@@ -118,10 +103,10 @@ class GatewayModel:
         def fetch() -> Any:
             response = self._post(call, gateway + LIST_PATH, _headers(token), b'{"apiTypefilter":[]}')
             try:
-                data = _json(response.read())
+                data = json_object(response.read())
             finally:
                 response.close()
-            _raise_error_in(data, response, call.callers_credential)
+            raise_error_in(data, response, call.callers_credential)
             return data
 
         return with_retries(lambda: _READER.read(fetch), self._settings, current_token())
@@ -131,7 +116,7 @@ class GatewayModel:
         request = client.build_request("POST", url, headers=dict(headers), content=body, timeout=wait)
         response = client.send(request, stream=True)
         if response.status_code != 200:
-            raise _refusal(response, call.callers_credential)
+            raise refusal(response, call.callers_credential)
         return response
 
 
@@ -139,23 +124,13 @@ def _headers(token: str, call_id: str | None = None) -> dict[str, str]:
     return {**gateway_headers(token, call_id), "Content-Type": "application/json"}
 
 
-def _checked(call: ModelCall) -> str:
-    if call.credential is None:
-        raise missing_token()
-    token = call.credential()
-    if not (token.isascii() and token.isprintable()):
-        text = "The AppBuilder token has characters no token has."
-        raise Unauthenticated(text) if call.callers_credential else ConfigurationError(text)
-    return token
-
-
 def _streamed(response: httpx2.Response, callers_credential: bool) -> Iterator[Delta]:
     ended = False
-    for data in _events(response.iter_bytes()):
+    for data in events_of(response.iter_bytes()):
         if data == b"[DONE]":
             continue
-        event = _json(data)
-        _raise_error_in(event, response, callers_credential)
+        event = json_object(data)
+        raise_error_in(event, response, callers_credential)
         delta = _delta(event)
         ended = ended or "usage" in event
         yield delta
@@ -166,23 +141,9 @@ def _streamed(response: httpx2.Response, callers_credential: bool) -> Iterator[D
 
 
 def _whole(response: httpx2.Response, callers_credential: bool) -> Iterator[Delta]:
-    data = _json(response.read())
-    _raise_error_in(data, response, callers_credential)
+    data = json_object(response.read())
+    raise_error_in(data, response, callers_credential)
     yield _delta(data)
-
-
-def _events(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    decoder = SseDecoder()
-    for chunk in chunks:
-        yield from decoder.feed(chunk)
-    yield from decoder.end()
-
-
-def _json(data: bytes) -> dict[str, Any]:
-    value = orjson.loads(data)
-    if not isinstance(value, dict):
-        raise jsontext.NotJson("it is not an object")
-    return value
 
 
 def _delta(event: Mapping[str, Any]) -> Delta:
@@ -205,47 +166,5 @@ def _found(tool: str, results: Any) -> Any:
             for item in results if isinstance(item, dict)]
 
 
-def _refusal(response: httpx2.Response, callers_credential: bool) -> Failure:
-    """The failure a response with another status than 200 is. Reads and closes it."""
-    try:
-        body = response.read()
-    finally:
-        response.close()
-    try:
-        data = _json(body)
-    except ValueError:
-        data = {}
-    return _failure(data, response, callers_credential, response.status_code)
-
-
-def _raise_error_in(data: Mapping[str, Any], response: httpx2.Response, callers_credential: bool) -> None:
-    """:raises Failure: *data*, though its status is 200, tells an error."""
-    coded = bool(data.get("code")) or ("code" in data and ("requestId" in data or "status" in data))
-    if (coded and "message" in data) or data.get("error_code"):
-        raise _failure(data, response, callers_credential, 200)
-
-
-def _failure(
-    data: Mapping[str, Any], response: httpx2.Response, callers_credential: bool, status: int
-) -> Failure:
-    code = str(data.get("code") or data.get("error_code") or "")
-    meant = int(code) if code.isdigit() and 400 <= int(code) < 600 else _STATUS_OF_CODE.get(code, 400)
-    return failures.of_status(
-        # A status of its own says more than the code, but for refused credentials.
-        meant if status == 200 or meant == 401 else status,
-        code=code,
-        text=str(data.get("message") or data.get("error_msg") or ""),
-        request_id=str(data.get("requestId") or response.headers.get(REQUEST_ID, "")),
-        after=failures.retry_after(response.headers),
-        callers_credential=callers_credential,
-    )
-
-
-def _failure_of(error: Exception) -> Failure:
-    if isinstance(error, failures.FOREIGN):
-        return failures.of_transport(error)
-    return Failure(ModelUnavailable("The model server's answer cannot be read."))
-
-
 # ValueError: not JSON, not UTF-8, or an event without end.
-_READER = Reader((*failures.FOREIGN, ValueError), _failure_of)
+_READER = Reader((*failures.FOREIGN, ValueError), unreadable)

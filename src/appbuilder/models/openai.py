@@ -51,7 +51,7 @@ class OpenAIModel:
         # Names of parameters this server refused; a benign race at worst asks it twice.
         self._refused: frozenset[str] = frozenset()
 
-    def open(self, call: ModelCall) -> ResponseStream:
+    def open(self, call: ModelCall) -> ResponseStream[Delta]:
         """See :class:`appbuilder.models.base.Model`.
 
         :raises ConfigurationError: there is no key, or the address is none.
@@ -59,7 +59,7 @@ class OpenAIModel:
         client = self._client()
         wait = http.timeouts(self._settings, call.timeout)
 
-        def send() -> Sent:
+        def send() -> Sent[Delta]:
             refused = self._refused
             while True:
                 body = self._body(call, refused)

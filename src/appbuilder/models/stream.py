@@ -1,28 +1,29 @@
-"""An answer under way over HTTP: what the gateway and OpenAI-compatible servers share."""
+"""An answer under way over HTTP: what all servers we speak to share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import httpx2
 
 from appbuilder.models import http
-from appbuilder.models.base import Delta
 from appbuilder.models.failures import Failure, tell, with_retries
 from appbuilder.models.network import current_token
 from appbuilder.settings import Settings
 
 _T = TypeVar("_T")
 
-Sent = tuple[httpx2.Response, Iterator[Delta]]
+_Piece = TypeVar("_Piece")
+
+Sent: TypeAlias = tuple[httpx2.Response, Iterator[_Piece]]
 """A response, and the pieces that are read from it."""
 
 
 # What open streams read from. Were it only theirs, the garbage collector would finalize the generators of a
 # forgotten one, and with them take the pool's lock, wherever it happens to run: inside that lock too.
-_under_way: dict[int, Sent] = {}
+_under_way: dict[int, Sent[object]] = {}
 
 
 class Reader:
@@ -35,24 +36,24 @@ class Reader:
         self._failure_of = failure_of
 
     def begin(
-        self, send: Callable[[], Sent], settings: Settings, id_header: str, texts: Sequence[str]
-    ) -> ResponseStream:
+        self, send: Callable[[], Sent[_Piece]], settings: Settings, id_header: str, texts: Sequence[str]
+    ) -> ResponseStream[_Piece]:
         """Sends a call and waits for the first event of its answer; until then it is tried again.
 
         :param texts: what the call holds of users' words.
         :param id_header: where the response tells the server's id of the call.
         """
 
-        def attempt() -> tuple[Sent, Delta | None]:
-            response, deltas = self.read(send)
+        def attempt() -> tuple[Sent[_Piece], _Piece | None]:
+            response, pieces = self.read(send)
             try:
-                return (response, deltas), self.read(lambda: next(deltas, None))
+                return (response, pieces), self.read(lambda: next(pieces, None))
             except BaseException:
                 response.close()
                 raise
 
-        (response, deltas), first = with_retries(attempt, settings, current_token(), texts)
-        pieces = deltas if first is None else chain((first,), deltas)
+        (response, rest), first = with_retries(attempt, settings, current_token(), texts)
+        pieces = rest if first is None else chain((first,), rest)
         return ResponseStream(response, pieces, self, response.headers.get(id_header), texts)
 
     def read(self, work: Callable[[], _T]) -> _T:
@@ -66,13 +67,13 @@ class Reader:
             raise self._failure_of(error) from error
 
 
-class ResponseStream(Iterator[Delta]):
+class ResponseStream(Iterator[_Piece], Generic[_Piece]):
     """Pieces read from *response*. Closes it exactly once, whatever happens."""
 
     def __init__(
         self,
         response: httpx2.Response,
-        deltas: Iterator[Delta],
+        pieces: Iterator[_Piece],
         reader: Reader,
         call_id: str | None,
         texts: Sequence[str],
@@ -80,27 +81,27 @@ class ResponseStream(Iterator[Delta]):
         self.id = call_id
         self._texts = texts
         self._response = response
-        self._deltas = deltas
+        self._pieces = pieces
         self._reader = reader
         self._token = current_token()
         self._closed = False
-        _under_way[id(self)] = (response, deltas)
+        _under_way[id(self)] = (response, pieces)
 
-    def __next__(self) -> Delta:
+    def __next__(self) -> _Piece:
         try:
             if self._token is not None:
                 self._token.raise_if_cancelled()
-            delta = None if self._closed else self._reader.read(lambda: next(self._deltas, None))
+            piece = None if self._closed else self._reader.read(lambda: next(self._pieces, None))
         except Failure as failure:
             self.close()
             tell(failure, self._texts)
         except BaseException:
             self.close()
             raise
-        if delta is None:
+        if piece is None:
             self.close()
             raise StopIteration
-        return delta
+        return piece
 
     def close(self) -> None:
         """Breaks the answer off; after its end it does nothing."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
+from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 
@@ -19,7 +20,8 @@ from appbuilder.serve.chainlit.web import SAFE, Receive, Scope, bounded
 
 _DAY = 86_400
 _PAGES = re.compile(r"/|/login|/thread/[^/]+")
-_ICONS = re.compile(r"/favicon|/favicon\.ico|/logo|/avatars/[^/]+")
+# What folds open has an avatar by its name too, and a model's name has slashes.
+_ICONS = re.compile(r"/favicon|/favicon\.ico|/logo|/avatars/.+", re.DOTALL)
 _STATIC = Path(__file__).parent / "static"
 
 OUR_ICON = _STATIC / "icon.svg"
@@ -78,8 +80,11 @@ class Routes:
     async def _login(self, scope: Scope, receive: Receive, asking: Asking) -> Response:
         if not self._gate.has_login:
             raise NotFound("This page has no login.")
-        async with Request(scope, bounded(receive)).form(max_files=0, max_fields=10) as form:
-            name, password = form.get("username"), form.get("password")
+        try:
+            async with Request(scope, bounded(receive)).form(max_files=0, max_fields=10) as form:
+                name, password = form.get("username"), form.get("password")
+        except (MultiPartException, LookupError, UnicodeError):  # the last two: of a charset it names
+            raise InvalidRequest("The login cannot be read.") from None
         if not isinstance(name, str) or not isinstance(password, str):
             raise InvalidRequest("A login needs username and password.")
         # In a thread: a hash is made to be slow.

@@ -13,10 +13,11 @@ from typing import Any
 from starlette.responses import Response
 
 from appbuilder.core.context import context_var
-from appbuilder.errors import AppBuilderError, MethodNotAllowed, NotFound
+from appbuilder.errors import AppBuilderError, MethodNotAllowed, NotFound, Unauthenticated
 from appbuilder.serve.chainlit.identity import VISITOR_DAYS, Asking, Gate, Identity, PageContext
 from appbuilder.serve.chainlit.routes import Routes, set_cookie
 from appbuilder.serve.chainlit.web import (
+    SOCKET,
     App,
     Forbidden,
     Receive,
@@ -36,7 +37,7 @@ TOKEN_COOKIE = "access_token"  # noqa: S105 - a name
 
 # Chainlit's routes that the page uses, and with which methods.
 _PASSED = (
-    (re.compile(r"/assets/[^/]+"), {"GET", "HEAD"}),
+    (re.compile(r"/assets/[\w.-]{1,200}"), {"GET", "HEAD"}),
     (re.compile(r"/ws/socket\.io/?"), {"GET", "POST"}),
     (re.compile(r"/user"), {"GET"}),
     (re.compile(r"/set-session-cookie"), {"POST"}),
@@ -73,7 +74,7 @@ class Shell:
                 raise Forbidden("This request comes from another site's page.")
             response = await self._own(scope, receive, asking)
             if response is None:
-                _check(scope)
+                _check(scope, identity)
                 self._enter(scope, asking, identity)
                 await self._inner(scope, bounded(receive), decorated)
                 return
@@ -117,12 +118,16 @@ class Shell:
         return [each for each in response.raw_headers if each[0] == b"set-cookie"]
 
 
-def _check(scope: Scope) -> None:
-    """:raises NotFound, MethodNotAllowed: Chainlit has nothing there that the page uses."""
+def _check(scope: Scope, identity: Identity | None) -> None:
+    """:raises NotFound, MethodNotAllowed: Chainlit has nothing there that the page uses.
+    :raises Unauthenticated: a socket is for those we know.
+    """
     path, method = scope["path"], scope.get("method", "GET")
     for pattern, methods in _PASSED:
         if pattern.fullmatch(path):
             if method in methods:
+                if identity is None and path.startswith(SOCKET):
+                    raise Unauthenticated("Log in first.")
                 return
             raise MethodNotAllowed(f"{method} is not allowed here.", ", ".join(sorted(methods)))
     raise NotFound("There is nothing at this address.")

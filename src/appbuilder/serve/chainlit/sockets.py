@@ -61,16 +61,16 @@ class _Sockets:
 
     async def hello(self, sid: str, *_: Any) -> None:
         """The page is ready."""
-        if self._sessions.get(sid) is None:
+        if self._session(sid) is None:
             return
         await self._chainlit.connection_successful(sid)
-        session = self._sessions.get(sid)
+        session = self._session(sid)
         if session is not None:
             self._turns.watch(session, asking().language)
 
     async def message(self, sid: str, payload: Any = None, *_: Any) -> None:
         """The user said something."""
-        session = self._sessions.get(sid)
+        session = self._session(sid)
         message = payload.get("message") if isinstance(payload, dict) else None
         if session is None or not isinstance(message, dict):
             return
@@ -80,13 +80,19 @@ class _Sockets:
 
     async def stop(self, sid: str, *_: Any) -> None:
         """Ends the turns. Chainlit's own says so in English and only ends what shows them."""
-        session = self._sessions.get(sid)
+        session = self._session(sid)
         if session is not None:
             await self._turns.stop(session.thread_id)
 
     async def leave(self, sid: str, *_: Any) -> None:
         """The browser goes to another conversation; it will not come back to this session."""
-        await self._chainlit.clean_session(sid)
+        if self._session(sid) is not None:
+            await self._chainlit.clean_session(sid)
+
+    def _session(self, sid: str) -> Any:
+        """Chainlit's session of this socket; None: there is none, or another speaks than who opened it."""
+        session = self._sessions.get(sid)
+        return session if session is not None and session.user.identifier == asking().identity.owner else None
 
     async def _is_own(self, thread_id: str | None) -> bool:
         try:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from appbuilder import clock
 from appbuilder.engine.engine import Engine
@@ -36,7 +38,7 @@ class PageTurns:
         self._engine = engine
         self._debug = debug
         self._live: dict[str, list[LiveTurn]] = {}
-        self._watches: dict[str, asyncio.Task[None]] = {}
+        self._watches: WeakKeyDictionary[Any, _Watch] = WeakKeyDictionary()
         """By Chainlit's session, which is one browser's page: what shows the turns there."""
 
     async def ask(self, session: Any, identity: Identity, language: str, message: Any) -> None:
@@ -54,8 +56,8 @@ class PageTurns:
             return
         self._live.setdefault(place.session_id, []).append(live)
         ended = asyncio.create_task(self._forget_when_ended(place.session_id, live))
-        self.watch(session, language)
-        await ended
+        self._show(session, language, live)
+        await asyncio.shield(ended)
         while others := self.live(place.session_id):
             await _end_of(others[0])
             await asyncio.sleep(0)  # it may have ended and not be forgotten yet
@@ -70,33 +72,33 @@ class PageTurns:
         return sorted(mine, key=lambda turn: turn.began, reverse=True)
 
     def watch(self, session: Any, language: str) -> None:
-        """Shows the conversation's turns under way in a browser, from their beginning.
+        """Shows the conversation's turns under way in a browser that came (back) to it, from their beginning.
 
-        To be called when one was begun, and when a browser came (back) to the conversation.
+        Where it comes back, the turn it saw last is shown again: its end may have been said to nobody.
         """
+        before = self._watches.pop(session, None)
+        last = before.stop() if before is not None else None
         turns = self.live(session.thread_id)
-        if not turns:
-            return
-        before = self._watches.get(session.id)
-        if before is not None:
-            before.cancel()
-        task = asyncio.create_task(self._show_all(session, language, turns))
-        self._watches[session.id] = task
-        task.add_done_callback(lambda _: self._watches.pop(session.id, None)
-                               if self._watches.get(session.id) is task else None)
+        if last is not None and last not in turns and last.run.request.session_id == session.thread_id:
+            turns.insert(0, last)
+        if turns:
+            self._watches[session] = _Watch(self._shower(session, language), turns)
 
-    async def _show_all(self, session: Any, language: str, turns: list[LiveTurn]) -> None:
-        """:param turns: those under way when it was asked for: by its first step one may be forgotten."""
-        shown: set[str] = set()
-        while turns:
-            request = turns[0].run.request
-            place = Place(request.session_id, request.request_id, turns[0].turn_id, self.author, language)
-            shown.add(place.turn_id)
+    def _show(self, session: Any, language: str, live: LiveTurn) -> None:
+        """Shows a turn that this browser asked for, after those it watches already."""
+        watch = self._watches.get(session)
+        if watch is None or not watch.add(live):
+            self._watches[session] = _Watch(self._shower(session, language), [live])
+
+    def _shower(self, session: Any, language: str) -> Callable[[LiveTurn], Awaitable[None]]:
+        async def show(live: LiveTurn) -> None:
+            request = live.run.request
+            place = Place(request.session_id, request.request_id, live.turn_id, self.author, language)
             await session.emit("task_start", {})
-            await self._screen(session, place).show(turns[0])
+            await self._screen(session, place).show(live)
             await session.emit("task_end", {})
-            later = turns[1:] + self.live(session.thread_id)
-            turns = [turn for turn in later if turn.turn_id not in shown]
+
+        return show
 
     async def stop(self, session_id: str) -> None:
         """Stops the conversation's turns; what was answered so far is kept and marked."""
@@ -147,6 +149,36 @@ class PageTurns:
 
     def _explain_for_keeping(self, error: AppBuilderError) -> dict[str, Any]:
         return {"kind": type(error).__name__, "text": problem(error).text}
+
+
+class _Watch:
+    """Shows turns in one browser, one after the other."""
+
+    def __init__(self, show: Callable[[LiveTurn], Awaitable[None]], turns: Sequence[LiveTurn]) -> None:
+        self._pending = deque(turns)
+        self._last: LiveTurn | None = None
+        self._task: asyncio.Task[None] | None = asyncio.create_task(self._run(show))
+
+    def add(self, live: LiveTurn) -> bool:
+        """Shows *live* too, in its turn; False: this watch has ended."""
+        if self._task is None:
+            return False
+        self._pending.append(live)
+        return True
+
+    def stop(self) -> LiveTurn | None:
+        """Shows nothing more; returns the turn that was shown last."""
+        if self._task is not None:
+            self._task.cancel()
+        return self._last
+
+    async def _run(self, show: Callable[[LiveTurn], Awaitable[None]]) -> None:
+        try:
+            while self._pending:
+                self._last = self._pending.popleft()
+                await show(self._last)
+        finally:
+            self._task = None  # and with it what held the browser's session
 
 
 async def _end_of(live: LiveTurn) -> None:

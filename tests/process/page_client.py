@@ -222,6 +222,10 @@ class Chat:
         """Sends a message and waits for its end; the answer's text."""
         return self.answer(self.say(words), timeout)
 
+    def ask_with(self, words: str, **members: Any) -> str:
+        """:meth:`ask`, with further members of the message."""
+        return self.answer(self.say(words, **members))
+
     def close(self) -> None:
         """Leaves."""
         _loop().do(self._leave())

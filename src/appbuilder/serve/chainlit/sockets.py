@@ -19,11 +19,10 @@ def listen(chainlit: Any, turns: PageTurns, layer: CatalogueLayer) -> None:
     """Puts our handlers in the place of Chainlit's; what the page does not use has none."""
     sockets = _Sockets(chainlit, turns, layer)
     handlers = chainlit.server.sio.handlers["/"]
-    disconnected = handlers["disconnect"]
     handlers.clear()
     handlers.update(
         connect=sockets.connect,
-        disconnect=disconnected,
+        disconnect=sockets.disconnected,
         connection_successful=sockets.hello,
         client_message=sockets.message,
         stop=sockets.stop,
@@ -58,6 +57,10 @@ class _Sockets:
             session.thread_id_to_resume = thread_id
             session.thread_id = thread_id if own else new_id()
         return True
+
+    async def disconnected(self, sid: str, *_: Any) -> None:
+        """The socket is gone; its session waits some minutes for another."""
+        await self._chainlit.disconnect(sid)
 
     async def hello(self, sid: str, *_: Any) -> None:
         """The page is ready."""

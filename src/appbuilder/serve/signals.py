@@ -13,7 +13,13 @@ class Terminated:
 
     def __init__(self) -> None:
         self.by_signal = False
+        self._is_fatal = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
         self._event = threading.Event()
+
+    @property
+    def ends_process(self) -> bool:
+        """Whether SIGTERM came, and will end the process as soon as ``signals`` does: without ``atexit``."""
+        return self.by_signal and self._is_fatal
 
     def set(self, *_: object) -> None:
         """SIGTERM came."""

@@ -16,6 +16,7 @@ import uvicorn
 from appbuilder.errors import ConfigurationError
 from appbuilder.logs import logger
 from appbuilder.serve.address import listen, reachable, shown_url
+from appbuilder.serve.chainlit.load import put_away
 from appbuilder.serve.signals import signals
 from appbuilder.settings import Settings
 
@@ -51,6 +52,8 @@ def serve(app: Any, *, host: str, port: int, settings: Settings, drain: Callable
             with contextlib.suppress(KeyboardInterrupt):
                 drain()
                 server.stop()
+            if terminated.ends_process:
+                put_away()
     finally:
         _serving.release()
 

@@ -113,6 +113,12 @@ def load(settings: Settings) -> Any:
     return chainlit
 
 
+def put_away() -> None:
+    """Removes Chainlit's folder, of a process that is about to be ended by a signal."""
+    if _folder is not None:
+        _folder.remove()
+
+
 def _version() -> str:
     try:
         found = version("chainlit")

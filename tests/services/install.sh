@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs the database servers the tests start, and strace, from Debian's packages. Quick when present.
+# Installs what the tests start, from Debian's packages: database servers, strace, and a browser with a Chinese
+# font. Quick when present.
 set -eu
 
 missing=""
@@ -7,6 +8,9 @@ ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/n
     missing="$missing postgresql"
 { command -v mariadbd || ls /usr/sbin/mariadbd; } >/dev/null 2>&1 || missing="$missing mariadb-server"
 command -v strace >/dev/null 2>&1 || missing="$missing strace"
+[ -x /usr/bin/chromium ] || missing="$missing chromium"
+# A file and not fc-list, which need not be there.
+ls /usr/share/fonts/opentype/noto/NotoSansCJK-*.ttc >/dev/null 2>&1 || missing="$missing fonts-noto-cjk"
 [ -n "$missing" ] || exit 0
 
 root=""

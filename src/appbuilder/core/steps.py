@@ -31,5 +31,24 @@ class ModelStep:
     error: str = ""
 
 
-OnStep = Callable[[ModelStep], None]
+@dataclass(frozen=True, slots=True)
+class EventStep:
+    """Something else that happened, an event of a cloud application for instance. It may be told again under
+    one ``id`` while it goes on.
+
+    :param name: what happened, in a few words.
+    :param detail: what there is to know of it, a JSON value.
+    :param error: what went wrong; empty where nothing did.
+    """
+
+    id: str
+    name: str
+    detail: Any
+    started_at: datetime
+    ended: bool = True
+    error: str = ""
+
+
+Step = ModelStep | EventStep
+OnStep = Callable[[Step], None]
 """Is told of a step, in the thread that makes it. Must return soon and raise nothing."""

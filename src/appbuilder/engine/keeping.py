@@ -8,7 +8,7 @@ from typing import Any
 
 from appbuilder.core.catalogue import title_of
 from appbuilder.core.message import Message, dump, text_of
-from appbuilder.core.steps import ModelStep
+from appbuilder.core.steps import EventStep, Step
 from appbuilder.core.store import COMPLETE, FAILED, INCOMPLETE, STATE, TurnEntry
 from appbuilder.engine.machine import Ending
 from appbuilder.errors import AppBuilderError
@@ -40,7 +40,7 @@ def entry(
     message: Any,
     answer: Message[Any] | None,
     pieces: Sequence[Any],
-    steps: Sequence[ModelStep],
+    steps: Sequence[Step],
     error: AppBuilderError | None,
 ) -> TurnEntry:
     """The turn's entry.
@@ -57,7 +57,8 @@ def entry(
         # Typed outputs: joined they could not be told apart again.
         value["pieces"] = list(pieces)
     if steps:
-        value["steps"] = [step_members(step) for step in steps if step.ended]
+        # The last word on each, in the order they began.
+        value["steps"] = [step_members(step) for step in {step.id: step for step in steps}.values()]
     if ending is Ending.FAILED and error is not None:
         value["error"] = dict(keeping.explain(error))
     return TurnEntry(keeping.turn_id, keeping.owner, title_of(text_of(message)), value)
@@ -71,9 +72,19 @@ def _answer(answer: Message[Any] | None, pieces: Sequence[Any]) -> dict[str, Any
     return members
 
 
-def step_members(step: ModelStep) -> dict[str, Any]:
+def step_members(step: Step) -> dict[str, Any]:
     """A step as JSON members, long texts cut."""
+    if isinstance(step, EventStep):
+        return {
+            "kind": "event",
+            "id": step.id,
+            "name": step.name,
+            "detail": step.detail,
+            "started_at": step.started_at.isoformat(),
+            "error": step.error,
+        }
     return {
+        "kind": "model",
         "id": step.id,
         "model": step.model,
         "prompt": [_cut(message) for message in step.prompt],

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from appbuilder.core.steps import ModelStep
+from appbuilder.core.steps import Step
 from appbuilder.errors import AppBuilderError
 
 Waker = Callable[[], None]
@@ -39,7 +39,7 @@ class RunLog:
         self.outcome: Outcome | None = None
         self.call: Callable[[Waker], object] = _here
         """Calls a waker; to be set where the writer's thread may not touch what readers wait with."""
-        self.steps: list[ModelStep] = []
+        self.steps: list[Step] = []
         """What the run did so far; a step stands here when it begins and again when it ended."""
         self._pieces: list[Any] = []
         self._wakers: list[Waker] = []
@@ -52,7 +52,7 @@ class RunLog:
         if self._wakers:
             self._wake()
 
-    def tell(self, step: ModelStep) -> None:
+    def tell(self, step: Step) -> None:
         """Adds a step and wakes who waits."""
         self.steps.append(step)
         if self._wakers:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from appbuilder.core.steps import ModelStep
+from appbuilder.core.steps import Step
 from appbuilder.engine.log import Outcome, RunLog
 
 
@@ -16,7 +16,7 @@ class Batch:
     """What came since the batch before: pieces and steps in order, and the outcome with the last."""
 
     pieces: Sequence[Any]
-    steps: Sequence[ModelStep]
+    steps: Sequence[Step]
     outcome: Outcome | None
 
 

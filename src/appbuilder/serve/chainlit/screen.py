@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from appbuilder import clock
-from appbuilder.core.steps import ModelStep
+from appbuilder.core.steps import Step
 from appbuilder.engine.engine import Run
 from appbuilder.engine.keeping import step_members
 from appbuilder.engine.log import Outcome
@@ -64,10 +64,10 @@ class Screen:
         await self._emit("new_message", steps.said(self._place, words, now))
         await self._emit("new_message", steps.failure(self._place, self._line(error), now))
 
-    async def _show_step(self, step: ModelStep) -> None:
+    async def _show_step(self, step: Step) -> None:
         members = step_members(step)
         await self._emit(
-            "new_message", steps.model_call(self._place, members, step.started_at, ended=step.ended)
+            "new_message", steps.deed(self._place, members, step.started_at, ended=step.ended)
         )
 
     async def _show_change(self, change: Change) -> None:

@@ -6,7 +6,6 @@ Stop button, its blinking cursor and its thumbs. The run's id is the turn's, so 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,6 +14,7 @@ from typing import Any
 from appbuilder.core.catalogue import Rating
 from appbuilder.core.message import text_of
 from appbuilder.serve.chainlit.outputs import Element
+from appbuilder.serve.chainlit.outputs.markdown import fenced, fenced_json, plain
 from appbuilder.serve.chainlit.texts import text
 
 Step = dict[str, Any]
@@ -89,8 +89,29 @@ def folded(place: Place, number: int, name: str, markdown: str, at: datetime) ->
     return step
 
 
-def model_call(place: Place, call: Mapping[str, Any], began: datetime, *, ended: bool) -> Step:
-    """A model call: *call* holds ``id, model, prompt, answer, usage, milliseconds, error``."""
+def deed(place: Place, members: Mapping[str, Any], began: datetime, *, ended: bool) -> Step:
+    """Something the run did, as :func:`appbuilder.engine.keeping.step_members` writes it."""
+    show = _event if members.get("kind") == "event" else _model_call
+    return show(place, members, began, ended=ended)
+
+
+def _event(place: Place, event: Mapping[str, Any], began: datetime, *, ended: bool) -> Step:
+    detail = event["detail"]
+    step = _step(
+        place,
+        str(event["id"]),
+        under=place.turn_id,
+        kind="tool",
+        name=str(event["name"]),
+        at=began,
+        output=fenced_json(plain(detail)) if detail else "",
+    )
+    step["end"] = iso(began) if ended else None
+    step["isError"] = bool(event["error"])
+    return step
+
+
+def _model_call(place: Place, call: Mapping[str, Any], began: datetime, *, ended: bool) -> Step:
     step = _step(
         place,
         str(call["id"]),
@@ -98,7 +119,7 @@ def model_call(place: Place, call: Mapping[str, Any], began: datetime, *, ended:
         kind="llm",
         name=_call_name(call, place.language, ended=ended),
         at=began,
-        output=_fenced(str(call["answer"])) if call["answer"] else "",
+        output=fenced(str(call["answer"]), "text") if call["answer"] else "",
     )
     step["input"] = _prompt(call["prompt"])
     step["showInput"] = True
@@ -132,7 +153,7 @@ def error_line(place: Place, error: Mapping[str, Any]) -> str:
     words = text(str(error.get("kind")), place.language, str(error.get("text", "")))
     line = f"{words} ({text('request', place.language)}: `{place.request_id}`)"
     trace = error.get("traceback")
-    return f"{line}\n\n{_fenced(str(trace))}" if trace else line
+    return f"{line}\n\n{fenced(str(trace), "text")}" if trace else line
 
 
 def stopped_line(language: str) -> str:
@@ -150,16 +171,9 @@ def _call_name(call: Mapping[str, Any], language: str, *, ended: bool) -> str:
 
 
 def _prompt(messages: Sequence[Mapping[str, Any]]) -> str:
-    lines = (f"**{message.get('role', 'user')}**\n\n{_fenced(text_of(message.get('content')))}"
+    lines = (f"**{message.get('role', 'user')}**\n\n{fenced(text_of(message.get('content')), 'text')}"
              for message in messages)
     return "\n\n".join(lines)
-
-
-def _fenced(words: str) -> str:
-    """*words* as they are, in a fence that nothing in them can end."""
-    longest = max(map(len, re.findall("`+", words)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{words}\n{fence}"
 
 
 def _answer(place: Place, step_id: str, markdown: str, at: datetime) -> Step:

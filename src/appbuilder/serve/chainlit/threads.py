@@ -90,7 +90,7 @@ def _tell_turn(thread: Thread, place: Place, row: StoredRow, rating: Rating | No
     told.append(steps.said(place, _content(value.get("input")), at))
     told.append(steps.run(place, at, at, rating))
     for call in value.get("steps") or ():
-        told.append(steps.model_call(place, call, _time(call.get("started_at"), at), ended=True))
+        told.append(steps.deed(place, call, _time(call.get("started_at"), at), ended=True))
     composer = Composer()
     pieces = value.get("pieces")
     composer.feed(pieces if isinstance(pieces, list) else [_content(value.get("answer"))])

@@ -153,7 +153,7 @@ def error_line(place: Place, error: Mapping[str, Any]) -> str:
     words = text(str(error.get("kind")), place.language, str(error.get("text", "")))
     line = f"{words} ({text('request', place.language)}: `{place.request_id}`)"
     trace = error.get("traceback")
-    return f"{line}\n\n{fenced(str(trace), "text")}" if trace else line
+    return f"{line}\n\n{fenced(str(trace), 'text')}" if trace else line
 
 
 def stopped_line(language: str) -> str:

@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: help demo test lint types docs
 
 help: ## Show the targets.
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 # Debian's python3 comes without the part of venv that installs pip.
 $(BIN)/pip:
@@ -48,8 +48,13 @@ types: $(VENV)/.ready ## mypy, strict.
 docs: $(VENV)/.ready ## Write docs/settings.md anew.
 	$(BIN)/python docs/generate_settings.py
 
+.PHONY: screenshots
+screenshots: $(VENV)/.ready ## Make the pictures of the chat page in docs/images anew.
+	tests/services/install.sh
+	SCREENSHOTS=1 $(BIN)/python -m pytest tests/browser/test_screenshots.py
+
 .PHONY: bench
-bench: $(VENV)/.ready ## Measure beside bare Flask and the SDK (QUICK=1: a minute or two), write docs/benchmarks.md.
+bench: $(VENV)/.ready ## Measure beside bare Flask, the SDK and Chainlit (QUICK=1: a minute or two), write docs/benchmarks.md.
 	BENCH_QUICK=$(QUICK) BENCH_COMMAND='make bench' $(BIN)/python -m bench
 
 .PHONY: chaos

@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING, Any
 from appbuilder._version import __version__
 
 if TYPE_CHECKING:
+    from appbuilder.components.app_client.apps import describe_app as describe_app
+    from appbuilder.components.app_client.apps import describe_apps as describe_apps
+    from appbuilder.components.app_client.apps import get_all_apps as get_all_apps
+    from appbuilder.components.app_client.apps import get_app_list as get_app_list
+    from appbuilder.components.app_client.client import AgentBuilder as AgentBuilder
+    from appbuilder.components.app_client.client import AppBuilderClient as AppBuilderClient
     from appbuilder.components.playground import Playground as Playground
     from appbuilder.components.query_rewrite import QueryRewrite as QueryRewrite
     from appbuilder.core.agent import AgentRuntime as AgentRuntime
@@ -21,7 +27,9 @@ if TYPE_CHECKING:
     from appbuilder.utils.flask_deploy import FlaskRuntime as FlaskRuntime
 
 _HOMES = {
+    "AgentBuilder": "appbuilder.components.app_client.client",
     "AgentRuntime": "appbuilder.core.agent",
+    "AppBuilderClient": "appbuilder.components.app_client.client",
     "ChainlitRuntime": "appbuilder.utils.chainlit_deploy",
     "Component": "appbuilder.core.component",
     "FlaskRuntime": "appbuilder.utils.flask_deploy",
@@ -29,10 +37,16 @@ _HOMES = {
     "Playground": "appbuilder.components.playground",
     "QueryRewrite": "appbuilder.components.query_rewrite",
     "UserSession": "appbuilder.core.user_session",
+    "describe_app": "appbuilder.components.app_client.apps",
+    "describe_apps": "appbuilder.components.app_client.apps",
+    "get_all_apps": "appbuilder.components.app_client.apps",
+    "get_app_list": "appbuilder.components.app_client.apps",
 }
 
 __all__ = [
+    "AgentBuilder",
     "AgentRuntime",
+    "AppBuilderClient",
     "ChainlitRuntime",
     "Component",
     "FlaskRuntime",
@@ -41,6 +55,10 @@ __all__ = [
     "QueryRewrite",
     "UserSession",
     "__version__",
+    "describe_app",
+    "describe_apps",
+    "get_all_apps",
+    "get_app_list",
 ]
 
 

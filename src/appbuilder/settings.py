@@ -31,6 +31,11 @@ class Settings:
     gateway_url: str = _setting(
         "GATEWAY_URL", "https://appbuilder.baidu.com", "Address of the AppBuilder gateway."
     )
+    gateway_url_v2: str = _setting(
+        "GATEWAY_URL_V2",
+        "https://qianfan.baidubce.com",
+        "Address of the AppBuilder gateway for applications (`AppBuilderClient`).",
+    )
     model: str = _setting(
         "APPBUILDER_MODEL",
         "",

@@ -30,6 +30,7 @@ FLOORS = {
     "appbuilder.wire": 4,
     "appbuilder.serve": 5,
     "appbuilder.core.agent": 6,
+    "appbuilder.core.console": 6,
     "appbuilder.core.user_session": 6,
     "appbuilder.core.session_message": 6,
     "appbuilder.utils": 6,
@@ -160,8 +161,9 @@ def test_every_public_name_resolves_and_is_counted() -> None:
     for name in appbuilder.__all__:
         assert getattr(appbuilder, name) is not None
     assert set(appbuilder.__all__) == {
-        "AgentRuntime", "ChainlitRuntime", "Component", "FlaskRuntime", "Message", "Playground",
-        "QueryRewrite", "UserSession", "__version__",
+        "AgentBuilder", "AgentRuntime", "AppBuilderClient", "ChainlitRuntime", "Component", "FlaskRuntime",
+        "Message", "Playground", "QueryRewrite", "UserSession", "__version__", "describe_app",
+        "describe_apps", "get_all_apps", "get_app_list",
     }
     assert set(appbuilder.__all__) <= set(dir(appbuilder))
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):

@@ -82,8 +82,8 @@ def of_transport(error: Exception) -> Failure:
     if isinstance(error, MISADDRESSED):
         return Failure(
             ConfigurationError(
-                "The model server's address must begin with http:// or https://; see GATEWAY_URL and "
-                "OPENAI_BASE_URL."
+                "The model server's address must begin with http:// or https://; see GATEWAY_URL, "
+                "GATEWAY_URL_V2 and OPENAI_BASE_URL."
             )
         )
     for kind, ours, again, text in TRANSPORT:

@@ -2,6 +2,7 @@
 
 - :class:`ScriptedComponent`, :class:`AsyncScriptedComponent`: components that answer by a script;
 - :class:`GatewayDouble`, :class:`OpenAIDouble`: model servers on a loopback port, on the recorded wire;
+- :class:`AppDouble`: AppBuilder's service for published applications, which ``AppBuilderClient`` speaks to;
 - :class:`ScriptedModel`, :class:`FaultyModel`, :func:`model_named`: models without a server.
 """
 
@@ -11,6 +12,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from appbuilder.testing.app import AppDouble as AppDouble
+    from appbuilder.testing.app import AppReply as AppReply
+    from appbuilder.testing.app import SentFile as SentFile
     from appbuilder.testing.component import BEFORE as BEFORE
     from appbuilder.testing.component import AsyncScriptedComponent as AsyncScriptedComponent
     from appbuilder.testing.component import Script as Script
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
     from appbuilder.testing.server import Reply as Reply
 
 _HOMES = {
+    "AppDouble": "app",
+    "AppReply": "app",
     "BEFORE": "component",
     "AsyncScriptedComponent": "component",
     "Fault": "models",
@@ -36,11 +42,14 @@ _HOMES = {
     "Script": "component",
     "ScriptedComponent": "component",
     "ScriptedModel": "models",
+    "SentFile": "app",
     "model_named": "models",
 }
 
 __all__ = [
     "BEFORE",
+    "AppDouble",
+    "AppReply",
     "AsyncScriptedComponent",
     "Fault",
     "FaultyModel",
@@ -51,6 +60,7 @@ __all__ = [
     "Script",
     "ScriptedComponent",
     "ScriptedModel",
+    "SentFile",
     "model_named",
 ]
 

@@ -153,6 +153,13 @@ class HttpDouble:
         """Answers one request. To be implemented."""
         raise NotImplementedError
 
+    def content_of(self, headers: Mapping[str, str], body: bytes) -> Any:
+        """*body* as it is recorded: what its JSON says, None if it is empty, else as it is."""
+        try:
+            return json.loads(body) if body else None
+        except ValueError:
+            return body
+
     def next_reply(self) -> Reply:
         """The script's next step."""
         try:
@@ -211,10 +218,7 @@ class Exchange(BaseHTTPRequestHandler):
         double = self.server.double
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        try:
-            content = json.loads(body) if body else None
-        except ValueError:
-            content = body
+        content = double.content_of(headers, body)
         self.request_seen = Recorded(self.command, self.path, headers, content)
         double.note_request(self.request_seen)
         try:

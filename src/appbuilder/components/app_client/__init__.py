@@ -1,0 +1,1 @@
+"""Applications published on AppBuilder, as components: ``client``, and ``handler`` for tool calls."""

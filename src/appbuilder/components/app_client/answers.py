@@ -1,0 +1,113 @@
+"""Answers of an application: read from bytes, and put together from their pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import httpx2
+
+from appbuilder.components.app_client.data import AppBuilderClientAnswer, Event
+from appbuilder.core.message import ContentStream, Message
+from appbuilder.errors import ModelUnavailable
+from appbuilder.models.appbuilder import REQUEST_ID, events_of, json_object, raise_error_in
+from appbuilder.models.failures import Failure
+
+_EVENT_NAMES = {
+    "event_code": "code",
+    "event_message": "message",
+    "event_status": "status",
+    "outputs": "detail",
+}
+
+
+def answer_of(response: Mapping[str, Any]) -> AppBuilderClientAnswer:
+    """What the service sent, under the SDK's names; members it does not know keep theirs.
+
+    :raises ValueError: a member has a type it cannot have.
+    """
+    members = dict(response)
+    steps = members.pop("content", None) or ()
+    members["events"] = [{_EVENT_NAMES.get(name, name): value for name, value in step.items()} if
+                         isinstance(step, dict) else step for step in steps]
+    return AppBuilderClientAnswer.model_validate(members)
+
+
+def streamed(response: httpx2.Response, callers_credential: bool) -> Iterator[AppBuilderClientAnswer]:
+    """The pieces of a streamed answer, each as soon as it is there.
+
+    :raises Failure: (while iterating) the service tells an error, or the answer was cut short.
+    :raises ValueError: (while iterating) a piece cannot be read.
+    """
+    ended = False
+    for data in events_of(response.iter_bytes()):
+        if data == b"[DONE]":
+            continue
+        members = json_object(data)
+        raise_error_in(members, response, callers_credential)
+        answer = answer_of(members)
+        ended = ended or members.get("is_completion") is True or _waits(answer)
+        yield answer
+    if not ended:
+        call_id = response.headers.get(REQUEST_ID, "")
+        raise Failure(ModelUnavailable("AppBuilder's answer was cut short.", request_id=call_id))
+
+
+def whole(response: httpx2.Response, callers_credential: bool) -> Iterator[AppBuilderClientAnswer]:
+    """The one piece of an answer that is not streamed.
+
+    :raises Failure: (while iterating) the service tells an error.
+    :raises ValueError: (while iterating) it cannot be read.
+    """
+    members = json_object(response.read())
+    raise_error_in(members, response, callers_credential)
+    yield answer_of(members)
+
+
+def merged(answers: Iterable[AppBuilderClientAnswer]) -> AppBuilderClientAnswer:
+    """The answer whose pieces *answers* are: their texts joined, their events in order, else the last's."""
+    members: dict[str, Any] = {}
+    texts: list[str] = []
+    events: list[Event] = []
+    message_id = ""
+    for answer in answers:
+        texts.append(answer.answer)
+        events.extend(answer.events)
+        message_id = answer.message_id or message_id
+        members.update(answer.model_extra or {})
+    made = {"answer": "".join(texts), "message_id": message_id, "events": events}
+    return AppBuilderClientAnswer.model_construct(**members | made)
+
+
+def stream_message(pieces: Iterator[AppBuilderClientAnswer]) -> Message[Any]:
+    """A message whose content iterates over *pieces*, and is the :func:`merged` answer when they ended."""
+    message: Message[Any] = Message()
+    message.content = _Answers(pieces, message)
+    return message
+
+
+class _Answers(ContentStream):
+    def __init__(self, source: Iterator[AppBuilderClientAnswer], message: Message[Any]) -> None:
+        super().__init__(source, message)
+        self._answers: list[AppBuilderClientAnswer] = []
+
+    def __next__(self) -> AppBuilderClientAnswer:
+        answer = self._forward()
+        self._answers.append(answer)
+        return answer
+
+    def so_far(self) -> AppBuilderClientAnswer:  # type: ignore[override]  # where others have text
+        return merged(self._answers)
+
+    def _forward(self) -> AppBuilderClientAnswer:
+        try:
+            return next(self._source)  # type: ignore[no-any-return]
+        except StopIteration:
+            self._settle()
+            raise
+
+
+def _waits(answer: AppBuilderClientAnswer) -> bool:
+    """Whether the run stopped here because it needs something: a tool's output, or the user's word."""
+    stopped = any(event.status == "interrupt" for event in answer.events)
+    return stopped or answer.interrupt_event_id is not None

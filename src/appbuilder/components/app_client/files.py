@@ -1,0 +1,36 @@
+"""Files for a conversation, as parts of a form."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from appbuilder.errors import InvalidRequest
+
+Part = tuple[str, Any]
+
+
+@contextmanager
+def file_part(path: Any) -> Iterator[Part]:
+    """The file at *path* with its name and content type; it is open, and read while it is sent.
+
+    :raises InvalidRequest: there is no file there, or it cannot be opened.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise InvalidRequest(f"{file.name!r} is no file, or is not there.")
+    try:
+        content = file.open("rb")
+    except OSError as error:
+        raise InvalidRequest(f"{file.name!r} cannot be opened: {error.strerror}.") from None
+    kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+    with content:
+        yield "file", (file.name, content, kind)
+
+
+def text_part(name: str, value: str) -> Part:
+    """A text of the form."""
+    return name, (None, value)

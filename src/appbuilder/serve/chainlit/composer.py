@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from appbuilder.core.message import text_of
@@ -35,7 +35,7 @@ class Grown:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A part is new, or another than before."""
+    """A part is new, or another than before: the part as it was then, whatever was added to it later."""
 
     part: Part
 
@@ -68,11 +68,15 @@ class Composer:
                     text.append(shown.markdown)
                 elif isinstance(shown, outputs.Block):
                     changes += self._grow(text)
-                    changes += self._block(shown.markdown)
+                    changes += self._apart(f"\n\n{shown.markdown}\n\n")
                 else:
                     changes += self._grow(text)
                     changes += self._add(shown)
         return changes + self._grow(text)
+
+    def close(self, line: str) -> list[Change]:
+        """The changes that *line* makes, which stands below all that was said."""
+        return self._apart(f"\n\n{line}")
 
     def _shown(self, piece: Any) -> Iterable[outputs.Shown]:
         if type(piece) is str:
@@ -90,24 +94,24 @@ class Composer:
         if last is not None and last.grows:
             last.markdown += words
             return [Grown(last, words)]
-        return [Changed(self._new(words, grows=True))]
+        return [_changed(self._new(words, grows=True))]
 
-    def _block(self, markdown: str) -> list[Change]:
+    def _apart(self, markdown: str) -> list[Change]:
         last = self.parts[-1] if self.parts else None
         closed: list[Change] = []
         if last is not None and last.grows and has_open_fence(last.markdown):
             last.grows = False  # what follows would be taken for code
-            closed.append(Changed(last))
-        return closed + self._grow([f"\n\n{markdown}\n\n"])
+            closed.append(_changed(last))
+        return closed + self._grow([markdown])
 
     def _add(self, shown: outputs.Element | outputs.Step | outputs.Progress) -> list[Change]:
         if isinstance(shown, outputs.Progress):
-            return [Changed(self._progressed(shown))]
+            return [_changed(self._progressed(shown))]
         if isinstance(shown, outputs.Step):
-            return [Changed(self._folded(shown))]
+            return [_changed(self._folded(shown))]
         part = self._new("")
         part.elements.append(shown)
-        return [Changed(part), Attached(part, shown)]
+        return [_changed(part), Attached(part, shown)]
 
     def _folded(self, shown: outputs.Step) -> Part:
         last = self.parts[-1] if self.parts else None
@@ -127,3 +131,7 @@ class Composer:
         part = Part(len(self.parts), markdown, fold, grows)
         self.parts.append(part)
         return part
+
+
+def _changed(part: Part) -> Changed:
+    return Changed(replace(part))

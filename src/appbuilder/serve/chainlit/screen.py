@@ -92,7 +92,7 @@ class Screen:
         parts = self._composer.parts
         if isinstance(outcome.error, TurnCancelled):
             line = steps.stopped_line(self._place.language)
-            for change in self._composer.feed([f"\n\n{line}"]):
+            for change in self._composer.close(line):
                 await self._show_change(change)
         for part in parts:
             if part.grows:

@@ -50,7 +50,10 @@ def opened(
     """
     thread = listed(conversation, viewer)
     ratings = dict(_ratings(rows))
-    for request_id, group in _by_request(rows).items():
+    groups = _by_request(rows)
+    if not whole:
+        _drop_the_rest_of_a_turn(groups)
+    for request_id, group in groups.items():
         turn = next((row for row in group if row.key == TURN_KEY), None)
         place = Place(
             conversation.session_id, request_id, turn.id if turn else group[0].id, author, language
@@ -75,6 +78,13 @@ def _by_request(rows: Sequence[StoredRow]) -> dict[str, list[StoredRow]]:
     return groups
 
 
+def _drop_the_rest_of_a_turn(groups: dict[str, list[StoredRow]]) -> None:
+    """Takes out a first turn whose beginning is not among the rows: its answer would stand as a question."""
+    first = next(iter(groups), None)
+    if first is not None and len(groups) > 1 and all(row.key != TURN_KEY for row in groups[first]):
+        del groups[first]
+
+
 def _ratings(rows: Sequence[StoredRow]) -> Iterator[tuple[str, Rating]]:
     for row in rows:
         if row.key == FEEDBACK_KEY and isinstance(row.value, dict):
@@ -95,7 +105,7 @@ def _tell_turn(thread: Thread, place: Place, row: StoredRow, rating: Rating | No
     pieces = value.get("pieces")
     composer.feed(pieces if isinstance(pieces, list) else [_content(value.get("answer"))])
     if value.get(STATE) == INCOMPLETE:
-        composer.feed([f"\n\n{steps.stopped_line(place.language)}"])
+        composer.close(steps.stopped_line(place.language))
     _tell_parts(thread, place, composer, at)
     if value.get(STATE) == FAILED:
         told.append(steps.failure(place, steps.error_line(place, value.get("error") or {}), at))

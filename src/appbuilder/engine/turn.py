@@ -90,7 +90,7 @@ class Turn:
         self._base = contextvars.copy_context()
         self.context = self._base
         self._session: SessionContext | None = None
-        self._pristine = _pristine(request) if policy.attempts > 1 else None
+        self._pristine = _pristine(request) if policy.attempts > 1 or request.keep is not None else None
 
     # Deciding
 
@@ -259,7 +259,7 @@ class Turn:
 
 
 def _pristine(request: TurnRequest) -> tuple[Any, Mapping[str, Any]] | None:
-    """A copy of what a component might change, kept for a retry."""
+    """A copy of what a component might change, for a retry and for what is kept of the turn."""
     if not request.args and isinstance(request.message, (str, int, float, type(None))):
         return None
     return copy.deepcopy((request.message, request.args))

@@ -1,0 +1,137 @@
+"""Reading a run on an event loop: all of it, in order, in as few batches as it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from appbuilder import clock
+from appbuilder.core.steps import ModelStep
+from appbuilder.engine.log import Outcome, RunLog
+from appbuilder.engine.reader import Batch, batches
+
+END = Outcome(answer={"content": ""})
+
+
+def step(number: int) -> ModelStep:
+    return ModelStep(str(number), "m", (), clock.now())
+
+
+async def collect(log: RunLog) -> list[Batch]:
+    return [batch async for batch in batches(log)]
+
+
+def joined(read: Sequence[Batch]) -> tuple[list[Any], list[str]]:
+    return [piece for batch in read for piece in batch.pieces], [
+        each.id for batch in read for each in batch.steps
+    ]
+
+
+def test_a_run_that_has_ended_is_one_batch() -> None:
+    log = RunLog()
+    for number in range(1000):
+        log.append(number)
+    log.tell(step(1))
+    log.finish(END)
+    [only] = asyncio.run(collect(log))
+    assert (list(only.pieces), only.steps[0].id, only.outcome) == (list(range(1000)), "1", END)
+
+
+def test_a_run_without_an_answer_ends() -> None:
+    log = RunLog()
+    log.finish(END)
+    assert asyncio.run(collect(log)) == [Batch([], [], END)]
+
+
+@pytest.mark.parametrize("readers", [1, 5])
+def test_nothing_is_lost_or_doubled_under_a_fast_writer(readers: int) -> None:
+    count = 50_000
+    log = RunLog()
+
+    def write() -> None:
+        for number in range(count):
+            log.append(number)
+            if number % 1000 == 0:
+                log.tell(step(number))
+        log.finish(END)
+
+    async def read() -> list[list[Batch]]:
+        reading = [asyncio.create_task(collect(log)) for _ in range(readers)]
+        await asyncio.sleep(0)
+        writer = threading.Thread(target=write)
+        writer.start()
+        found = await asyncio.gather(*reading)
+        writer.join()
+        return found
+
+    for read_by_one in asyncio.run(read()):
+        pieces, steps = joined(read_by_one)
+        assert pieces == list(range(count))
+        assert steps == [str(number) for number in range(0, count, 1000)]
+        assert [batch.outcome for batch in read_by_one] == [None] * (len(read_by_one) - 1) + [END]
+        assert len(read_by_one) < count / 5, "what waits together comes together"
+    assert log._wakers == []
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.sampled_from(["piece", "step", "turn"]), max_size=30))
+def test_whatever_the_order_of_writing_and_reading(moves: list[str]) -> None:
+    log = RunLog()
+
+    async def play() -> tuple[list[Any], list[str]]:
+        reading = asyncio.create_task(collect(log))
+        for number, move in enumerate(moves):
+            if move == "piece":
+                log.append(number)
+            elif move == "step":
+                log.tell(step(number))
+            else:
+                await asyncio.sleep(0)
+        log.finish(END)
+        return joined(await reading)
+
+    pieces, steps = asyncio.run(play())
+    assert pieces == [number for number, move in enumerate(moves) if move == "piece"]
+    assert steps == [str(number) for number, move in enumerate(moves) if move == "step"]
+
+
+def test_pieces_that_come_while_a_batch_is_read_come_with_the_next() -> None:
+    log = RunLog()
+
+    async def play() -> list[list[Any]]:
+        seen: list[list[Any]] = []
+        log.append(0)
+        async for batch in batches(log):
+            seen.append(list(batch.pieces))
+            if len(seen) == 1:
+                for number in (1, 2, 3):
+                    log.append(number)
+            elif log.outcome is None:
+                log.append(4)
+                log.finish(END)
+        return seen
+
+    assert asyncio.run(play()) == [[0], [1, 2, 3], [4]]
+
+
+def test_a_reader_that_leaves_leaves_nothing_behind() -> None:
+    log = RunLog()
+
+    async def play() -> None:
+        reading = asyncio.create_task(collect(log))
+        await asyncio.sleep(0)
+        assert len(log._wakers) == 1
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        assert log._wakers == []
+        log.append("later")
+
+    asyncio.run(play())
+    log.finish(END)

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 def _component(value: Any) -> Any:
     """:raises ValueError: *value* cannot answer a message."""
-    entry(value)
+    from appbuilder.engine.engine import argument_check
+
+    run, _ = entry(value)
+    argument_check(run)
     return value
 
 

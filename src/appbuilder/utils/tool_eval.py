@@ -24,6 +24,8 @@ class ToolEval:
         tool_eval = getattr(component, "tool_eval", None)
         if not callable(tool_eval):
             raise ConfigurationError("The component has no tool_eval to show.")
+        if inspect.iscoroutinefunction(tool_eval):
+            raise ConfigurationError("tool_eval must yield its outputs: an async one, too, is a generator.")
         self._tool_eval: Callable[..., Any] = tool_eval
         parameters = inspect.signature(tool_eval).parameters
         self._query_name = query_name
@@ -41,6 +43,8 @@ class ToolEval:
     def run(self, message: Message[Any], stream: bool = False) -> Message[Any]:
         """The tool's outputs, as an iterator."""
         answer = self._tool_eval(**self._arguments, **{self._query_name: message.content})
-        if isinstance(answer, (Iterator, AsyncIterator, Message)):
-            return answer if isinstance(answer, Message) else Message(answer)
-        return Message(iter([answer]))
+        if isinstance(answer, Message):
+            return answer
+        if isinstance(answer, (Iterator, AsyncIterator)):
+            return Message(answer)
+        return Message(iter(answer if isinstance(answer, list) else [answer]))

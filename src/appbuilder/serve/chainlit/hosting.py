@@ -49,9 +49,9 @@ def serve(app: Any, *, host: str, port: int, settings: Settings, drain: Callable
                 terminated.wait_for_end()
             except KeyboardInterrupt:
                 logger.info("stopping; interrupt again to stop at once")
-            with contextlib.suppress(KeyboardInterrupt):
-                drain()
-                server.stop()
+            for last in (drain, server.stop, server.cut):  # each, whenever it is interrupted again
+                with contextlib.suppress(KeyboardInterrupt):
+                    last()
             if terminated.ends_process:
                 put_away()
     finally:
@@ -87,6 +87,11 @@ class _Server:
     def stop(self) -> None:
         self._server.should_exit = True
         self._thread.join(2 * _LAST_WRITES)
+
+    def cut(self) -> None:
+        """Ends what :meth:`stop` has left; a notebook goes on, and nothing may be served in it then."""
+        self._server.should_exit = self._server.force_exit = True
+        self._thread.join(_LAST_WRITES)
 
 
 class _Uvicorn(uvicorn.Server):

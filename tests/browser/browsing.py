@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import socket
 import threading
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 from playwright.sync_api import (
@@ -89,6 +91,11 @@ def launch(playwright: Playwright, trap: Trap) -> Browser:
     )
 
 
+def prepare(context: BrowserContext) -> None:
+    """Makes pages of *context* tell of what their policy forbade."""
+    context.add_init_script(VIOLATIONS)
+
+
 class Watch:
     """Notes what no page may do: ask strangers, complain on the console, break its own policy.
 
@@ -101,14 +108,26 @@ class Watch:
         self._trapped = len(trap.asked_for)
         self._foreign: list[str] = []
         self._errors: list[str] = []
+        self._listeners: dict[str, Callable[[Any], None]] = {
+            "request": self._note_request,
+            "console": self._note_console,
+            "weberror": lambda error: self._errors.append(f"uncaught: {error.error}"),
+            "page": lambda page: page.on("websocket", self._note_socket),
+        }
 
     def over(self, context: BrowserContext) -> None:
         """Watches all pages of *context*."""
-        context.add_init_script(VIOLATIONS)
-        context.on("request", self._note_request)
-        context.on("console", self._note_console)
-        context.on("weberror", lambda error: self._errors.append(f"uncaught: {error.error}"))
-        context.on("page", lambda page: page.on("websocket", self._note_socket))
+        for event, listener in self._listeners.items():
+            context.on(event, listener)  # type: ignore[call-overload]
+        for page in context.pages:
+            page.on("websocket", self._note_socket)
+
+    def leave(self, context: BrowserContext) -> None:
+        """Watches it no longer."""
+        for event, listener in self._listeners.items():
+            context.remove_listener(event, listener)
+        for page in context.pages:
+            page.remove_listener("websocket", self._note_socket)
 
     def allow_silence(self) -> None:
         """A test ends the process under a page that is open: the page may complain of that."""
@@ -156,7 +175,9 @@ class Chat:
         return self
 
     def reload(self) -> Chat:
-        """Loads it anew."""
+        """Loads it anew, once its address names the conversation."""
+        if self.questions.count():
+            assert self.session_id
         self.page.reload()
         return self.ready()
 

@@ -190,7 +190,6 @@ def brightness(chat: Chat) -> float:
 LANGUAGES = {
     "zh-CN": ("在此输入您的消息...", "新建对话"),
     "zh": ("在此输入您的消息...", "新建对话"),
-    "en-US": ("Type your message here...", "New Chat"),
     "en-GB": ("Type your message here...", "New Chat"),
 }
 

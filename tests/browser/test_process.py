@@ -96,11 +96,6 @@ def test_a_turn_that_does_not_end_in_time_is_kept_and_marked(
     assert row["message_value"]["state"] == "incomplete"
     assert row["message_value"]["answer"]["content"] == "一半"
     assert in_the_cache(server) == []
-    again = served(stage=stage)
-    later = open_page(again)
-    later.entry("还在说").click()
-    expect(later.answer).to_contain_text("一半")
-    expect(later.answer).to_contain_text("已停止")
 
 
 def test_folders_of_pages_that_were_killed_are_swept(served: Serve) -> None:

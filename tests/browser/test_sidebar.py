@@ -22,11 +22,6 @@ from tests.process.serving import eventually, rows
 SDK_FILES = Path(__file__).parents[1] / "store" / "data"
 
 
-@pytest.fixture
-def server(served: Serve, stage: Stage) -> Server:
-    return served(stage=stage)
-
-
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory, stage: Stage) -> Iterator[Server]:
     """For tests that look at one conversation only."""
@@ -43,7 +38,8 @@ def answered(chat: Chat, stage: Stage, question: str, answer: str) -> str:
     return chat.session_id
 
 
-def test_list_open_search_rename_and_delete(server: Server, stage: Stage, open_page: OpenPage) -> None:
+def test_list_open_search_rename_and_delete(served: Serve, stage: Stage, open_page: OpenPage) -> None:
+    server = served(stage=stage)
     chat = open_page(server)
     ids = {}
     for question in ("海淀区的面积", "Length of the Nile", "怎么学法语"):
@@ -93,15 +89,15 @@ def test_list_open_search_rename_and_delete(server: Server, stage: Stage, open_p
 
 
 def test_a_deleted_conversation_cannot_be_opened_and_is_forgotten_by_the_component(
-    server: Server, stage: Stage, open_page: OpenPage
+    shared: Server, stage: Stage, open_page: OpenPage
 ) -> None:
-    chat = open_page(server)
+    chat = open_page(shared)
     gone = answered(chat, stage, "忘了我", "好")
     chat.choose("忘了我", "delete-thread")
     chat.page.get_by_role("alertdialog").get_by_role("button").last.click()
     expect(chat.entry("忘了我")).to_have_count(0)
     remembered = {"do": "history", "key": "query"}
-    with serving.serve("scripted", server.folder.parent) as api:
+    with serving.serve("scripted", shared.folder.parent) as api:
         assert api.chat(remembered, session_id=gone).content == []
     chat.page.goto(f"{chat.address}/thread/{gone}")
     chat.ready()

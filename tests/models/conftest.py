@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.models.server_fixtures import gateway, openai_server, quick  # noqa: F401
+from tests.models.server_fixtures import app_server, gateway, openai_server, quick  # noqa: F401
 
 from appbuilder.models import local_owner
 from appbuilder.models.weights import TABLE, cache_folder, ensure

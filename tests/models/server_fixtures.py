@@ -8,7 +8,7 @@ import pytest
 
 from appbuilder.models import gateway as gateway_module
 from appbuilder.models import registry
-from appbuilder.testing import GatewayDouble, OpenAIDouble
+from appbuilder.testing import AppDouble, GatewayDouble, OpenAIDouble
 
 TOKEN = "bce-v3/ALTAK-x/y"
 
@@ -34,4 +34,12 @@ def openai_server(monkeypatch: pytest.MonkeyPatch, quick: None) -> Iterator[Open
     with OpenAIDouble() as double:
         monkeypatch.setenv("OPENAI_BASE_URL", double.base_url)
         monkeypatch.setenv("OPENAI_API_KEY", "key-1")
+        yield double
+
+
+@pytest.fixture
+def app_server(monkeypatch: pytest.MonkeyPatch, quick: None) -> Iterator[AppDouble]:
+    with AppDouble() as double:
+        monkeypatch.setenv("GATEWAY_URL_V2", double.address)
+        monkeypatch.setenv("APPBUILDER_TOKEN", TOKEN)
         yield double

@@ -27,9 +27,8 @@ def answer_of(response: Mapping[str, Any]) -> AppBuilderClientAnswer:
     :raises ValueError: a member has a type it cannot have.
     """
     members = dict(response)
-    steps = members.pop("content", None) or ()
-    members["events"] = [{_EVENT_NAMES.get(name, name): value for name, value in step.items()} if
-                         isinstance(step, dict) else step for step in steps]
+    steps = members.pop("content", None)
+    members["events"] = list(map(_event, steps)) if isinstance(steps, list) else steps
     return AppBuilderClientAnswer.model_validate(members)
 
 
@@ -76,7 +75,7 @@ def merged(answers: Iterable[AppBuilderClientAnswer]) -> AppBuilderClientAnswer:
         message_id = answer.message_id or message_id
         members.update(answer.model_extra or {})
     made = {"answer": "".join(texts), "message_id": message_id, "events": events}
-    return AppBuilderClientAnswer.model_construct(**members | made)
+    return AppBuilderClientAnswer.model_validate(members | made)
 
 
 def stream_message(pieces: Iterator[AppBuilderClientAnswer]) -> Message[Any]:
@@ -105,6 +104,12 @@ class _Answers(ContentStream):
         except StopIteration:
             self._settle()
             raise
+
+
+def _event(step: Any) -> Any:
+    if not isinstance(step, dict):
+        return step
+    return {_EVENT_NAMES.get(name, name): value for name, value in step.items()}
 
 
 def _waits(answer: AppBuilderClientAnswer) -> bool:

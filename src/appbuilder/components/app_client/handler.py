@@ -13,7 +13,14 @@ from typing import Any
 
 from typing_extensions import Self
 
-from appbuilder.components.app_client.data import AppBuilderClientAnswer, Event, ToolCall, ToolOutput, checked
+from appbuilder.components.app_client.data import (
+    INTERRUPTED,
+    AppBuilderClientAnswer,
+    Event,
+    ToolCall,
+    ToolOutput,
+    checked,
+)
 from appbuilder.core.message import Message, text_of
 from appbuilder.errors import ConfigurationError, InvalidRequest
 from appbuilder.logs import logger
@@ -184,10 +191,12 @@ class AppBuilderEventHandler:
         self.handle_event_type(context, answer)
         self.handle_content_type(context, answer)
         if context.current_status not in _HOOKS:
-            logger.info("an application's event has a status nobody knows")
+            logger.debug("an application's event has a status nobody knows")
             return None
         result = getattr(self, str(context.current_status))(context, answer)
-        return _outputs(result) if context.need_tool_submit else None
+        # A workflow that asks its user waits for no tool.
+        asks = answer.events[-1].content_type == INTERRUPTED
+        return _outputs(result) if context.need_tool_submit and not asks else None
 
 
 class ToolCallEventHandler(AppBuilderEventHandler):

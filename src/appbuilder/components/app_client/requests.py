@@ -40,6 +40,8 @@ def run_body(
     :raises InvalidRequest: there is neither a query nor a tool's output, or an argument has a wrong form.
     """
     require_conversation(conversation_id)
+    if not isinstance(query, str):
+        raise InvalidRequest("query must be a text.")
     if not query and not tool_outputs:
         raise InvalidRequest("A run needs a query, or the outputs of tools.")
     outputs = _listed(tool_outputs, "tool_outputs")

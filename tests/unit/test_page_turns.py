@@ -1,109 +1,205 @@
-"""The page's turns, on an engine with the memory store."""
+"""The page's turns on their event loop: asked, watched, stopped, and forgotten when they have ended."""
 
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
-from typing import Any, cast
+import threading
+import uuid
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
-from tests.unit.engines import engine_of
+from tests.unit.engines import CountingStore, engine_of, remember
 
-from appbuilder import Message
+from appbuilder import clock
+from appbuilder.core.message import Message
+from appbuilder.core.store import TURN_KEY
 from appbuilder.engine.engine import Engine, Run
-from appbuilder.engine.turn import TurnRequest
+from appbuilder.engine.log import Outcome, RunLog
+from appbuilder.errors import Draining
 from appbuilder.ids import new_id
 from appbuilder.serve.chainlit.identity import Identity
+from appbuilder.serve.chainlit.screen import LiveTurn
 from appbuilder.serve.chainlit.turns import PageTurns
 
-
-class Hurried:
-    """An engine whose turns have ended by the time anybody looks at them."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def start(self, request: TurnRequest, *, on_disconnect: str) -> Run:
-        run = self._engine.start(request, on_disconnect=on_disconnect)
-        run.log.wait_outcome()
-        return run
+ANN, BOB = Identity("ann", "user:ann"), Identity("bob", "user:bob")
 
 
-class Browser:
-    """Chainlit's session of a browser, which keeps what it was sent."""
+@dataclass(eq=False)
+class Session:
+    """A browser's page, as Chainlit's session is one."""
 
-    def __init__(self) -> None:
-        self.id, self.thread_id = new_id(), new_id()
-        self.steps: list[dict[str, Any]] = []
+    thread_id: str = "thread"
+    id: str = field(default_factory=new_id)
+    events: list[tuple[str, Any]] = field(default_factory=list)
 
-    async def emit(self, event: str, data: dict[str, Any]) -> None:
-        if event in {"stream_start", "new_message", "update_message"}:
-            self.steps.append(data)
+    async def emit(self, event: str, data: Any) -> None:
+        self.events.append((event, data))
 
-
-def test_a_turn_that_ends_before_it_is_looked_at_is_shown() -> None:
-    engine, _, _ = engine_of(lambda message, stream: Message(iter(["a", "b"])))
-    browser = Browser()
-
-    async def ask() -> None:
-        turns = PageTurns(lambda: cast("Engine", Hurried(engine)), "bot", debug=False)
-        question = SimpleNamespace(id=new_id(), content="hi")
-        await turns.ask(browser, Identity("local", "local"), "en", question)
-        this = asyncio.current_task()
-        await asyncio.gather(*(task for task in asyncio.all_tasks() if task is not this))
-
-    asyncio.run(ask())
-    shown = [step["output"] for step in browser.steps if step["type"] == "assistant_message"]
-    assert shown == ["ab", "ab"], "as it grew, and whole"
-    assert browser.steps[-1]["type"] == "run"
-    assert browser.steps[-1]["end"]
+    @property
+    def answers(self) -> list[str]:
+        """What is shown of answers and errors."""
+        shown = {
+            data["id"]: data["output"]
+            for name, data in self.events
+            if name in {"new_message", "stream_start"} and data["type"] == "assistant_message"
+        }
+        return list(shown.values())
 
 
-def question(words: str) -> SimpleNamespace:
-    return SimpleNamespace(id=new_id(), content=words)
+@dataclass
+class Said:
+    content: Any
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    elements: list[Any] = field(default_factory=list)
 
 
-def ends(browser: Browser) -> int:
-    return sum(1 for step in browser.steps if step["type"] == "run" and step["end"])
+def echo(message: Message[Any], stream: bool) -> Message[Any]:
+    return remember(message, Message(iter([message.content, "!"])))
 
 
-def test_a_second_question_does_not_cut_the_first_answers_end() -> None:
-    engine, _, _ = engine_of(lambda message, stream: Message(iter([message.content])))
-    browser = Browser()
-    held = asyncio.Event()
-
-    async def slowly(event: str, data: dict[str, Any]) -> None:
-        if data.get("type") == "run" and data["end"]:
-            await held.wait()  # the first turn has ended, and its end is not said yet
-        await Browser.emit(browser, event, data)
-
-    browser.emit = slowly  # type: ignore[method-assign]
-
-    async def ask() -> None:
-        turns = PageTurns(lambda: cast("Engine", Hurried(engine)), "bot", debug=False)
-        local = Identity("local", "local")
-        await turns.ask(browser, local, "en", question("one"))
-        await turns.ask(browser, local, "en", question("two"))
-        held.set()
-        this = asyncio.current_task()
-        await asyncio.gather(*(task for task in asyncio.all_tasks() if task is not this))
-
-    asyncio.run(ask())
-    assert ends(browser) == 2
+def turns_of(script: Callable[..., Any], **settings: Any) -> tuple[PageTurns, Engine, CountingStore]:
+    engine, store, _ = engine_of(script, **settings)
+    return PageTurns(lambda: engine, "Assistant", debug=False), engine, store
 
 
-def test_a_browser_that_comes_back_sees_the_end_it_missed() -> None:
-    engine, _, _ = engine_of(lambda message, stream: Message(iter([message.content])))
-    browser = Browser()
+def on_a_loop(work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    """Runs *work* on an event loop in a thread: one that hangs is a failure, not a hang."""
+    errors: list[BaseException] = []
 
-    async def ask() -> None:
-        turns = PageTurns(lambda: cast("Engine", Hurried(engine)), "bot", debug=False)
-        await turns.ask(browser, Identity("local", "local"), "en", question("one"))
-        this = asyncio.current_task()
-        await asyncio.gather(*(task for task in asyncio.all_tasks() if task is not this))
-        browser.steps.clear()  # as if the connection had been gone
-        turns.watch(browser, "en")
-        await asyncio.gather(*(task for task in asyncio.all_tasks() if task is not this))
+    def run() -> None:
+        try:
+            asyncio.run(work())
+        except BaseException as error:
+            errors.append(error)
 
-    asyncio.run(ask())
-    assert "one" in [step["output"] for step in browser.steps if step["type"] == "assistant_message"]
-    assert ends(browser) == 1
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive(), "the event loop hangs"
+    if errors:
+        raise errors[0]
+
+
+def test_a_turn_is_asked_shown_kept_and_forgotten() -> None:
+    turns, _, store = turns_of(echo)
+    session = Session()
+
+    async def work() -> None:
+        await turns.ask(session, ANN, "en", Said("hello"))
+        await asyncio.sleep(0)
+        assert turns.live("thread") == []
+        assert turns.begun_by(ANN.owner) == []
+
+    on_a_loop(work)
+    assert session.answers == ["hello!"]
+    [turn] = store.turns
+    assert turn.entry is not None
+    assert (turn.entry.owner, turn.entry.value["state"]) == (ANN.owner, "complete")
+    assert session.events[0][0] == "task_start"
+    assert session.events[-1][0] == "task_end"
+
+
+def test_what_cannot_be_asked_is_refused_in_words() -> None:
+    turns, engine, store = turns_of(echo)
+    session = Session()
+
+    async def work() -> None:
+        for said in (Said("\ud800"), Said(5), Said("x", id="no id"), Said("x", id=str(uuid.uuid1()))):
+            await turns.ask(session, ANN, "en", said)
+        assert len([line for line in session.answers if "cannot be read" in line]) == 4
+        engine.drain(0)
+        await turns.ask(session, ANN, "zh-CN", Said("late"))
+
+    on_a_loop(work)
+    assert "服务正在停止" in session.answers[-1]
+    assert store.turns == []
+
+
+def test_a_turn_that_has_ended_and_is_not_forgotten_yet_does_not_stop_the_loop() -> None:
+    turns, _, _ = turns_of(echo)
+    log = RunLog()
+    log.finish(Outcome(error=Draining("x")))
+    turn: Any = type("Turn", (), {"log": log, "request": None})()
+    ended = LiveTurn(ANN.owner, "q", clock.now(), new_id(), Run(turn, cancel_when_left=False))
+
+    async def work() -> None:
+        turns._live["thread"] = [ended]
+        asyncio.get_running_loop().call_later(0.05, turns._live["thread"].remove, ended)
+        await turns.ask(Session(), ANN, "en", Said("hello"))
+
+    on_a_loop(work)
+
+
+def held(gate: threading.Event) -> Callable[..., Any]:
+    def script(message: Message[Any], stream: bool) -> Message[Any]:
+        def pieces() -> Iterator[str]:
+            yield "a"
+            gate.wait(15)
+            yield "b"
+
+        return remember(message, Message(pieces()))
+
+    return script
+
+
+def test_several_browsers_watch_one_turn_from_its_beginning() -> None:
+    gate = threading.Event()
+    turns, _, _ = turns_of(held(gate))
+    first, late = Session(), Session()
+
+    async def work() -> None:
+        asked = asyncio.create_task(turns.ask(first, ANN, "en", Said("q")))
+        while first.answers != ["a"]:
+            await asyncio.sleep(0.005)
+        turns.watch(late, "en")
+        while late.answers != ["a"]:
+            await asyncio.sleep(0.005)
+        assert [turn.words for turn in turns.begun_by(ANN.owner)] == ["q"]
+        assert turns.begun_by(BOB.owner) == []
+        gate.set()
+        await asked
+        while late.answers != ["ab"]:
+            await asyncio.sleep(0.005)
+
+    on_a_loop(work)
+    assert first.answers == ["ab"]
+
+
+def test_stopping_ends_those_that_run_and_those_that_wait() -> None:
+    gate = threading.Event()
+    turns, _, store = turns_of(held(gate))
+    session, other = Session(), Session("another")
+
+    async def work() -> None:
+        asked = [asyncio.create_task(turns.ask(session, ANN, "en", Said(words))) for words in ("one", "two")]
+        elsewhere = asyncio.create_task(turns.ask(other, BOB, "en", Said("three")))
+        while not (session.answers and other.answers):
+            await asyncio.sleep(0.005)
+        await turns.stop("thread")
+        gate.set()
+        await turns.stop_and_wait("thread")
+        await asyncio.gather(*asked, elsewhere)
+
+    on_a_loop(work)
+    states = {turn.entry.title: turn.entry.value["state"] for turn in store.turns if turn.entry}
+    assert states == {"one": "incomplete", "three": "complete"}
+    assert other.answers == ["ab"]
+
+
+def test_an_answer_is_made_though_nobody_watches() -> None:
+    gate = threading.Event()
+    turns, engine, store = turns_of(held(gate))
+
+    async def work() -> None:
+        session = Session()
+        asked = asyncio.create_task(turns.ask(session, ANN, "en", Said("q")))
+        while not session.answers:
+            await asyncio.sleep(0.005)
+        asked.cancel()
+
+    on_a_loop(work)
+    gate.set()
+    engine.drain(10)
+    assert [turn.entry and turn.entry.value["answer"]["content"] for turn in store.turns] == ["ab"]
+    assert [row.key for row in store.catalogue().rows("thread", 9)] == ["query", "answer", TURN_KEY]

@@ -36,7 +36,7 @@ class _Arguments(BaseModel):
 class AgentRuntime(FlaskRuntime, ChainlitRuntime):
     """Serves a component over HTTP and behind a chat page.
 
-    Takes the arguments of :class:`appbuilder.utils.chainlit_deploy.ChainlitRuntime`, by name.
+    Takes the arguments of :class:`appbuilder.utils.runtime.Runtime`, by name.
 
     :raises pydantic.ValidationError: (a ValueError) the component cannot answer a message, or there are
         further arguments.
@@ -44,8 +44,8 @@ class AgentRuntime(FlaskRuntime, ChainlitRuntime):
 
     def __init__(self, **arguments: Any) -> None:
         valid = _Arguments(**arguments)
-        ChainlitRuntime.__init__(
-            self, valid.component, valid.user_session_config, valid.user_session, valid.tool_choice
+        super().__init__(
+            valid.component, valid.user_session_config, valid.user_session, valid.tool_choice
         )
 
     def chainlit_demo(

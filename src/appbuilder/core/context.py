@@ -14,6 +14,9 @@ from appbuilder.core.cancel import CancelToken
 from appbuilder.ids import new_id
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from appbuilder.core.attachment import Attachment
     from appbuilder.core.steps import OnStep
     from appbuilder.core.store import SessionStore
 
@@ -28,7 +31,7 @@ class SessionContext:
 
     ``store`` is the runtime's own store (None outside a runtime) and ``credential`` what this request
     brought; neither is visible to any other request. ``on_step``, where somebody watches, is told of each
-    model call.
+    model call. ``attachments`` are the files that came with the message.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class SessionContext:
         self.store: SessionStore | None = None
         self.credential: str | None = None
         self.on_step: OnStep | None = None
+        self.attachments: Sequence[Attachment] = ()
         self.cancel_token = cancel_token or CancelToken()
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from appbuilder.core.attachment import Attachment
 from appbuilder.core.catalogue import title_of
 from appbuilder.core.message import Message, dump, text_of
 from appbuilder.core.steps import EventStep, Step
@@ -42,6 +43,7 @@ def entry(
     pieces: Sequence[Any],
     steps: Sequence[Step],
     error: AppBuilderError | None,
+    attachments: Sequence[Attachment] = (),
 ) -> TurnEntry:
     """The turn's entry.
 
@@ -56,6 +58,8 @@ def entry(
     if any(type(piece) is not str for piece in pieces):
         # Typed outputs: joined they could not be told apart again.
         value["pieces"] = list(pieces)
+    if attachments:
+        value["attachments"] = [{"name": each.name, "mime": each.mime} for each in attachments]
     if steps:
         # The last word on each, in the order they began.
         value["steps"] = [step_members(step) for step in {step.id: step for step in steps}.values()]

@@ -11,16 +11,24 @@ import copy
 import json
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from appbuilder import jsontext
+from appbuilder.core.attachment import Attachment
 from appbuilder.core.cancel import CancelToken
 from appbuilder.core.component import as_answer
 from appbuilder.core.context import SessionContext, context_var
 from appbuilder.core.message import AsyncContentStream, ContentStream, Message, dump, settle
-from appbuilder.core.store import INCOMPLETE, STATE, SessionStore, TurnEntry, TurnRecord
+from appbuilder.core.store import (
+    INCOMPLETE,
+    RESERVED_PREFIX,
+    STATE,
+    SessionStore,
+    TurnEntry,
+    TurnRecord,
+)
 from appbuilder.engine import keeping
 from appbuilder.engine.limits import Ticket
 from appbuilder.engine.log import Outcome, RunLog
@@ -50,7 +58,8 @@ class TurnRequest:
     """What a transport asks for. ``message`` and ``args`` are JSON values; ids have at most 36 characters.
 
     ``credential`` is the AppBuilder token the request brought, if any. ``keep`` asks for the turn to be kept
-    for the catalogue, ``watch`` for the model calls to be told in the run's log.
+    for the catalogue, ``watch`` for what the run does to be told in its log. ``attachments`` are files on
+    this machine: a transport must not take their paths from a client.
     """
 
     message: Any
@@ -62,6 +71,7 @@ class TurnRequest:
     credential: str | None = field(default=None, repr=False)
     keep: keeping.Keeping | None = None
     watch: bool = False
+    attachments: Sequence[Attachment] = ()
 
 
 class Turn:
@@ -134,6 +144,7 @@ class Turn:
         session.store = self._store
         session.credential = request.credential
         session.on_step = self.log.tell if request.watch else None
+        session.attachments = request.attachments
         self.context = self._base.run(contextvars.copy_context)
         self.context.run(context_var.set, session)
         self._session = session
@@ -222,7 +233,8 @@ class Turn:
                 elif isinstance(message.content, AsyncContentStream):
                     deque(iterate(message.content, self.context), maxlen=0)
             members = dump(message)
-            if not whole:
+            # What is remembered under our own keys (an application's conversation) holds for a part as well.
+            if not whole and not key.startswith(RESERVED_PREFIX):
                 members[STATE] = INCOMPLETE
             rows.append((key, members))
         return rows
@@ -240,6 +252,7 @@ class Turn:
             pieces=pieces,
             steps=self.log.steps,
             error=self.error,
+            attachments=self.request.attachments,
         )
 
     def _end(self) -> None:

@@ -10,33 +10,18 @@ from appbuilder import logs
 from appbuilder.errors import ConfigurationError
 from appbuilder.per_process import PerProcess
 from appbuilder.serve.chainlit.page import Page, Starter, TrustedHeader
-from appbuilder.utils.runtime import Runtime
+from appbuilder.utils.runtime import Runtime, client_type
 from appbuilder.utils.tool_eval import ToolEval
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import URL
-
-    from appbuilder.core.user_session import UserSession
     from appbuilder.engine.engine import Engine
 
 
 class ChainlitRuntime(Runtime):
     """Serves a component behind a chat page. One page a process.
 
-    :param tool_choice: the tool that an application (``chainlit_agent``) is to use.
-
-    The others are :class:`appbuilder.utils.runtime.Runtime`'s.
+    What it is made with is :class:`appbuilder.utils.runtime.Runtime`'s.
     """
-
-    def __init__(
-        self,
-        component: Any,
-        user_session_config: str | URL | None = None,
-        user_session: UserSession | None = None,
-        tool_choice: Any = None,
-    ) -> None:
-        super().__init__(component, user_session_config, user_session)
-        self.tool_choice = tool_choice
 
     def chainlit_component(
         self,
@@ -53,6 +38,28 @@ class ChainlitRuntime(Runtime):
             or the database cannot be used, or a page is served by this process already.
         """
         self._serve_page(self._engine, self._drain, host, port, page or Page())
+
+    def chainlit_agent(
+        self,
+        host: str = "0.0.0.0",  # noqa: S104 - the seed's default
+        port: int = 8091,
+        *,
+        page: Page | None = None,
+    ) -> None:
+        """Serves a page for an application on AppBuilder: its events as steps that fold open, files given
+        with a message uploaded to the conversation, questions of a workflow asked and answered.
+
+        :raises ConfigurationError: (a ValueError) the component is no AppBuilderClient; or as
+            :meth:`chainlit_component`.
+        """
+        kind = client_type()
+        if kind is None or not isinstance(self.component, kind):
+            raise ConfigurationError(
+                "chainlit_agent serves an AppBuilderClient; for other components there is chainlit_component."
+            )
+        page = page or Page()
+        page = replace(page, name=page.name or "AppBuilder", uploads=True, steps=True)
+        self._serve_page(self._engine, self._drain, host, port, page)
 
     def chainlit_component_debug(
         self,

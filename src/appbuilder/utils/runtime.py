@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextvars
+import sys
 from typing import TYPE_CHECKING, Any
 
 from appbuilder.core.component import as_answer, entry
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
 class Runtime:
     """Runs a component's turns.
 
-    :param component: a Component, or any object with a fitting ``run(message, stream, **args)``.
+    :param component: a Component, or any object with a fitting ``run(message, stream, **args)``; or an
+        AppBuilderClient: each session then has a conversation of its own with the application.
     :param user_session_config: where conversations are kept, as a SQLAlchemy URL; default
         ``sqlite:///user_session.db``. The database is opened when the service starts.
     :param user_session: a UserSession whose database is used instead.
+    :param tool_choice: the tool that an application is to use.
     :raises ConfigurationError: (a ValueError) the component has no fitting ``run``, or the configuration is
         not a URL.
     """
@@ -36,6 +39,7 @@ class Runtime:
         component: Any,
         user_session_config: str | URL | None = None,
         user_session: UserSession | None = None,
+        tool_choice: Any = None,
     ) -> None:
         from appbuilder.core.user_session import UserSession
         from appbuilder.engine.engine import argument_check
@@ -43,9 +47,11 @@ class Runtime:
 
         if user_session is not None and not isinstance(user_session, UserSession):
             raise ConfigurationError("user_session must be a UserSession.")
-        self._run, self._asynchronous = entry(component)
-        argument_check(self._run)
         self.component = component
+        self.tool_choice = tool_choice
+        self._answering = _answering(component, tool_choice)
+        self._run, self._asynchronous = entry(self._answering)
+        argument_check(self._run)
         # Without a configuration it is the default, and not what another runtime here was given.
         self.user_session = user_session or UserSession(user_session_config or DEFAULT)
         # Now and not at the first request: what a UserSession without a URL means may change later.
@@ -77,7 +83,7 @@ class Runtime:
         return answer
 
     def _make_engine(self) -> Engine:
-        return self._engine_of(self.component)
+        return self._engine_of(self._answering)
 
     def _engine_of(self, component: Any) -> Engine:
         from appbuilder.engine.engine import Engine
@@ -100,3 +106,19 @@ class Runtime:
         except KeyboardInterrupt:
             engine.drain(0)  # told twice
         self._store.close()
+
+
+def client_type() -> Any:
+    """AppBuilderClient, if the program has loaded it; else no component can be one."""
+    module: Any = sys.modules.get("appbuilder.components.app_client.client")
+    return None if module is None else module.AppBuilderClient
+
+
+def _answering(component: Any, tool_choice: Any) -> Any:
+    """What answers messages: the component, or for an AppBuilderClient what serves it."""
+    kind = client_type()
+    if kind is None or not isinstance(component, kind):
+        return component
+    from appbuilder.components.app_client.served import ServedApp
+
+    return ServedApp(component, tool_choice)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from appbuilder.components.app_client.answers import stream_message
@@ -74,6 +75,13 @@ class AppBuilderClient(Component):
             return self._upload([*parts, text_part("file_url", str(file_url))], str(file_url))
         with file_part(local_file_path) as part:
             return self._upload([*parts, part], str(local_file_path))
+
+    def upload_named(self, conversation_id: str, path: Path, name: str) -> str:
+        """Uploads the file at *path* under another *name*; else as :meth:`upload_file`."""
+        require_conversation(conversation_id)
+        parts = [text_part("app_id", self.app_id), text_part("conversation_id", conversation_id)]
+        with file_part(path, name) as part:
+            return self._upload([*parts, part], name)
 
     def run(  # noqa: PLR0917 - programs give them by position too
         self,

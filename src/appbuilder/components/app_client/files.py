@@ -14,9 +14,10 @@ Part = tuple[str, Any]
 
 
 @contextmanager
-def file_part(path: Any) -> Iterator[Part]:
+def file_part(path: Any, name: str = "") -> Iterator[Part]:
     """The file at *path* with its name and content type; it is open, and read while it is sent.
 
+    :param name: another name than the path's.
     :raises InvalidRequest: there is no file there, or it cannot be opened.
     """
     file = Path(path)
@@ -26,9 +27,10 @@ def file_part(path: Any) -> Iterator[Part]:
         content = file.open("rb")
     except OSError as error:
         raise InvalidRequest(f"{file.name!r} cannot be opened: {error.strerror}.") from None
-    kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+    name = name or file.name
+    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
     with content:
-        yield "file", (file.name, content, kind)
+        yield "file", (name, content, kind)
 
 
 def text_part(name: str, value: str) -> Part:

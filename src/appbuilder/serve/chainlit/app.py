@@ -21,7 +21,7 @@ from appbuilder.serve.chainlit.routes import OUR_ICON, Routes
 from appbuilder.serve.chainlit.secret import signing_key
 from appbuilder.serve.chainlit.shell import Shell
 from appbuilder.serve.chainlit.turns import PageTurns
-from appbuilder.serve.chainlit.web import failed
+from appbuilder.serve.chainlit.web import MOST_FILES, MOST_UPLOAD, failed
 from appbuilder.settings import Settings
 
 
@@ -43,14 +43,14 @@ def create_app(
     chainlit = load(settings)
     html = render(Path(chainlit.server.build_dir) / "index.html", page.name)
     policy = content_security_policy(html, page.image_hosts)
-    turns = PageTurns(engine, page.name, debug=page.debug)
+    turns = PageTurns(engine, page.name, debug=page.debug, steps=page.steps or page.debug)
     _configure(chainlit, page, turns, catalogue)
     routes = Routes(gate, Passwords(page.users), html=html, icon=icon, theme=page.theme)
-    return Shell(chainlit.server.app, gate, routes, _token_maker(), policy)
+    return Shell(chainlit.server.app, gate, routes, _token_maker(), policy, uploads=page.uploads)
 
 
 def _configure(chainlit: Any, page: Page, turns: PageTurns, catalogue: Catalogue) -> None:
-    from chainlit.config import CodeSettings, config
+    from chainlit.config import CodeSettings, SpontaneousFileUploadFeature, config
     from chainlit.user_session import user_sessions
 
     from appbuilder.serve.chainlit.data_layer import CatalogueLayer, asking
@@ -67,6 +67,9 @@ def _configure(chainlit: Any, page: Page, turns: PageTurns, catalogue: Catalogue
     config.ui.name = page.name
     config.ui.default_theme = page.theme
     config.run.debug = False
+    config.features.spontaneous_file_upload = SpontaneousFileUploadFeature(
+        enabled=page.uploads, accept=["*/*"], max_files=MOST_FILES, max_size_mb=MOST_UPLOAD >> 20
+    )
     config.code = CodeSettings(
         action_callbacks={},
         on_message=on_message,
@@ -77,7 +80,7 @@ def _configure(chainlit: Any, page: Page, turns: PageTurns, catalogue: Catalogue
     chainlit.data._data_layer = layer
     chainlit.data._data_layer_initialized = True
     user_sessions.clear()
-    listen(chainlit, turns, layer)
+    listen(chainlit, turns, layer, uploads=page.uploads)
     _answer_errors(chainlit.server.app)
 
 

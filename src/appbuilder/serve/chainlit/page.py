@@ -43,7 +43,10 @@ class Page:
         log in, and each sees only conversations of his own.
     :param user_header: users come from a proxy that has logged them in.
     :param administrators: users who also see conversations begun over ``POST /chat``.
-    :param debug: shows each model call as a step that folds open, and errors with their traceback.
+    :param debug: shows errors with their traceback, and what *steps* does.
+    :param steps: shows each model call as a step that folds open: model, prompt, answer, tokens, time.
+    :param uploads: lets users give files with a message; the component finds them in
+        ``get_context().attachments``.
     :param image_hosts: sites that images and sounds in answers may be loaded from
         (``https://images.example.com``); by default none, so that an answer cannot tell anything to a
         stranger by an image's address.
@@ -60,4 +63,6 @@ class Page:
     user_header: TrustedHeader | None = None
     administrators: Collection[str] = ()
     debug: bool = False
+    steps: bool = False
+    uploads: bool = False
     image_hosts: Sequence[str] = ()

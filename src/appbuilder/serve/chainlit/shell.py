@@ -7,7 +7,7 @@ Its application gets each request with one cookie only: a token for who is askin
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Collection, MutableMapping, Sequence
 from typing import Any
 
 from starlette.responses import Response
@@ -17,6 +17,8 @@ from appbuilder.errors import AppBuilderError, MethodNotAllowed, NotFound, Unaut
 from appbuilder.serve.chainlit.identity import VISITOR_DAYS, Asking, Gate, Identity, PageContext
 from appbuilder.serve.chainlit.routes import Routes, set_cookie
 from appbuilder.serve.chainlit.web import (
+    MOST_BODY,
+    MOST_UPLOAD,
     SOCKET,
     App,
     Forbidden,
@@ -33,6 +35,8 @@ from appbuilder.serve.chainlit.web import (
 Token = Callable[[Identity], str]
 """Makes the token by which Chainlit knows somebody, for one request."""
 
+Passed = Sequence[tuple[re.Pattern[str], Collection[str]]]
+
 TOKEN_COOKIE = "access_token"  # noqa: S105 - a name
 
 # Chainlit's routes that the page uses, and with which methods.
@@ -47,6 +51,11 @@ _PASSED = (
     (re.compile(r"/project/thread/[^/]+"), {"GET"}),
     (re.compile(r"/feedback"), {"PUT", "DELETE"}),
 )
+# Further ones of a page that takes files.
+_UPLOAD = "/project/file"
+_FILES = ((re.compile(_UPLOAD), {"POST"}), (re.compile(_UPLOAD + r"/[0-9a-f-]{36}"), {"GET"}))
+_FORM = 64 * 1024
+"""Bytes of a form around its file."""
 
 
 class Shell:
@@ -54,14 +63,19 @@ class Shell:
 
     :param inner: Chainlit's.
     :param policy: the Content-Security-Policy.
+    :param uploads: whether the page takes files.
     """
 
-    def __init__(self, inner: App, gate: Gate, routes: Routes, token: Token, policy: str) -> None:
+    def __init__(
+        self, inner: App, gate: Gate, routes: Routes, token: Token, policy: str, *, uploads: bool = False
+    ) -> None:
         self._inner = inner
         self._gate = gate
         self._routes = routes
         self._token = token
         self._headers = _security_headers(policy)
+        self._file_headers = {**self._headers, **_FILE_HEADERS}
+        self._passed = (*_PASSED, *_FILES) if uploads else _PASSED
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in {"http", "websocket"}:
@@ -74,9 +88,10 @@ class Shell:
                 raise Forbidden("This request comes from another site's page.")
             response = await self._own(scope, receive, asking)
             if response is None:
-                _check(scope, identity)
+                _check(scope, identity, self._passed)
                 self._enter(scope, asking, identity)
-                await self._inner(scope, bounded(receive), decorated)
+                most = MOST_UPLOAD + _FORM if scope["path"] == _UPLOAD else MOST_BODY
+                await self._inner(scope, bounded(receive, most), decorated)
                 return
         except AppBuilderError as error:
             if scope["type"] == "websocket":
@@ -100,10 +115,12 @@ class Shell:
         scope["headers"] = kept
 
     def _decorated(self, scope: Scope, send: Send, identity: Identity | None) -> Send:
+        ours = self._file_headers if scope["path"].startswith(_UPLOAD + "/") else self._headers
+
         async def decorated(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                headers = [each for each in message.get("headers", ()) if each[0] not in self._headers]
-                headers += self._headers.items()
+                headers = [each for each in message.get("headers", ()) if each[0] not in ours]
+                headers += ours.items()
                 headers += _caching(scope["path"], message["status"], headers)
                 if identity is not None and identity.cookie:
                     headers += self._cookie(scope, identity)
@@ -118,12 +135,12 @@ class Shell:
         return [each for each in response.raw_headers if each[0] == b"set-cookie"]
 
 
-def _check(scope: Scope, identity: Identity | None) -> None:
+def _check(scope: Scope, identity: Identity | None, passed: Passed) -> None:
     """:raises NotFound, MethodNotAllowed: Chainlit has nothing there that the page uses.
     :raises Unauthenticated: a socket is for those we know.
     """
     path, method = scope["path"], scope.get("method", "GET")
-    for pattern, methods in _PASSED:
+    for pattern, methods in passed:
         if pattern.fullmatch(path):
             if method in methods:
                 if identity is None and path.startswith(SOCKET):
@@ -145,6 +162,13 @@ def _caching(path: str, status: int, headers: list[tuple[bytes, bytes]]) -> list
     if any(name == b"cache-control" for name, _ in headers):
         return []
     return [(b"cache-control", b"no-store")]
+
+
+# What users gave is shown as an image at most, never as a page of ours.
+_FILE_HEADERS = {
+    b"content-security-policy": b"default-src 'none'; sandbox",
+    b"content-disposition": b"attachment",
+}
 
 
 def _security_headers(policy: str) -> dict[bytes, bytes]:

@@ -13,11 +13,12 @@ from appbuilder.errors import AppBuilderError
 from appbuilder.ids import is_new_id, new_id
 from appbuilder.serve.chainlit.data_layer import CatalogueLayer, asking, is_conversation_id
 from appbuilder.serve.chainlit.turns import PageTurns
+from appbuilder.serve.chainlit.web import MOST_FILES
 
 
-def listen(chainlit: Any, turns: PageTurns, layer: CatalogueLayer) -> None:
+def listen(chainlit: Any, turns: PageTurns, layer: CatalogueLayer, *, uploads: bool = False) -> None:
     """Puts our handlers in the place of Chainlit's; what the page does not use has none."""
-    sockets = _Sockets(chainlit, turns, layer)
+    sockets = _Sockets(chainlit, turns, layer, uploads=uploads)
     handlers = chainlit.server.sio.handlers["/"]
     handlers.clear()
     handlers.update(
@@ -33,7 +34,7 @@ def listen(chainlit: Any, turns: PageTurns, layer: CatalogueLayer) -> None:
 class _Sockets:
     """The handlers. A client may send any event with anything in it: what does not fit is passed over."""
 
-    def __init__(self, chainlit: Any, turns: PageTurns, layer: CatalogueLayer) -> None:
+    def __init__(self, chainlit: Any, turns: PageTurns, layer: CatalogueLayer, *, uploads: bool) -> None:
         from chainlit import socket
         from chainlit.session import WebsocketSession
 
@@ -42,6 +43,7 @@ class _Sockets:
         self._sessions = WebsocketSession
         self._turns = turns
         self._layer = layer
+        self._uploads = uploads
 
     async def connect(self, sid: str, environ: Any = None, auth: Any = None, *_: Any) -> bool:
         """:raises ConnectionRefusedError: nobody we know, or not what a page sends."""
@@ -79,7 +81,9 @@ class _Sockets:
             return
         message_id, words = message.get("id"), message.get("output")
         if is_new_id(message_id) and isinstance(words, str):
-            await self._chainlit.message(sid, {"message": _step(message_id, words)})
+            files = _files(payload.get("fileReferences"), session) if self._uploads else []
+            said = {"message": _step(message_id, words), "fileReferences": files}
+            await self._chainlit.message(sid, said)
 
     async def stop(self, sid: str, *_: Any) -> None:
         """Ends the turns. Chainlit's own says so in English and only ends what shows them."""
@@ -116,6 +120,13 @@ def _read(auth: Any) -> tuple[str, str | None]:
     if thread_id is not None and not is_conversation_id(thread_id):
         raise ConnectionRefusedError("This is no conversation.")
     return session_id, thread_id
+
+
+def _files(references: Any, session: Any) -> list[dict[str, str]]:
+    """Those of *references* that this browser has uploaded."""
+    named = references[:MOST_FILES] if isinstance(references, list) else []
+    ids = [each.get("id") for each in named if isinstance(each, dict)]
+    return [{"id": each} for each in ids if isinstance(each, str) and each in session.files]
 
 
 def _step(message_id: str, words: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from appbuilder.core.message import text_of
 from appbuilder.core.store import FAILED, INCOMPLETE, RESERVED_PREFIX, STATE, TURN_KEY
 from appbuilder.serve.chainlit import steps
 from appbuilder.serve.chainlit.composer import Composer
+from appbuilder.serve.chainlit.outputs.markdown import escaped
 from appbuilder.serve.chainlit.steps import Place, Step
 from appbuilder.serve.chainlit.texts import text
 
@@ -97,7 +98,7 @@ def _tell_turn(thread: Thread, place: Place, row: StoredRow, rating: Rating | No
     value: Mapping[str, Any] = row.value if isinstance(row.value, dict) else {}
     at = row.created_at
     told: list[Step] = thread["steps"]
-    told.append(steps.said(place, _content(value.get("input")), at))
+    told.append(steps.said(place, _content(value.get("input")) + _given(value.get("attachments")), at))
     told.append(steps.run(place, at, at, rating))
     for call in value.get("steps") or ():
         told.append(steps.deed(place, call, _time(call.get("started_at"), at), ended=True))
@@ -138,6 +139,12 @@ def _tell_parts(thread: Thread, place: Place, composer: Composer, at: datetime) 
 
 def _is_answer(row: StoredRow) -> bool:
     return isinstance(row.value, dict) and ("token_usage" in row.value or "extra" in row.value)
+
+
+def _given(attachments: Any) -> str:
+    """The names of the files that came with a message."""
+    named = attachments if isinstance(attachments, list) else []
+    return "".join(f"\n\n📎 {escaped(str(each.get('name')), 200)}" for each in named)
 
 
 def _content(message: Any) -> str:

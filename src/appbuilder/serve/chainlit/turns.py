@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from appbuilder import clock
+from appbuilder.core.attachment import Attachment
 from appbuilder.engine.engine import Engine
 from appbuilder.engine.keeping import Keeping
 from appbuilder.engine.reader import batches
@@ -30,13 +32,17 @@ class PageTurns:
 
     :param engine: gives this process's engine.
     :param author: the assistant's name.
-    :param debug: shows model calls and tracebacks.
+    :param debug: shows tracebacks.
+    :param steps: shows what a run does beside answering.
     """
 
-    def __init__(self, engine: Callable[[], Engine], author: str, *, debug: bool) -> None:
+    def __init__(
+        self, engine: Callable[[], Engine], author: str, *, debug: bool = False, steps: bool = False
+    ) -> None:
         self.author = author
         self._engine = engine
         self._debug = debug
+        self._steps = steps
         self._live: dict[str, list[LiveTurn]] = {}
         self._watches: WeakKeyDictionary[Any, _Watch] = WeakKeyDictionary()
         """By Chainlit's session, which is one browser's page: what shows the turns there."""
@@ -50,7 +56,7 @@ class PageTurns:
         words = message.content
         place = Place(session.thread_id, str(message.id), new_id(), self.author, language)
         try:
-            live = self._start(place, identity, words)
+            live = self._start(place, identity, words, attachments(message))
         except AppBuilderError as error:
             await self._screen(session, place).refuse(words, error)
             return
@@ -112,7 +118,9 @@ class PageTurns:
         for live in self.live(session_id):
             await asyncio.to_thread(live.run.log.wait, 2**62, STOP_WAIT)
 
-    def _start(self, place: Place, identity: Identity, words: Any) -> LiveTurn:
+    def _start(
+        self, place: Place, identity: Identity, words: Any, files: Sequence[Attachment]
+    ) -> LiveTurn:
         if not is_new_id(place.request_id) or not isinstance(words, str) or clean(words) != words:
             raise InvalidRequest("The message cannot be read.")
         request = TurnRequest(
@@ -122,7 +130,8 @@ class PageTurns:
             request_id=place.request_id,
             user_id=identity.name,
             keep=Keeping(place.turn_id, identity.owner, self._explain_for_keeping),
-            watch=self._debug,
+            watch=self._steps,
+            attachments=files,
         )
         # A run is a thing of its own: who closes the page finds the answer when he comes back.
         run = self._engine().start(request, on_disconnect="continue")
@@ -149,6 +158,15 @@ class PageTurns:
 
     def _explain_for_keeping(self, error: AppBuilderError) -> dict[str, Any]:
         return {"kind": type(error).__name__, "text": problem(error).text}
+
+
+def attachments(message: Any) -> list[Attachment]:
+    """The files that Chainlit has taken for this message."""
+    return [
+        Attachment(Path(element.path), element.name, element.mime or "application/octet-stream")
+        for element in getattr(message, "elements", ())
+        if element.path
+    ]
 
 
 class _Watch:

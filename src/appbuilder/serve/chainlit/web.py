@@ -25,6 +25,10 @@ SOCKET = "/ws/socket.io"
 SAFE = frozenset({"GET", "HEAD"})
 MOST_BODY = 1024 * 1024
 """Bytes of a request; a message of a conversation has to fit."""
+MOST_UPLOAD = 32 * 1024 * 1024
+"""Bytes of a file."""
+MOST_FILES = 10
+"""Files with one message."""
 
 
 class Forbidden(AppBuilderError):
@@ -65,8 +69,8 @@ def language(asking: Asking) -> str:
     return found[1] if found else "en"
 
 
-def bounded(receive: Receive) -> Receive:
-    """:raises PayloadTooLarge: (when it is awaited) the body is larger than the limit."""
+def bounded(receive: Receive, most: int = MOST_BODY) -> Receive:
+    """:raises PayloadTooLarge: (when it is awaited) the body is larger than *most* bytes."""
     received = 0
 
     async def count() -> MutableMapping[str, Any]:
@@ -74,8 +78,8 @@ def bounded(receive: Receive) -> Receive:
         message = await receive()
         if message["type"] == "http.request":
             received += len(message.get("body", b""))
-            if received > MOST_BODY:
-                raise PayloadTooLarge(f"A request has at most {MOST_BODY} bytes.")
+            if received > most:
+                raise PayloadTooLarge(f"A request has at most {most} bytes.")
         return message
 
     return count

@@ -1,0 +1,51 @@
+"""An application's events as steps of the run: one step per event, told anew while it goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from appbuilder import clock
+from appbuilder.components.app_client.data import Event
+from appbuilder.core.steps import EventStep, OnStep
+from appbuilder.ids import new_id
+
+_GOES_ON = {"preparing", "running"}
+
+
+class Deeds:
+    """Tells the events of one run.
+
+    :param on_step: is told; None: nobody watches.
+    """
+
+    def __init__(self, on_step: OnStep | None) -> None:
+        self._on_step = on_step
+        self._steps: dict[tuple[str, str], EventStep] = {}
+
+    def tell(self, event: Event) -> None:
+        """Takes an event, which may go on with one before: the same type and the same id."""
+        if self._on_step is None or not event.event_type:
+            return
+        key = (event.event_type, str((event.model_extra or {}).get("event_id", "")))
+        before = self._steps.get(key)
+        step = EventStep(
+            id=before.id if before is not None else new_id(),
+            name=event.event_type,
+            detail=_joined(before.detail if before is not None else {}, event),
+            started_at=before.started_at if before is not None else clock.now(),
+            ended=event.status not in _GOES_ON,
+            error=event.message if event.code else "",
+        )
+        self._steps[key] = step
+        self._on_step(step)
+
+
+def _joined(before: dict[str, Any], event: Event) -> dict[str, Any]:
+    """What is known of an event by now; text comes in pieces, the rest whole."""
+    detail = {**before, **event.detail}
+    text, further = before.get("text"), event.detail.get("text")
+    if isinstance(text, str) and isinstance(further, str):
+        detail["text"] = text + further
+    if event.usage is not None:
+        detail["usage"] = event.usage.model_dump()
+    return detail

@@ -1,0 +1,181 @@
+"""An application as a component that a runtime can serve: one conversation of the service per session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from appbuilder.components.app_client.client import AppBuilderClient
+from appbuilder.components.app_client.data import Action, AppBuilderClientAnswer
+from appbuilder.components.app_client.deeds import Deeds
+from appbuilder.core.context import SessionContext, get_context
+from appbuilder.core.message import AnswerMessage, Message
+from appbuilder.core.store import RESERVED_PREFIX
+from appbuilder.errors import InvalidRequest
+
+KEY = RESERVED_PREFIX + "app"
+"""Of the rows that hold a session's conversation."""
+
+
+class ServedApp:
+    """Answers messages with what an application says.
+
+    The conversation is begun in the session's first turn and remembered beside what the session holds. If a
+    workflow stops and asks, the session's next message is the answer.
+
+    :param tool_choice: the component that it must use; a request may say another.
+    """
+
+    def __init__(self, client: AppBuilderClient, tool_choice: Any = None) -> None:
+        self.client = client
+        self._tool_choice = tool_choice
+
+    def run(
+        self,
+        message: Message[Any],
+        stream: bool = False,
+        *,
+        file_ids: Sequence[str] = (),
+        tools: Sequence[Any] | None = None,
+        tool_outputs: Sequence[Any] | None = None,
+        tool_choice: Any = None,
+        end_user_id: str | None = None,
+        action: Any = None,
+        mcp_authorization: Sequence[Mapping[str, Any]] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        custom_metadata: Any = None,
+    ) -> Message[Any]:
+        """The application's answer as text; ``extra`` has its events, the service's ids and, where a workflow
+        asks, ``interrupt_event_id``; ``token_usage`` is the sum of all events'.
+
+        :param message: the question, a text; empty where *tool_outputs* are sent.
+
+        The others are :meth:`AppBuilderClient.run`'s.
+        """
+        if not isinstance(message.content, str):
+            raise InvalidRequest("An application is asked with a text.")
+        context = get_context()
+        memory = _Memory(context, self.client)
+        uploaded = [
+            self.client.upload_named(memory.conversation_id, each.path, each.name)
+            for each in context.attachments
+        ]
+        if action is None and memory.question is not None:
+            action = Action.create_resume_action(memory.question)
+        said = self.client.run(
+            memory.conversation_id,
+            message.content,
+            [*file_ids, *uploaded],
+            stream,
+            tools=tools,
+            tool_outputs=tool_outputs,
+            tool_choice=tool_choice if tool_choice is not None else self._tool_choice,
+            end_user_id=end_user_id if end_user_id is not None else context.user_id,
+            action=action,
+            mcp_authorization=mcp_authorization,
+            parameters=parameters,
+            custom_metadata=custom_metadata,
+        )
+        answer: AnswerMessage[Any] = AnswerMessage()
+        pieces = _Pieces(said.content if stream else [said.content], answer, memory, Deeds(context.on_step))
+        answer.content = pieces if stream else "".join(pieces)
+        return answer
+
+
+class _Pieces(Iterator[str]):
+    """An answer's pieces of text. Fills, on the way, its extra and usage and the session's memory."""
+
+    def __init__(
+        self,
+        said: Iterable[AppBuilderClientAnswer],
+        answer: AnswerMessage[Any],
+        memory: _Memory,
+        deeds: Deeds,
+    ) -> None:
+        self._said = iter(said)
+        self._close = getattr(said, "close", None)
+        self._answer = answer
+        self._memory = memory
+        self._deeds = deeds
+        self._events: list[dict[str, Any]] = []
+        self._question: str | None = None
+
+    def __next__(self) -> str:
+        for piece in self._said:
+            self._take(piece)
+            if piece.text:
+                return piece.text
+        self._memory.question = self._question
+        raise StopIteration
+
+    def close(self) -> None:
+        """Breaks the answer off."""
+        if self._close is not None:
+            self._close()
+
+    def _take(self, piece: AppBuilderClientAnswer) -> None:
+        if piece.interrupt_event_id is not None:
+            self._question = self._memory.question = piece.interrupt_event_id
+        usage = dict(self._answer.token_usage)
+        for event in piece.events:
+            self._deeds.tell(event)
+            self._events.append(event.model_dump(exclude_none=True))
+            if event.usage is not None:
+                for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
+                    usage[name] = usage.get(name, 0) + getattr(event.usage, name)
+        self._answer.token_usage = usage
+        extra = {
+            "conversation_id": self._memory.conversation_id,
+            "message_id": piece.message_id,
+            "events": self._events,
+        }
+        if self._question is not None:
+            extra["interrupt_event_id"] = self._question
+        self._answer.extra = {name: value for name, value in extra.items() if value}
+
+
+class _Memory:
+    """What a session remembers of its application: the conversation, and what a workflow asked last."""
+
+    def __init__(self, context: SessionContext, client: AppBuilderClient) -> None:
+        kept = _kept(context)
+        known = kept if kept.get("app_id") == client.app_id else {}
+        self.conversation_id = str(known.get("conversation_id") or client.create_conversation())
+        self._question: str | None = known.get("question")
+        self._context = context
+        self._app_id = client.app_id
+        if not known:
+            self._remember()
+
+    @property
+    def question(self) -> str | None:
+        """The id of what a workflow asked."""
+        return self._question
+
+    @question.setter
+    def question(self, question: str | None) -> None:
+        if question != self._question:
+            self._question = question
+            self._remember()
+
+    def _remember(self) -> None:
+        content = {
+            "app_id": self._app_id,
+            "conversation_id": self.conversation_id,
+            "question": self._question,
+        }
+        message = Message({name: value for name, value in content.items() if value is not None})
+        if self._context.is_local:
+            self._context.session_vars_dict.setdefault(KEY, []).append(message)
+        else:
+            self._context.session_vars_dict[KEY] = message
+
+
+def _kept(context: SessionContext) -> Mapping[str, Any]:
+    here = context.session_vars_dict.get(KEY)
+    if here:
+        content = (here[-1] if isinstance(here, list) else here).content
+    else:
+        rows = context.store.history(context.session_id, KEY, 1) if context.store is not None else []
+        content = rows[-1].get("content") if rows else None
+    return content if isinstance(content, dict) else {}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from appbuilder.components.app_client.client import AppBuilderClient
-from appbuilder.components.app_client.data import Action, AppBuilderClientAnswer
+from appbuilder.components.app_client.data import Action, AppBuilderClientAnswer, Event
 from appbuilder.components.app_client.deeds import Deeds
 from appbuilder.core.context import SessionContext, get_context
 from appbuilder.core.message import AnswerMessage, Message
@@ -15,6 +15,7 @@ from appbuilder.errors import InvalidRequest
 
 KEY = RESERVED_PREFIX + "app"
 """Of the rows that hold a session's conversation."""
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
 class ServedApp:
@@ -97,7 +98,8 @@ class _Pieces(Iterator[str]):
         self._answer = answer
         self._memory = memory
         self._deeds = deeds
-        self._events: list[dict[str, Any]] = []
+        self._events: list[Event] = []
+        self._message_id = ""
         self._question: str | None = None
 
     def __next__(self) -> str:
@@ -106,32 +108,35 @@ class _Pieces(Iterator[str]):
             if piece.text:
                 return piece.text
         self._memory.question = self._question
+        self._complete()
         raise StopIteration
 
     def close(self) -> None:
         """Breaks the answer off."""
         if self._close is not None:
             self._close()
+        self._complete()
 
     def _take(self, piece: AppBuilderClientAnswer) -> None:
+        self._message_id = piece.message_id or self._message_id
         if piece.interrupt_event_id is not None:
             self._question = self._memory.question = piece.interrupt_event_id
-        usage = dict(self._answer.token_usage)
         for event in piece.events:
             self._deeds.tell(event)
-            self._events.append(event.model_dump(exclude_none=True))
-            if event.usage is not None:
-                for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
-                    usage[name] = usage.get(name, 0) + getattr(event.usage, name)
-        self._answer.token_usage = usage
+            self._events.append(event)
+
+    def _complete(self) -> None:
+        """At the end, not piece by piece: all pieces of a stream carry what the answer had with its first."""
         extra = {
             "conversation_id": self._memory.conversation_id,
-            "message_id": piece.message_id,
-            "events": self._events,
+            "message_id": self._message_id,
+            "interrupt_event_id": self._question,
+            "events": [event.model_dump(exclude_none=True) for event in self._events],
         }
-        if self._question is not None:
-            extra["interrupt_event_id"] = self._question
         self._answer.extra = {name: value for name, value in extra.items() if value}
+        used = [event.usage for event in self._events if event.usage is not None]
+        if used:
+            self._answer.token_usage = {name: sum(getattr(each, name) for each in used) for name in _COUNTS}
 
 
 class _Memory:

@@ -270,3 +270,23 @@ def test_the_paths_of_the_sdk() -> None:
     assert appbuilder_client.AgentBuilder is AgentBuilder
     assert appbuilder_client.data_class.Event is data_class.Event
     assert issubclass(event_handler.ToolCallEventHandler, event_handler.AppBuilderEventHandler)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"conversation_id": "conv-9"}, "no such conversation"),
+        ({"file_ids": ["file-9"]}, "no such file"),
+        ({"tool_outputs": [{"tool_call_id": "call-9", "output": ""}]}, "nobody waits"),
+        ({"action": data_class.Action.create_resume_action("question-9")}, "nobody asked"),
+    ],
+)
+def test_the_double_refuses_what_the_service_would(
+    client: AppBuilderClient, conversation: str, arguments: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(ModelRejected, match=text):
+        client.run(**{"conversation_id": conversation, "query": "q"} | arguments)
+    with pytest.raises(ModelRejected, match="no such conversation"):
+        AppBuilderClient("another").run(conversation, "q")
+    with pytest.raises(ModelRejected, match="no such application"):
+        AppBuilderClient("another").create_conversation()

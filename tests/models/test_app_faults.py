@@ -99,6 +99,13 @@ def test_errors_are_told_and_nothing_is_sent_twice(
         assert raised.value.code == "InvalidArgument"  # type: ignore[attr-defined]
 
 
+def test_an_error_of_a_streamed_call_may_come_as_plain_json(app_server: AppDouble) -> None:
+    app_server.reply(Reply(raw=b'{"code": "X", "message": "bad", "requestId": "r-2"}'))
+    with pytest.raises(ModelRejected) as raised:
+        AppBuilderClient("app-1").run("conv-1", "q", stream=True)
+    assert (raised.value.code, raised.value.request_id) == ("X", "r-2")
+
+
 @pytest.mark.parametrize("place", ["conversation", "upload"], indirect=True)
 @pytest.mark.parametrize(
     "told", ["{}", '{"conversation_id": null, "id": ""}', '{"conversation_id": 5, "id": []}']
@@ -195,6 +202,8 @@ def test_a_run_that_waits_for_a_tool_has_ended_in_order(app_server: AppDouble) -
 @pytest.mark.parametrize(
     "raw",
     [
+        b"{",
+        b'{"answer": 5}',
         b"data: {\n\n",
         b"data: 5\n\n",
         b"data: \xff\n\n",

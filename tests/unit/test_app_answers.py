@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appbuilder.components.app_client.answers import answer_of, merged, stream_message, streamed
@@ -48,6 +48,9 @@ REPLIES = st.builds(
     TEXTS, st.none() | st.text(max_size=3), st.integers(0, 2), TEXTS,
 )  # fmt: skip
 
+# How long an example takes says how busy the machine is.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 
 class Bytes(httpx2.SyncByteStream):
     def __init__(self, chunks: list[bytes]) -> None:
@@ -61,6 +64,7 @@ def read(chunks: list[bytes]) -> list[AppBuilderClientAnswer]:
     return list(streamed(httpx2.Response(200, stream=Bytes(chunks)), False))
 
 
+@unhurried
 @given(st.dictionaries(NAMES, ANSWERS, max_size=6))
 def test_an_answer_is_read_or_refused_with_a_value_error(members: dict[str, Any]) -> None:
     try:
@@ -73,6 +77,7 @@ def test_an_answer_is_read_or_refused_with_a_value_error(members: dict[str, Any]
     assert answer.model_dump_json()
 
 
+@unhurried
 @given(REPLIES, TEXTS, st.data())
 def test_a_stream_says_the_same_however_it_is_cut_and_as_the_whole(
     reply: AppReply, pieces: list[str], data: st.DataObject
@@ -90,6 +95,7 @@ def test_a_stream_says_the_same_however_it_is_cut_and_as_the_whole(
     assert whole.text == "".join([*pieces, *reply.published, *([reply.asks] if reply.asks else [])])
 
 
+@unhurried
 @given(TEXTS, st.integers(0, 10))
 def test_a_stream_without_its_end_is_cut_short(pieces: list[str], said: int) -> None:
     run = Run(AppReply(), pieces, {}, MEMBERS)
@@ -139,6 +145,11 @@ def test_the_last_question_counts() -> None:
     )
     assert AppBuilderClientAnswer(events=[first, second, other]).interrupt_event_id == "b"
     assert AppBuilderClientAnswer(events=[first]).interrupt_event_id == "1"
+
+
+def test_the_last_id_that_was_told_stays() -> None:
+    answers = [AppBuilderClientAnswer(message_id=one) for one in ("a", "b", "")]
+    assert merged(answers).message_id == "b"
 
 
 def test_a_closed_stream_is_what_has_passed() -> None:

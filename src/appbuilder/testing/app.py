@@ -133,7 +133,8 @@ class AppDouble(HttpDouble):
         if reply.status != 200:
             _refuse(exchange, reply)
         elif reply.raw is not None:
-            kind = "text/event-stream" if place == "run" else "application/json"
+            streamed = place == "run" and exchange.request_seen.body["stream"]
+            kind = "text/event-stream" if streamed and reply.raw[:1] != b"{" else "application/json"
             exchange.begin(_with_id(exchange, reply), kind, len(reply.raw))
             exchange.wfile.write(reply.raw)
         else:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -49,6 +50,16 @@ def test_a_run_without_an_answer_ends() -> None:
     assert asyncio.run(collect(log)) == [Batch([], [], END)]
 
 
+@pytest.fixture
+def threads_change_often() -> Iterator[None]:
+    """Else the writer is done before a reader has its turn."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("threads_change_often")
 @pytest.mark.parametrize("readers", [1, 5])
 def test_nothing_is_lost_or_doubled_under_a_fast_writer(readers: int) -> None:
     count = 50_000
@@ -99,6 +110,51 @@ def test_whatever_the_order_of_writing_and_reading(moves: list[str]) -> None:
     pieces, steps = asyncio.run(play())
     assert pieces == [number for number, move in enumerate(moves) if move == "piece"]
     assert steps == [str(number) for number, move in enumerate(moves) if move == "step"]
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.integers(0, 40), max_size=6))
+def test_bursts(sizes: list[int]) -> None:
+    log = RunLog()
+    bursts = [[(burst, number) for number in range(size)] for burst, size in enumerate(sizes)]
+
+    async def play() -> list[Batch]:
+        reading = asyncio.create_task(collect(log))
+        for burst in bursts:
+            for piece in burst:
+                log.append(piece)
+            for _ in range(5):  # the reader takes what there is
+                await asyncio.sleep(0)
+        log.finish(END)
+        return await reading
+
+    read = asyncio.run(play())
+    assert [list(batch.pieces) for batch in read if batch.pieces] == [burst for burst in bursts if burst]
+
+
+def test_what_comes_between_the_look_and_the_wait_wakes() -> None:
+    class Sneaking(RunLog):
+        """After a look something comes, before the reader can wait."""
+
+        def __init__(self, *moves: Callable[[RunLog], None]) -> None:
+            super().__init__()
+            self.moves = list(moves)
+
+        def read(self, cursor: int) -> Any:
+            found = super().read(cursor)
+            if self.moves:
+                self.moves.pop(0)(self)
+            return found
+
+    log = Sneaking(
+        lambda log: log.append("a"),
+        lambda log: log.append("b"),
+        lambda log: log.tell(step(1)),
+        lambda log: log.finish(END),
+    )
+    read = asyncio.run(asyncio.wait_for(collect(log), 10))
+    assert joined(read) == (["a", "b"], ["1"])
+    assert read[-1].outcome == END
 
 
 def test_pieces_that_come_while_a_batch_is_read_come_with_the_next() -> None:

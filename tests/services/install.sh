@@ -11,6 +11,8 @@ command -v strace >/dev/null 2>&1 || missing="$missing strace"
 [ -x /usr/bin/chromium ] || missing="$missing chromium"
 # A file and not fc-list, which need not be there.
 ls /usr/share/fonts/opentype/noto/NotoSansCJK-*.ttc >/dev/null 2>&1 || missing="$missing fonts-noto-cjk"
+# Of Playwright's own program, which drives the browser.
+PATH="$PATH:/sbin:/usr/sbin" ldconfig -p | grep -q 'libatomic\.so\.1' || missing="$missing libatomic1"
 [ -n "$missing" ] || exit 0
 
 root=""

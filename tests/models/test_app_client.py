@@ -233,6 +233,12 @@ def test_the_address_and_the_credential_of_a_client_go_before_the_environments(
     assert app_server.requests[1].headers["authorization"] == "Bearer other"
 
 
+@pytest.mark.parametrize("address", ["http://[::", "http://host:port", "http://"])
+def test_an_address_that_is_none(address: str) -> None:
+    with pytest.raises(ConfigurationError, match="GATEWAY_URL_V2"):
+        AppBuilderClient("app-1", "t", address).create_conversation()
+
+
 def test_the_settings_address() -> None:
     assert Settings.load({}).gateway_url_v2 == "https://qianfan.baidubce.com"
     assert AppService("", lambda: "t")._address == "https://qianfan.baidubce.com"

@@ -166,7 +166,7 @@ def test_silence_is_not_waited_for(
 def test_a_run_may_have_a_time_out_of_its_own(app_server: AppDouble) -> None:
     client = AppBuilderClient("app-1")
     app_server.reply(AppReply(["一"], silent_after=2))
-    content = client.run(client.create_conversation(), "q", stream=True, timeout=0.2).content
+    content = client.run(client.create_conversation(), "q", stream=True, timeout=1).content
     assert [next(content).answer, next(content).answer] == ["", "一"]
     with pytest.raises(ModelTimeout):
         next(content)

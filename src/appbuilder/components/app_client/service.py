@@ -120,13 +120,16 @@ class AppService:
     ) -> httpx2.Request:
         sent = gateway_headers(checked_token(self._credential, self._callers))
         sent["Authorization"] = sent.pop("X-Appbuilder-Authorization")
-        return http.client().build_request(
-            method,
-            f"{self._address}{path}",
-            headers={**sent, **(headers or {})},
-            timeout=http.timeouts(self._settings, self._timeout),
-            **body,
-        )
+        try:
+            return http.client().build_request(
+                method,
+                f"{self._address}{path}",
+                headers={**sent, **(headers or {})},
+                timeout=http.timeouts(self._settings, self._timeout),
+                **body,
+            )
+        except httpx2.InvalidURL as error:
+            raise failures.of_transport(error).error from None
 
     def _send(self, request: httpx2.Request) -> httpx2.Response:
         response = http.client().send(request, stream=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from appbuilder.core.message import text_of
 from appbuilder.serve.chainlit import outputs
+from appbuilder.serve.chainlit.mathematics import Mathematics
 from appbuilder.serve.chainlit.outputs.markdown import has_open_fence
 
 
@@ -57,6 +58,7 @@ class Composer:
     def __init__(self) -> None:
         self.parts: list[Part] = []
         self._progress: dict[str, Part] = {}
+        self._mathematics = Mathematics()
 
     def feed(self, pieces: Iterable[Any]) -> list[Change]:
         """The changes these pieces make; text that stands together is one change."""
@@ -67,16 +69,21 @@ class Composer:
                 if isinstance(shown, outputs.Text):
                     text.append(shown.markdown)
                 elif isinstance(shown, outputs.Block):
-                    changes += self._grow(text)
+                    changes += self._grow(text) + self.end()
                     changes += self._apart(f"\n\n{shown.markdown}\n\n")
                 else:
-                    changes += self._grow(text)
+                    changes += self._grow(text) + self.end()
                     changes += self._add(shown)
         return changes + self._grow(text)
 
+    def end(self) -> list[Change]:
+        """The changes that were held back for what might have followed."""
+        passed, self._mathematics = self._mathematics, Mathematics()
+        return self._put(passed.end())
+
     def close(self, line: str) -> list[Change]:
         """The changes that *line* makes, which stands below all that was said."""
-        return self._apart(f"\n\n{line}")
+        return self.end() + self._apart(f"\n\n{line}")
 
     def _shown(self, piece: Any) -> Iterable[outputs.Shown]:
         if type(piece) is str:
@@ -86,8 +93,11 @@ class Composer:
         return (outputs.Text(text_of(piece)),)
 
     def _grow(self, text: list[str]) -> list[Change]:
-        words = "".join(text)
+        words = self._mathematics.feed("".join(text))
         text.clear()
+        return self._put(words)
+
+    def _put(self, words: str) -> list[Change]:
         if not words:
             return []
         last = self.parts[-1] if self.parts else None
@@ -102,7 +112,7 @@ class Composer:
         if last is not None and last.grows and has_open_fence(last.markdown):
             last.grows = False  # what follows would be taken for code
             closed.append(_changed(last))
-        return closed + self._grow([markdown])
+        return closed + self._put(markdown)
 
     def _add(self, shown: outputs.Element | outputs.Step | outputs.Progress) -> list[Change]:
         if isinstance(shown, outputs.Progress):

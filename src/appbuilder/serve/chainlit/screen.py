@@ -90,10 +90,11 @@ class Screen:
 
     async def _show_end(self, outcome: Outcome) -> None:
         parts = self._composer.parts
+        changes = self._composer.end()
         if isinstance(outcome.error, TurnCancelled):
-            line = steps.stopped_line(self._place.language)
-            for change in self._composer.close(line):
-                await self._show_change(change)
+            changes += self._composer.close(steps.stopped_line(self._place.language))
+        for change in changes:
+            await self._show_change(change)
         for part in parts:
             if part.grows:
                 await self._show_part(part)

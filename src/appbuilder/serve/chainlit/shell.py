@@ -177,7 +177,6 @@ def _security_headers(policy: str) -> dict[bytes, bytes]:
         b"x-content-type-options": b"nosniff",
         b"x-frame-options": b"DENY",
         b"referrer-policy": b"no-referrer",
-        b"cross-origin-opener-policy": b"same-origin",
         b"cross-origin-resource-policy": b"same-origin",
         b"permissions-policy": b"camera=(), geolocation=(), microphone=(), payment=()",
     }

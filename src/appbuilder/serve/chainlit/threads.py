@@ -105,6 +105,7 @@ def _tell_turn(thread: Thread, place: Place, row: StoredRow, rating: Rating | No
     composer = Composer()
     pieces = value.get("pieces")
     composer.feed(pieces if isinstance(pieces, list) else [_content(value.get("answer"))])
+    composer.end()
     if value.get(STATE) == INCOMPLETE:
         composer.close(steps.stopped_line(place.language))
     _tell_parts(thread, place, composer, at)
@@ -123,9 +124,12 @@ def _tell_rows(thread: Thread, place: Place, group: Sequence[StoredRow]) -> None
     for number, row in enumerate(group[1:-1]):
         told.append(steps.folded(place, number + 1, row.key, _content(row.value), row.created_at))
     if len(group) > 1 or _is_answer(first):
-        told.append(steps.part(place, 0, _content(last.value), last.created_at + timedelta(milliseconds=1)))
+        composer = Composer()
+        composer.feed([_content(last.value)])
+        composer.end()
         if isinstance(last.value, dict) and last.value.get(STATE) == INCOMPLETE:
-            told[-1]["output"] += "\n\n" + steps.stopped_line(place.language)
+            composer.close(steps.stopped_line(place.language))
+        _tell_parts(thread, place, composer, last.created_at + timedelta(milliseconds=1))
 
 
 def _tell_parts(thread: Thread, place: Place, composer: Composer, at: datetime) -> None:

@@ -185,6 +185,67 @@ def test_the_next_dialogue_of_a_handler(
     assert [run.body["stream"] for run in app_server.runs] == [stream] * 3
 
 
+def test_a_dialogue_without_a_question_of_its_own_asks_the_last_again(
+    app_server: AppDouble, client: AppBuilderClient, conversation: str
+) -> None:
+    handler = ToolCallEventHandler([])
+    client.run_with_handler(conversation, "eins", event_handler=handler).until_done()
+    handler.new_dialog()
+    handler.until_done()
+    assert [run.body["query"] for run in app_server.runs] == ["eins", "eins"]
+
+
+@pytest.mark.parametrize(
+    ("said", "output"), [({"a": "ä"}, '{"a":"ä"}'), (None, ""), (1.5, "1.5"), ("x", "x")]
+)
+def test_what_a_function_returns_goes_back_as_text(
+    app_server: AppDouble, client: AppBuilderClient, conversation: str, said: Any, output: str
+) -> None:
+    def add(a: int, b: int) -> Any:
+        return said
+
+    app_server.reply(ADD)
+    client.run_with_handler(
+        conversation, "q", event_handler=ToolCallEventHandler([add])
+    ).until_done()
+    assert app_server.runs[1].body["tool_outputs"][0]["output"] == output
+
+
+def test_text_that_comes_without_an_event_is_in_the_result(
+    app_server: AppDouble, client: AppBuilderClient
+) -> None:
+    pieces = [{"answer": "a"}, {"answer": "b", "content": [{"event_status": "done"}], "is_completion": True}]
+    app_server.reply(Reply(raw="".join(f"data: {json.dumps(one)}\n\n" for one in pieces).encode()))
+    handler = ToolCallEventHandler([])
+    run = client.run_with_handler("conv-1", "q", stream=True, event_handler=handler)
+    assert [one.answer for one in run] == ["b"]
+    assert handler.result == "ab"
+
+
+@pytest.mark.parametrize(
+    ("thought", "first", "told"), [("call", "first", "call"), ("", "first", "first"), ("", "", "")]
+)
+def test_why_a_function_is_called(
+    app_server: AppDouble, client: AppBuilderClient, conversation: str, thought: str, first: str, told: str
+) -> None:
+    class Thinking(Answering):
+        def __init__(self, outputs: Any) -> None:
+            super().__init__(outputs)
+            self.thoughts: list[str] = []
+
+        def handle_event_type(self, run_context: Any, run_response: Any) -> None:
+            self.thoughts.append(run_context.current_thought)
+
+    handler = Thinking([{"tool_call_id": "call-1", "output": ""}])
+    calls = AppReply(tool_calls=[("f", {})], thought=thought, events=[{"outputs": {"text": first}}])
+    app_server.reply(calls, AppReply(events=[{"outputs": {"text": "later"}}]))
+    client.run_with_handler(conversation, "q", event_handler=handler).until_done()
+    assert handler.thoughts == [told, "later"]
+    app_server.reply(AppReply(["x"]))
+    client.run_with_handler(conversation, "q", stream=True, event_handler=handler).until_done()
+    assert handler.thoughts[3] == ""  # a piece of text is no thought
+
+
 def test_leaving_the_with_statement_breaks_the_answer_off(
     app_server: AppDouble, client: AppBuilderClient, conversation: str
 ) -> None:

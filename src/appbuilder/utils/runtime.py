@@ -17,6 +17,7 @@ from appbuilder.settings import Settings
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
+    from appbuilder.core.store import SessionStore
     from appbuilder.core.user_session import UserSession
     from appbuilder.engine.engine import Engine
 
@@ -49,13 +50,13 @@ class Runtime:
             raise ConfigurationError("user_session must be a UserSession.")
         self.component = component
         self.tool_choice = tool_choice
-        self._answering = _answering(component, tool_choice)
-        self._run, self._asynchronous = entry(self._answering)
-        argument_check(self._run)
         # Without a configuration it is the default, and not what another runtime here was given.
         self.user_session = user_session or UserSession(user_session_config or DEFAULT)
         # Now and not at the first request: what a UserSession without a URL means may change later.
         self._store = self.user_session._open_store()
+        self._answering = _answering(component, tool_choice, self._store)
+        self._run, self._asynchronous = entry(self._answering)
+        argument_check(self._run)
         self.settings = Settings.load()
         self._engine: PerProcess[Engine] = PerProcess(self._make_engine)
 
@@ -114,11 +115,11 @@ def client_type() -> Any:
     return None if module is None else module.AppBuilderClient
 
 
-def _answering(component: Any, tool_choice: Any) -> Any:
+def _answering(component: Any, tool_choice: Any, store: SessionStore) -> Any:
     """What answers messages: the component, or for an AppBuilderClient what serves it."""
     kind = client_type()
     if kind is None or not isinstance(component, kind):
         return component
     from appbuilder.components.app_client.served import ServedApp
 
-    return ServedApp(component, tool_choice)
+    return ServedApp(component, tool_choice, store)

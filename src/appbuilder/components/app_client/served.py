@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import contextlib
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from appbuilder.components.app_client.client import AppBuilderClient
@@ -10,8 +12,8 @@ from appbuilder.components.app_client.data import Action, AppBuilderClientAnswer
 from appbuilder.components.app_client.deeds import Deeds
 from appbuilder.core.context import SessionContext, get_context
 from appbuilder.core.message import AnswerMessage, Message
-from appbuilder.core.store import RESERVED_PREFIX
-from appbuilder.errors import InvalidRequest
+from appbuilder.core.store import RESERVED_PREFIX, SessionStore
+from appbuilder.errors import InvalidRequest, ModelRejected
 
 KEY = RESERVED_PREFIX + "app"
 """Of the rows that hold a session's conversation."""
@@ -22,14 +24,20 @@ class ServedApp:
     """Answers messages with what an application says.
 
     The conversation is begun in the session's first turn and remembered beside what the session holds. If a
-    workflow stops and asks, the session's next message is the answer.
+    workflow stops and asks, the session's next message is the answer. The question waits until the service
+    has begun to go on from there: a turn that failed leaves it, and where nobody waits for an answer any
+    more the message is asked as any other.
 
     :param tool_choice: the component that it must use; a request may say another.
+    :param store: where a session that a program drives by hand is remembered.
     """
 
-    def __init__(self, client: AppBuilderClient, tool_choice: Any = None) -> None:
+    def __init__(
+        self, client: AppBuilderClient, tool_choice: Any = None, store: SessionStore | None = None
+    ) -> None:
         self.client = client
         self._tool_choice = tool_choice
+        self._store = store
 
     def run(
         self,
@@ -56,31 +64,43 @@ class ServedApp:
         if not isinstance(message.content, str):
             raise InvalidRequest("An application is asked with a text.")
         context = get_context()
-        memory = _Memory(context, self.client)
+        memory = _Memory(context, self.client, self._store)
         uploaded = [
             self.client.upload_named(memory.conversation_id, each.path, each.name)
             for each in context.attachments
         ]
-        if action is None and memory.question is not None:
-            action = Action.create_resume_action(memory.question)
-        said = self.client.run(
+        ask = functools.partial(
+            self.client.run,
             memory.conversation_id,
             message.content,
-            [*file_ids, *uploaded],
+            [*file_ids, *uploaded] if uploaded else file_ids,
             stream,
             tools=tools,
             tool_outputs=tool_outputs,
             tool_choice=tool_choice if tool_choice is not None else self._tool_choice,
             end_user_id=end_user_id if end_user_id is not None else context.user_id,
-            action=action,
             mcp_authorization=mcp_authorization,
             parameters=parameters,
             custom_metadata=custom_metadata,
         )
+        said = ask(action=action) if action is not None else _go_on(ask, memory.question)
+        memory.question = None  # the service has begun to answer
         answer: AnswerMessage[Any] = AnswerMessage()
         pieces = _Pieces(said.content if stream else [said.content], answer, memory, Deeds(context.on_step))
+        # A run is sent once. An error before the first piece of text is therefore one of this call: while
+        # an answer is iterated over, the engine would take it for one to try again.
+        pieces.begin()
         answer.content = pieces if stream else "".join(pieces)
         return answer
+
+
+def _go_on(ask: Callable[..., Message[Any]], question: str | None) -> Message[Any]:
+    """Asks, where a workflow has asked *question* as the answer to it."""
+    if question is not None:
+        # Refused if a turn failed after the service had its answer; then nothing was begun.
+        with contextlib.suppress(ModelRejected):
+            return ask(action=Action.create_resume_action(question))
+    return ask()
 
 
 class _Pieces(Iterator[str]):
@@ -100,14 +120,20 @@ class _Pieces(Iterator[str]):
         self._deeds = deeds
         self._events: list[Event] = []
         self._message_id = ""
-        self._question: str | None = None
+        self._first: str | None = None
+
+    def begin(self) -> None:
+        """Waits for the first piece."""
+        self._first = next(self, None)
 
     def __next__(self) -> str:
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
         for piece in self._said:
             self._take(piece)
             if piece.text:
                 return piece.text
-        self._memory.question = self._question
         self._complete()
         raise StopIteration
 
@@ -120,17 +146,18 @@ class _Pieces(Iterator[str]):
     def _take(self, piece: AppBuilderClientAnswer) -> None:
         self._message_id = piece.message_id or self._message_id
         if piece.interrupt_event_id is not None:
-            self._question = self._memory.question = piece.interrupt_event_id
+            self._memory.question = piece.interrupt_event_id
         for event in piece.events:
             self._deeds.tell(event)
             self._events.append(event)
 
     def _complete(self) -> None:
         """At the end, not piece by piece: all pieces of a stream carry what the answer had with its first."""
+        self._deeds.end()
         extra = {
             "conversation_id": self._memory.conversation_id,
             "message_id": self._message_id,
-            "interrupt_event_id": self._question,
+            "interrupt_event_id": self._memory.question,
             "events": [event.model_dump(exclude_none=True) for event in self._events],
         }
         self._answer.extra = {name: value for name, value in extra.items() if value}
@@ -142,14 +169,16 @@ class _Pieces(Iterator[str]):
 class _Memory:
     """What a session remembers of its application: the conversation, and what a workflow asked last."""
 
-    def __init__(self, context: SessionContext, client: AppBuilderClient) -> None:
-        kept = _kept(context)
-        known = kept if kept.get("app_id") == client.app_id else {}
-        self.conversation_id = str(known.get("conversation_id") or client.create_conversation())
-        self._question: str | None = known.get("question")
+    def __init__(
+        self, context: SessionContext, client: AppBuilderClient, store: SessionStore | None
+    ) -> None:
+        kept = _kept(context, store)
+        conversation_id = kept.get("conversation_id") if kept.get("app_id") == client.app_id else None
+        self.conversation_id = str(conversation_id or client.create_conversation())
+        self._question: str | None = kept.get("question") if conversation_id else None
         self._context = context
         self._app_id = client.app_id
-        if not known:
+        if not conversation_id:
             self._remember()
 
     @property
@@ -176,11 +205,12 @@ class _Memory:
             self._context.session_vars_dict[KEY] = message
 
 
-def _kept(context: SessionContext) -> Mapping[str, Any]:
+def _kept(context: SessionContext, store: SessionStore | None) -> Mapping[str, Any]:
     here = context.session_vars_dict.get(KEY)
     if here:
         content = (here[-1] if isinstance(here, list) else here).content
     else:
-        rows = context.store.history(context.session_id, KEY, 1) if context.store is not None else []
+        store = None if context.is_local else context.store or store
+        rows = store.history(context.session_id, KEY, 1) if store is not None else []
         content = rows[-1].get("content") if rows else None
     return content if isinstance(content, dict) else {}

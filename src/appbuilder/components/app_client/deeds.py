@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from appbuilder import clock
@@ -21,6 +22,7 @@ class Deeds:
     def __init__(self, on_step: OnStep | None) -> None:
         self._on_step = on_step
         self._steps: dict[tuple[str, str], EventStep] = {}
+        self._told: dict[str, EventStep] = {}
 
     def tell(self, event: Event) -> None:
         """Takes an event, which may go on with one before: the same type and the same id."""
@@ -34,10 +36,40 @@ class Deeds:
             detail=_joined(before.detail if before is not None else {}, event),
             started_at=before.started_at if before is not None else clock.now(),
             ended=event.status not in _GOES_ON,
-            error=event.message if event.code else "",
+            error=_error(event),
         )
         self._steps[key] = step
+        if not _only_longer(self._told.get(step.id), step):
+            self._tell(step)
+
+    def end(self) -> None:
+        """Tells what was not told yet; nothing goes on."""
+        for step in self._steps.values():
+            if self._told.get(step.id) is not step or not step.ended:
+                self._tell(replace(step, ended=True))
+
+    def _tell(self, step: EventStep) -> None:
+        assert self._on_step is not None
+        self._told[step.id] = step
         self._on_step(step)
+
+
+def _only_longer(told: EventStep | None, step: EventStep) -> bool:
+    """Whether *step* is what was *told* with a little more text: told each time, a long text would be sent
+    and kept as often as it has pieces."""
+    if told is None or step.ended or _beside_text(told) != _beside_text(step):
+        return False
+    text, longer = (str(one.detail.get("text", "")) for one in (told, step))
+    return 2 * len(longer) < 3 * len(text)
+
+
+def _beside_text(step: EventStep) -> tuple[bool, str, dict[str, Any]]:
+    return step.ended, step.error, {**step.detail, "text": ""}
+
+
+def _error(event: Event) -> str:
+    failed = event.code != 0 or event.status == "error"
+    return (event.message or f"{event.status} {event.code}".strip()) if failed else ""
 
 
 def _joined(before: dict[str, Any], event: Event) -> dict[str, Any]:

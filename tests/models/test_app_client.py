@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from appbuilder import (
     get_all_apps,
     get_app_list,
 )
+from appbuilder.components.app_client.files import file_part
 from appbuilder.components.app_client.service import AppService
 from appbuilder.core.console.appbuilder_client import data_class
 from appbuilder.core.context import init_context
@@ -148,7 +150,7 @@ def test_kinds_of_tools(
     assert second == {"type": "code_interpreter"}
 
 
-@pytest.mark.parametrize("path", ["nothing.txt", "", ".", "unreadable"])
+@pytest.mark.parametrize("path", ["nothing.txt", "", ".", "pipe", "unreadable"])
 def test_what_is_no_file_is_not_uploaded(
     app_server: AppDouble,
     client: AppBuilderClient,
@@ -157,6 +159,7 @@ def test_what_is_no_file_is_not_uploaded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "unreadable").write_text("x")
+    os.mkfifo(tmp_path / "pipe")
 
     def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError(13, "Permission denied")
@@ -184,6 +187,9 @@ def test_a_file_is_read_while_it_is_sent(
 
     monkeypatch.setattr(http.client(), "send", noted)
     client.upload_local_file(client.create_conversation(), str(tmp_path / "a.bin"))
+    with file_part(tmp_path / "a.bin") as (_, (_, content, _)):
+        assert content.fileno()  # it is the file itself, not a copy in memory
+    assert content.closed
     assert sum(sent) > size
     assert max(sent) <= 64 * 1024
     assert len(app_server.requests[-1].body["file"].data) == size
@@ -198,6 +204,9 @@ def test_lists_of_applications(app_server: AppDouble, client: AppBuilderClient) 
     app_server.requests.clear()
     assert [app.name for app in get_all_apps()] == [f"n{n}" for n in range(250)]
     assert [request.body["marker"] for request in app_server.requests] == [None, "a99", "a199"]
+    untold = AppReply(extra={"isTruncated": False, "nextMarker": ""})
+    app_server.reply(untold, untold, to="apps")  # a page that is full may not be the last
+    assert len(get_all_apps()) == 250
     for size in (0, 101, "10"):
         with pytest.raises(InvalidRequest, match="1 to 100"):
             describe_apps(maxKeys=size)  # type: ignore[arg-type]
@@ -209,6 +218,7 @@ def test_a_list_that_goes_in_circles_ends(app_server: AppDouble, client: AppBuil
     again = AppReply(extra={"isTruncated": True, "nextMarker": "app-1", "data": [{"id": "app-1"}]})
     app_server.reply(again, again, to="apps")
     assert [app.id for app in get_all_apps()] == ["app-1"]
+    assert len(app_server.requests) == 2
 
 
 def test_a_client_needs_nothing_until_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

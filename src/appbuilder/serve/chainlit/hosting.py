@@ -46,12 +46,15 @@ def serve(app: Any, *, host: str, port: int, settings: Settings, drain: Callable
         with signals() as terminated:
             server.start()
             try:
-                terminated.wait_for_end()
-            except KeyboardInterrupt:
-                logger.info("stopping; interrupt again to stop at once")
-            for last in (drain, server.stop, server.cut):  # each, whenever it is interrupted again
-                with contextlib.suppress(KeyboardInterrupt):
-                    last()
+                try:
+                    terminated.wait_for_end()
+                except KeyboardInterrupt:
+                    logger.info("stopping; interrupt again to stop at once")
+                for last in (drain, server.stop, server.cut):  # each, whenever it is interrupted again
+                    with contextlib.suppress(KeyboardInterrupt):
+                        last()
+            finally:
+                server.dismiss()  # an interrupt between two of them
             if terminated.ends_process:
                 put_away()
     finally:
@@ -90,8 +93,12 @@ class _Server:
 
     def cut(self) -> None:
         """Ends what :meth:`stop` has left; a notebook goes on, and nothing may be served in it then."""
-        self._server.should_exit = self._server.force_exit = True
+        self.dismiss()
         self._thread.join(_LAST_WRITES)
+
+    def dismiss(self) -> None:
+        """Tells it to end, and waits for nothing."""
+        self._server.should_exit = self._server.force_exit = True
 
 
 class _Uvicorn(uvicorn.Server):

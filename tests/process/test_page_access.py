@@ -176,7 +176,7 @@ def test_what_is_used_is_there(server: PageServer) -> None:
         "/project/thread/%00",
         "/project/thread/" + "a" * 5000,
         "/%2e%2e/user",
-        "/avatars/a/b",
+        "/avatars",
         "/project/translations?language=../../x",
         "/project/settings?chat_profile=x&language=%00",
     ],

@@ -21,7 +21,7 @@ PEER_ATTEMPTS = 100
 _MOST_KEYS = 10_000
 _LONGEST_KEY = 256
 _HASHES = ("scrypt:", "pbkdf2:")
-_NOBODY = "scrypt:32768:8:1$0123456789abcdef$" + "0" * 128
+_NO_HASH = "scrypt:32768:8:1$0123456789abcdef$" + "0" * 128
 
 
 class Passwords:
@@ -29,6 +29,9 @@ class Passwords:
 
     def __init__(self, users: Mapping[str, str]) -> None:
         self._users = users
+        # For a user there is not: as slow as for those there are.
+        hashed = any(kept.startswith(_HASHES) for kept in users.values())
+        self._nobody = _NO_HASH if hashed else ""
         self._lock = threading.Lock()
         self._failures: dict[str, deque[float]] = {}
 
@@ -40,8 +43,8 @@ class Passwords:
         keys = {f"name {name}"[:_LONGEST_KEY]: NAME_ATTEMPTS, f"peer {peer}": PEER_ATTEMPTS}
         for key, most in keys.items():
             self._admit(key, most)
-        kept = self._users.get(name)
-        if _matches(kept if kept is not None else _NOBODY, password) and kept is not None:
+        matches = _matches(self._users.get(name, self._nobody), password)
+        if matches and name in self._users:
             return True
         for key in keys:
             self._failed(key)
@@ -61,7 +64,7 @@ class Passwords:
     def _failed(self, key: str) -> None:
         with self._lock:
             if len(self._failures) >= _MOST_KEYS:
-                self._failures.clear()
+                del self._failures[next(iter(self._failures))]  # the one that began first
             self._failures.setdefault(key, deque()).append(clock.monotonic())
 
 

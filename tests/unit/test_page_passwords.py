@@ -45,8 +45,21 @@ def test_a_hash_is_not_its_own_password() -> None:
 def test_nobody_has_no_password() -> None:
     users = Passwords({"ann": "secret"})
     for name in ("bob", "Ann", "", "ann ", "ann\x00"):
-        for password in ("", "secret", passwords._NOBODY):
+        for password in ("", "secret", passwords._NO_HASH):
             assert not users.check(name, password, name)
+
+
+@pytest.mark.parametrize("kept", ["secret", generate_password_hash("secret", FAST)])
+def test_a_user_there_is_not_is_looked_at_like_one_there_is(
+    kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[str] = []
+    monkeypatch.setattr(passwords, "check_password_hash", lambda kept, _: bool(hashed.append(kept)))
+    users = Passwords({"ann": kept})
+    users.check("ann", "wrong", "p")
+    for_ann = len(hashed)
+    users.check("bob", "wrong", "p")
+    assert len(hashed) == 2 * for_ann
 
 
 def test_letters_that_no_text_may_hold_are_a_wrong_password() -> None:
@@ -77,8 +90,7 @@ def test_guesses_are_forgotten_one_by_one(still: Clock) -> None:
         users.check("ann", "wrong", "p")
 
 
-def test_a_peer_has_so_many_guesses(still: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passwords, "_NOBODY", generate_password_hash("x", FAST))
+def test_a_peer_has_so_many_guesses(still: Clock) -> None:
     users = Passwords({"ann": "secret"})
     for number in range(PEER_ATTEMPTS):
         assert not users.check(f"name {number}", "wrong", "p")
@@ -93,7 +105,6 @@ def test_right_passwords_are_not_counted(still: Clock) -> None:
 
 
 def test_memory_is_bounded(still: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passwords, "_NOBODY", generate_password_hash("x", FAST))
     monkeypatch.setattr(passwords, "_MOST_KEYS", 50)
     users = Passwords({})
     for number in range(500):

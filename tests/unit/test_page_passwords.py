@@ -54,7 +54,12 @@ def test_a_user_there_is_not_is_looked_at_like_one_there_is(
     kept: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashed: list[str] = []
-    monkeypatch.setattr(passwords, "check_password_hash", lambda kept, _: bool(hashed.append(kept)))
+
+    def check(kept: str, _: str) -> bool:
+        hashed.append(kept)
+        return False
+
+    monkeypatch.setattr(passwords, "check_password_hash", check)
     users = Passwords({"ann": kept})
     users.check("ann", "wrong", "p")
     for_ann = len(hashed)

@@ -496,6 +496,30 @@ def test_an_odd_row_is_no_memory(behind: Behind, double: AppDouble, content: Any
 
 # Events as steps
 
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "fault", [{}, {"cut_after": 4}, {"error_after": 3}, {"error_after": 2}, {"unfinished": True}]
+)
+def test_no_step_goes_on_after_the_turn(
+    behind: Behind, double: AppDouble, stream: bool, fault: dict[str, Any]
+) -> None:
+    event = {"event_type": "code", "event_status": "running", "outputs": {"text": "1+1"}}
+    double.reply(AppReply(events=[event], pieces=["a", "b", "c"], **fault))
+    run = behind.engine.start(ask(stream=stream, watch=True))
+    outcome = run.log.wait_outcome()
+    last = {step.name: step for step in run.log.steps if isinstance(step, EventStep)}
+    assert all(step.ended for step in last.values())
+    if outcome.answer is not None or stream:
+        assert last["code"].detail == {"text": "1+1"}
+
+
+def test_where_nobody_watches_no_step_is_told(behind: Behind, double: AppDouble) -> None:
+    run = behind.engine.start(ask(stream=True))
+    run.log.wait_outcome()
+    assert run.log.steps == []
+
+
 EVENTS = st.lists(
     st.builds(
         lambda kind, number, status, code, text: Event(

@@ -130,10 +130,14 @@ class _Pieces(Iterator[str]):
         if self._first is not None:
             first, self._first = self._first, None
             return first
-        for piece in self._said:
-            self._take(piece)
-            if piece.text:
-                return piece.text
+        try:
+            for piece in self._said:
+                self._take(piece)
+                if piece.text:
+                    return piece.text
+        except BaseException:
+            self._deeds.end()
+            raise
         self._complete()
         raise StopIteration
 

@@ -216,7 +216,11 @@ class Exchange(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Reads, records and answers."""
         double = self.server.double
-        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        length = int(self.headers.get("content-length") or 0)
+        body = self.rfile.read(length)
+        if len(body) < length:
+            double.note_left()
+            raise ClientLeft
         headers = {name.lower(): value for name, value in self.headers.items()}
         content = double.content_of(headers, body)
         self.request_seen = Recorded(self.command, self.path, headers, content)

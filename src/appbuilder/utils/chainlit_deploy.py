@@ -37,7 +37,7 @@ class ChainlitRuntime(Runtime):
         :raises ConfigurationError: Chainlit is not installed (``appbuilder-runtime[chainlit]``), the address
             or the database cannot be used, or a page is served by this process already.
         """
-        self._serve_page(self._engine, self._drain, host, port, page or Page())
+        self._serve_page(self._engine, self._end_turns, host, port, page or Page())
 
     def chainlit_agent(
         self,
@@ -59,7 +59,7 @@ class ChainlitRuntime(Runtime):
             )
         page = page or Page()
         page = replace(page, name=page.name or "AppBuilder", uploads=True, steps=True)
-        self._serve_page(self._engine, self._drain, host, port, page)
+        self._serve_page(self._engine, self._end_turns, host, port, page)
 
     def chainlit_component_debug(
         self,
@@ -104,7 +104,8 @@ class ChainlitRuntime(Runtime):
             self.settings,
             database=repr(self._store),
         )
-        serve(app, host=host, port=port, settings=self.settings, drain=drain)
+        # The store last: a browser that is told to go may ask for something on its way.
+        serve(app, host=host, port=port, settings=self.settings, drain=drain, close=self._store.close)
 
     def _completed(self, page: Page) -> Page:
         """The page with what the component says of itself where nothing else was said."""

@@ -98,6 +98,10 @@ class Runtime:
 
     def _drain(self) -> None:
         """Ends this process's turns; another ``serve`` starts afresh."""
+        self._end_turns()
+        self._store.close()
+
+    def _end_turns(self) -> None:
         ending, self._engine = self._engine, PerProcess(self._make_engine)
         self._end(ending.get())  # also where no turn was begun: from now on none may
 
@@ -106,7 +110,6 @@ class Runtime:
             engine.drain(self.settings.drain_timeout)
         except KeyboardInterrupt:
             engine.drain(0)  # told twice
-        self._store.close()
 
 
 def client_type() -> Any:

@@ -26,11 +26,21 @@ _LAST_WRITES = 3
 _serving = threading.Lock()
 
 
-def serve(app: Any, *, host: str, port: int, settings: Settings, drain: Callable[[], None]) -> None:
+def serve(
+    app: Any,
+    *,
+    host: str,
+    port: int,
+    settings: Settings,
+    drain: Callable[[], None],
+    close: Callable[[], None],
+) -> None:
     """Serves until Ctrl-C (in a notebook: the cell is interrupted) or SIGTERM; a second Ctrl-C ends at once.
 
     In another thread than the main one nothing tells it to stop: it goes on until the process ends.
 
+    :param drain: takes no new turns, and returns when the running ones have ended.
+    :param close: is called when nothing is served any more.
     :raises ConfigurationError: the address cannot be listened on, or a page is served here already.
     """
     if not _serving.acquire(blocking=False):
@@ -50,7 +60,7 @@ def serve(app: Any, *, host: str, port: int, settings: Settings, drain: Callable
                     terminated.wait_for_end()
                 except KeyboardInterrupt:
                     logger.info("stopping; interrupt again to stop at once")
-                for last in (drain, server.stop, server.cut):  # each, whenever it is interrupted again
+                for last in (drain, server.stop, server.cut, close):  # each, whenever it is interrupted again
                     with contextlib.suppress(KeyboardInterrupt):
                         last()
             finally:

@@ -62,6 +62,8 @@ class Screen:
         """Shows that there is no run: it was refused."""
         now = clock.now()
         await self._emit("new_message", steps.said(self._place, words, now))
+        # The page shows nothing whose parent it has not.
+        await self._emit("new_message", steps.run(self._place, now, now))
         await self._emit("new_message", steps.failure(self._place, self._line(error), now))
 
     async def _show_step(self, step: Step) -> None:

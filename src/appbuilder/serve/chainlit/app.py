@@ -19,7 +19,7 @@ from appbuilder.serve.chainlit.page import Page, Starter
 from appbuilder.serve.chainlit.passwords import Passwords
 from appbuilder.serve.chainlit.routes import OUR_ICON, Routes
 from appbuilder.serve.chainlit.secret import signing_key
-from appbuilder.serve.chainlit.shell import Shell
+from appbuilder.serve.chainlit.shell import UPLOAD, Shell
 from appbuilder.serve.chainlit.turns import PageTurns
 from appbuilder.serve.chainlit.web import MOST_FILES, MOST_UPLOAD, failed
 from appbuilder.settings import Settings
@@ -95,6 +95,11 @@ def _answer_errors(app: Any) -> None:
     async def unreadable(_: Any, __: Exception) -> Any:
         return failed(InvalidRequest("The request cannot be read."))
 
+    async def unfit(request: Any, error: Exception) -> Any:
+        # What Chainlit raises for a file without a byte, and for one without a name or a type.
+        given = request.url.path == UPLOAD
+        return failed(InvalidRequest("The file is empty, or has no name or type.") if given else error)
+
     async def told(_: Any, error: HTTPException) -> Any:
         cause = error.__cause__  # Chainlit makes a 500 of whatever its data layer raised
         if isinstance(cause, AppBuilderError) or error.status_code >= 500:
@@ -104,6 +109,8 @@ def _answer_errors(app: Any) -> None:
     app.add_exception_handler(AppBuilderError, ours)
     app.add_exception_handler(RequestValidationError, unreadable)
     app.add_exception_handler(JSONDecodeError, unreadable)
+    app.add_exception_handler(ValueError, unfit)
+    app.add_exception_handler(AssertionError, unfit)
     app.add_exception_handler(HTTPException, told)
     app.add_exception_handler(Exception, ours)
 

@@ -52,8 +52,8 @@ _PASSED = (
     (re.compile(r"/feedback"), {"PUT", "DELETE"}),
 )
 # Further ones of a page that takes files.
-_UPLOAD = "/project/file"
-_FILES = ((re.compile(_UPLOAD), {"POST"}), (re.compile(_UPLOAD + r"/[0-9a-f-]{36}"), {"GET"}))
+UPLOAD = "/project/file"
+_FILES = ((re.compile(UPLOAD), {"POST"}), (re.compile(UPLOAD + r"/[0-9a-f-]{36}"), {"GET"}))
 _FORM = 64 * 1024
 """Bytes of a form around its file."""
 
@@ -90,7 +90,7 @@ class Shell:
             if response is None:
                 _check(scope, identity, self._passed)
                 self._enter(scope, asking, identity)
-                most = MOST_UPLOAD + _FORM if scope["path"] == _UPLOAD else MOST_BODY
+                most = MOST_UPLOAD + _FORM if scope["path"] == UPLOAD else MOST_BODY
                 await self._inner(scope, bounded(receive, most), decorated)
                 return
         except AppBuilderError as error:
@@ -115,7 +115,7 @@ class Shell:
         scope["headers"] = kept
 
     def _decorated(self, scope: Scope, send: Send, identity: Identity | None) -> Send:
-        ours = self._file_headers if scope["path"].startswith(_UPLOAD + "/") else self._headers
+        ours = self._file_headers if scope["path"].startswith(UPLOAD + "/") else self._headers
 
         async def decorated(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":

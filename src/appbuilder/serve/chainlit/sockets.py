@@ -123,8 +123,8 @@ def _read(auth: Any) -> tuple[str, str | None]:
 
 
 def _files(references: Any, session: Any) -> list[dict[str, str]]:
-    """Those of *references* that this browser has uploaded."""
-    named = references[:MOST_FILES] if isinstance(references, list) else []
+    """Those of *references* that this browser has uploaded; if there are too many, one more than may be."""
+    named = references[: MOST_FILES + 1] if isinstance(references, list) else []
     ids = [each.get("id") for each in named if isinstance(each, dict)]
     return [{"id": each} for each in ids if isinstance(each, str) and each in session.files]
 

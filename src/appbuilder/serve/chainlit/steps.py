@@ -96,7 +96,9 @@ def deed(place: Place, members: Mapping[str, Any], began: datetime, *, ended: bo
 
 
 def _event(place: Place, event: Mapping[str, Any], began: datetime, *, ended: bool) -> Step:
-    detail = event["detail"]
+    told = [fenced(str(event["error"]), "text")] if event["error"] else []
+    if event["detail"]:
+        told.append(fenced_json(plain(event["detail"])))
     step = _step(
         place,
         str(event["id"]),
@@ -104,7 +106,7 @@ def _event(place: Place, event: Mapping[str, Any], began: datetime, *, ended: bo
         kind="tool",
         name=str(event["name"]),
         at=began,
-        output=fenced_json(plain(detail)) if detail else "",
+        output="\n\n".join(told),
     )
     step["end"] = iso(began) if ended else None
     step["isError"] = bool(event["error"])

@@ -21,6 +21,7 @@ from appbuilder.jsontext import clean
 from appbuilder.serve.chainlit.identity import Identity
 from appbuilder.serve.chainlit.screen import LiveTurn, Screen
 from appbuilder.serve.chainlit.steps import Place
+from appbuilder.serve.chainlit.web import MOST_FILES
 from appbuilder.wire.problems import problem
 
 STOP_WAIT = 5.0
@@ -123,6 +124,8 @@ class PageTurns:
     ) -> LiveTurn:
         if not is_new_id(place.request_id) or not isinstance(words, str) or clean(words) != words:
             raise InvalidRequest("The message cannot be read.")
+        if len(files) > MOST_FILES:
+            raise InvalidRequest(f"A message has at most {MOST_FILES} files.")
         request = TurnRequest(
             message=words,
             session_id=place.session_id,
@@ -163,10 +166,15 @@ class PageTurns:
 def attachments(message: Any) -> list[Attachment]:
     """The files that Chainlit has taken for this message."""
     return [
-        Attachment(Path(element.path), element.name, element.mime or "application/octet-stream")
+        Attachment(Path(element.path), _last_part(element.name), element.mime or "application/octet-stream")
         for element in getattr(message, "elements", ())
         if element.path
     ]
+
+
+def _last_part(name: str) -> str:
+    """A file's name without folders, which some client may have put before it."""
+    return clean(name).replace("\\", "/").rpartition("/")[2] or "file"
 
 
 class _Watch:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from playwright.sync_api import APIResponse, expect
@@ -17,6 +18,9 @@ from appbuilder.testing import AppDouble, AppReply
 from tests.browser.browsing import STRANGER, Chat, Watch
 from tests.browser.conftest import OpenPage, Serve
 from tests.browser.serving import TURN_KEY, stored
+from tests.process.page_client import FOREIGN_HOST
+from tests.process.page_client import Browser as Client
+from tests.process.page_client import Chat as Talk
 from tests.process.server import Server, start
 from tests.process.serving import free_port, settings
 
@@ -343,3 +347,53 @@ def test_stop_ends_the_services_answer_and_keeps_the_conversation(
     chat.ask("再说")
     expect(chat.answer).to_have_text("再说")
     assert conversations(double) == [["说", "再说"]]
+
+
+# Without a browser: what no page sends
+
+
+def upload(somebody: Client, session_id: str, name: str, data: bytes) -> Any:
+    """The answer to an upload."""
+    head = f'--b\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
+    body = f"{head}Content-Type: text/plain\r\n\r\n".encode() + data + b"\r\n--b--\r\n"
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    return somebody.request("POST", f"/project/file?session_id={session_id}", body, kind)
+
+
+def say_with(chat: Talk, words: str, references: Any) -> str:
+    """Sends a message with these references to files; the answer's text."""
+    message_id = str(uuid4())
+    message = {"id": message_id, "threadId": "", "name": "User", "type": "user_message", "output": words,
+               "createdAt": "2026-01-01T00:00:00.000Z"}
+    chat.emit("client_message", {"message": message, "fileReferences": references})
+    return chat.answer(message_id)
+
+
+def test_nobody_sends_another_users_file_or_one_of_this_machine(server: Server, double: AppDouble) -> None:
+    mine, other = Client(server.port).enter(), Client(server.port, FOREIGN_HOST).enter()
+    with mine.connect() as chat, other.connect() as another:
+        file_id = upload(mine, chat.session_id, "mine.txt", b"mine").json["id"]
+        assert upload(other, chat.session_id, "theirs.txt", b"x").status in (401, 404)
+        own = upload(other, another.session_id, "own.txt", b"own").json["id"]
+        forged = [{"id": file_id}, {"id": "../../etc/passwd"}, {"path": "/etc/passwd", "id": own}, {"id": None},
+                  "/etc/passwd", None, {"id": [own]}]
+        say_with(another, "看", forged)
+        for odd in ("/etc/passwd", {"id": file_id}, None, 5):
+            say_with(another, "再看", odd)
+    [conversation] = double.conversations.values()
+    [file] = conversation.files.values()
+    assert (file.name, file.data) == ("own.txt", b"own")  # type: ignore[union-attr]
+
+
+def test_an_upload_that_is_too_large_or_unfit_is_told_and_nothing_kept(
+    server: Server, double: AppDouble
+) -> None:
+    somebody, before = Client(server.port).enter(), len(server.log)
+    with somebody.connect() as chat:
+        assert upload(somebody, chat.session_id, "a.txt", bytes(34 << 20)).status == 413
+        assert upload(somebody, chat.session_id, "a.txt", b"").status == 400
+        assert upload(somebody, chat.session_id, "", b"x").status in (400, 422)
+        assert upload(somebody, str(uuid4()), "a.txt", b"x").status == 404
+        assert upload(somebody, "../../x", "a.txt", b"x").status == 404
+        assert upload(somebody, chat.session_id, "a.txt", b"x").status == 200
+    assert "Traceback" not in server.log[before:]

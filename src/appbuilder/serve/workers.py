@@ -88,7 +88,9 @@ class Threads(DrainingWorker, ThreadWorker):
 
     def is_parent_alive(self) -> bool:
         """False when the master is gone: then the worker ends, in order."""
-        self.alive = self.alive and super().is_parent_alive()
+        # Never set to True: SIGTERM may come between a look at it and that.
+        if not super().is_parent_alive():
+            self.alive = False
         return bool(self.alive)
 
     def enqueue_req(self, conn: Any) -> None:

@@ -375,8 +375,8 @@ def test_nobody_sends_another_users_file_or_one_of_this_machine(server: Server, 
         file_id = upload(mine, chat.session_id, "mine.txt", b"mine").json["id"]
         assert upload(other, chat.session_id, "theirs.txt", b"x").status in (401, 404)
         own = upload(other, another.session_id, "own.txt", b"own").json["id"]
-        forged = [{"id": file_id}, {"id": "../../etc/passwd"}, {"path": "/etc/passwd", "id": own}, {"id": None},
-                  "/etc/passwd", None, {"id": [own]}]
+        forged = [{"id": file_id}, {"id": "../../etc/passwd"}, {"path": "/etc/passwd", "id": own},
+                  {"id": None}, "/etc/passwd", None, {"id": [own]}]
         say_with(another, "看", forged)
         for odd in ("/etc/passwd", {"id": file_id}, None, 5):
             say_with(another, "再看", odd)

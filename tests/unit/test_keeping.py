@@ -98,6 +98,7 @@ def test_a_cut_turn() -> None:
             held = threading.Event()
             get_context().cancel_token.on_cancel(held.set)
             held.wait(10)
+            get_context().cancel_token.raise_if_cancelled()
             yield "never"
 
         return remember(message, Message(pieces()))

@@ -3,7 +3,7 @@ r"""``\(a\)`` becomes ``$a$`` on the page, in whatever pieces it comes, and neve
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from appbuilder.serve.chainlit.mathematics import Mathematics
@@ -30,6 +30,7 @@ def test_by_hand(text: str, as_shown: str) -> None:
     assert shown(text) == as_shown
 
 
+@example(["\\", "`", "\\", "("])
 @given(st.lists(st.sampled_from(["\\", "(", ")", "[", "]", "`", "``", "```", "a", "\n", "$"]), max_size=12))
 def test_the_pieces_do_not_matter(pieces: list[str]) -> None:
     assert shown(*pieces) == shown("".join(pieces))

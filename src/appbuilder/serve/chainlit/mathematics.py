@@ -24,7 +24,7 @@ class Mathematics:
         """What may be shown after *text* came in; an end that may go on is held back."""
         text = self._held + text
         cut = len(text.rstrip("`"))
-        if cut == len(text) and _ends_in_escape(text):
+        if _ends_in_escape(text[:cut]):
             cut -= 1
         self._held = text[cut:]
         return self._changed(text[:cut])

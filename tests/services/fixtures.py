@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy.engine import URL, make_url
+
 from tests.services.servers import MariaServer, PostgresServer, Server
 
 SERVERS = ("postgresql", "mariadb")

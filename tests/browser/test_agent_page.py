@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import APIResponse, expect
 
 from appbuilder.components.app_client.data import Action
+from appbuilder.serve.chainlit.web import MOST_KEPT
 from appbuilder.testing import AppDouble, AppReply
 from tests.browser.browsing import STRANGER, Chat, Watch
 from tests.browser.conftest import OpenPage, Serve
@@ -397,3 +398,13 @@ def test_an_upload_that_is_too_large_or_unfit_is_told_and_nothing_kept(
         assert upload(somebody, "../../x", "a.txt", b"x").status == 404
         assert upload(somebody, chat.session_id, "a.txt", b"x").status == 200
     assert "Traceback" not in server.log[before:]
+
+
+def test_one_page_takes_so_many_files(server: Server, double: AppDouble) -> None:
+    somebody = Client(server.port).enter()
+    with somebody.connect() as chat, somebody.connect() as another:
+        for number in range(MOST_KEPT):
+            assert upload(somebody, chat.session_id, f"{number}.txt", b"x").status == 200
+        refused = upload(somebody, chat.session_id, "one more.txt", b"x")
+        assert (refused.status, refused.json["code"]) == (413, 413)
+        assert upload(somebody, another.session_id, "a.txt", b"x").status == 200

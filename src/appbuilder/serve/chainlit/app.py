@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 from collections.abc import Callable, Sequence
 from json import JSONDecodeError
 from pathlib import Path
@@ -11,7 +12,13 @@ from typing import Any
 from appbuilder import clock
 from appbuilder.core.catalogue import Catalogue
 from appbuilder.engine.engine import Engine
-from appbuilder.errors import AppBuilderError, ConfigurationError, InvalidRequest
+from appbuilder.errors import (
+    AppBuilderError,
+    ConfigurationError,
+    InvalidRequest,
+    Overloaded,
+    PayloadTooLarge,
+)
 from appbuilder.serve.chainlit.identity import Gate, Identity
 from appbuilder.serve.chainlit.index import content_security_policy, render
 from appbuilder.serve.chainlit.load import load
@@ -21,7 +28,7 @@ from appbuilder.serve.chainlit.routes import OUR_ICON, Routes
 from appbuilder.serve.chainlit.secret import signing_key
 from appbuilder.serve.chainlit.shell import UPLOAD, Shell
 from appbuilder.serve.chainlit.turns import PageTurns
-from appbuilder.serve.chainlit.web import MOST_FILES, MOST_UPLOAD, failed
+from appbuilder.serve.chainlit.web import LEAST_FREE, MOST_FILES, MOST_KEPT, MOST_UPLOAD, failed
 from appbuilder.settings import Settings
 
 
@@ -46,7 +53,8 @@ def create_app(
     turns = PageTurns(engine, page.name, debug=page.debug, steps=page.steps or page.debug)
     _configure(chainlit, page, turns, catalogue)
     routes = Routes(gate, Passwords(page.users), html=html, icon=icon, theme=page.theme)
-    return Shell(chainlit.server.app, gate, routes, _token_maker(), policy, uploads=page.uploads)
+    check_room = _room_check(chainlit) if page.uploads else None
+    return Shell(chainlit.server.app, gate, routes, _token_maker(), policy, check_room=check_room)
 
 
 def _configure(chainlit: Any, page: Page, turns: PageTurns, catalogue: Catalogue) -> None:
@@ -113,6 +121,21 @@ def _answer_errors(app: Any) -> None:
     app.add_exception_handler(AssertionError, unfit)
     app.add_exception_handler(HTTPException, told)
     app.add_exception_handler(Exception, ours)
+
+
+def _room_check(chainlit: Any) -> Callable[[str], None]:
+    from chainlit.session import WebsocketSession
+
+    folder = chainlit.config.FILES_DIRECTORY
+
+    def check(session_id: str) -> None:
+        session = WebsocketSession.get_by_id(session_id)
+        if session is not None and len(session.files) >= MOST_KEPT:
+            raise PayloadTooLarge(f"A page takes {MOST_KEPT} files; begin a new conversation for more.")
+        if shutil.disk_usage(folder).free < LEAST_FREE:
+            raise Overloaded("There is no room for files now; try again later.", retry_after=60)
+
+    return check
 
 
 def _starters(chainlit: Any, starters: Sequence[Starter | str]) -> Callable[..., Any] | None:

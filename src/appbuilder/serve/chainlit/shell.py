@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, MutableMapping, Sequence
 from typing import Any
+from urllib.parse import parse_qs
 
 from starlette.responses import Response
 
@@ -63,11 +64,19 @@ class Shell:
 
     :param inner: Chainlit's.
     :param policy: the Content-Security-Policy.
-    :param uploads: whether the page takes files.
+    :param check_room: says whether a browser's page, by Chainlit's session id, may give one file more, by
+        raising if not; None: the page takes no files.
     """
 
     def __init__(
-        self, inner: App, gate: Gate, routes: Routes, token: Token, policy: str, *, uploads: bool = False
+        self,
+        inner: App,
+        gate: Gate,
+        routes: Routes,
+        token: Token,
+        policy: str,
+        *,
+        check_room: Callable[[str], None] | None = None,
     ) -> None:
         self._inner = inner
         self._gate = gate
@@ -75,7 +84,8 @@ class Shell:
         self._token = token
         self._headers = _security_headers(policy)
         self._file_headers = {**self._headers, **_FILE_HEADERS}
-        self._passed = (*_PASSED, *_FILES) if uploads else _PASSED
+        self._check_room = check_room
+        self._passed = _PASSED if check_room is None else (*_PASSED, *_FILES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in {"http", "websocket"}:
@@ -90,8 +100,7 @@ class Shell:
             if response is None:
                 _check(scope, identity, self._passed)
                 self._enter(scope, asking, identity)
-                most = MOST_UPLOAD + _FORM if scope["path"] == UPLOAD else MOST_BODY
-                await self._inner(scope, bounded(receive, most), decorated)
+                await self._inner(scope, bounded(receive, self._most(scope)), decorated)
                 return
         except AppBuilderError as error:
             if scope["type"] == "websocket":
@@ -104,6 +113,14 @@ class Shell:
         if scope["type"] == "websocket":
             return None
         return await self._routes.answer(scope, receive, asking)
+
+    def _most(self, scope: Scope) -> int:
+        """How many bytes the request may have."""
+        if scope["path"] != UPLOAD or self._check_room is None:
+            return MOST_BODY
+        named = parse_qs(scope["query_string"].decode("latin-1")).get("session_id", [""])
+        self._check_room(named[0])
+        return MOST_UPLOAD + _FORM
 
     def _enter(self, scope: Scope, asking: Asking, identity: Identity | None) -> None:
         """Leaves of the client's headers what Chainlit may see, and says who is asking."""

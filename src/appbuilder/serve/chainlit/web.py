@@ -29,6 +29,10 @@ MOST_UPLOAD = 32 * 1024 * 1024
 """Bytes of a file."""
 MOST_FILES = 10
 """Files with one message."""
+MOST_KEPT = 30
+"""Files that one open page may have given; they are kept until it is left."""
+LEAST_FREE = 1024 * 1024 * 1024
+"""Bytes that files of users leave free on the disk."""
 
 
 class Forbidden(AppBuilderError):

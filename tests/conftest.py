@@ -8,6 +8,7 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+
 from tests.services.fixtures import database_url, mariadb, postgres  # noqa: F401
 from tests.services.sdk import sdk_python  # noqa: F401
 

@@ -49,7 +49,7 @@ def test_nobody_has_no_password() -> None:
             assert not users.check(name, password, name)
 
 
-@pytest.mark.parametrize("kept", ["secret", generate_password_hash("secret", FAST)])
+@pytest.mark.parametrize("kept", ["secret", generate_password_hash("secret", FAST)], ids=["plain", "hashed"])
 def test_a_user_there_is_not_is_looked_at_like_one_there_is(
     kept: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,8 +32,3 @@ class PerProcess(Generic[_T]):
             if made is None or made[0] != pid:
                 made = self._made = (pid, self._make())
         return made[1]
-
-    def peek(self) -> _T | None:
-        """This process's own if it was made already."""
-        made = self._made
-        return made[1] if made is not None and made[0] == os.getpid() else None

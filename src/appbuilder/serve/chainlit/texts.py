@@ -6,8 +6,6 @@ _TEXTS = {
     "stopped": ("已停止", "Stopped"),
     "request": ("请求编号", "request id"),
     "earlier": ("更早的消息没有显示。", "Earlier messages are not shown."),
-    "prompt": ("提示", "Prompt"),
-    "answer": ("回答", "Answer"),
     "tokens": ("词元", "tokens"),
     "ComponentError": ("组件出错了，原因见服务日志中的请求编号。", ""),
     "StoreUnavailable": ("会话数据库没有响应，请稍后重试。", ""),

@@ -7,6 +7,7 @@
     ├── RequestError              the caller is at fault; the text is written for the caller
     │   ├── InvalidRequest        (also a ValueError)
     │   ├── Unauthenticated
+    │   ├── Forbidden
     │   ├── NotFound
     │   ├── MethodNotAllowed
     │   ├── SessionBusy
@@ -23,6 +24,7 @@
     │   └── ModelRejected
     ├── ComponentError            the component raised, or returned what cannot be sent
     └── TurnCancelled             the turn was stopped
+        └── TurnTimeout
 
 Which HTTP status each becomes is decided in one table: :mod:`appbuilder.wire.problems`.
 """
@@ -48,6 +50,10 @@ class InvalidRequest(RequestError, ValueError):
 
 class Unauthenticated(RequestError):
     """No credential where one is needed, or one the model server refused."""
+
+
+class Forbidden(RequestError):
+    """The caller is known and may not do this; or another site's page asks in its reader's name."""
 
 
 class NotFound(RequestError):
@@ -132,3 +138,7 @@ class ComponentError(AppBuilderError):
 
 class TurnCancelled(AppBuilderError):
     """The turn was stopped: its reader left, somebody stopped it, or the process shuts down."""
+
+
+class TurnTimeout(TurnCancelled):
+    """The turn took longer than the service lets one take."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import socket
 from typing import TypeGuard
 
 _BATCH = 128
@@ -30,6 +31,11 @@ def new_id() -> str:
         except IndexError:
             digits = os.urandom(16 * _BATCH).hex()
             _ready.extend(_formatted(digits[at : at + 32]) for at in range(0, len(digits), 32))
+
+
+def worker_name() -> str:
+    """This process among those of a service: ``host:pid``."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def is_new_id(value: object) -> TypeGuard[str]:

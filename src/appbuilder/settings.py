@@ -100,6 +100,9 @@ class Settings:
         "When the reader of a stream leaves: stop the turn (`cancel`) or finish it (`continue`).",
         choices=("cancel", "continue"),
     )
+    turn_timeout: float = _setting(
+        "APPBUILDER_TURN_TIMEOUT", 0.0, "Seconds a turn may take before it is stopped with 504; 0: no limit."
+    )
     first_piece_wait: float = _setting(
         "APPBUILDER_FIRST_PIECE_WAIT", 10.0, "Seconds the status line of a stream waits for its first piece."
     )
@@ -127,6 +130,60 @@ class Settings:
     drain_timeout: float = _setting(
         "APPBUILDER_DRAIN_TIMEOUT", 20.0, "Seconds running turns have to finish after SIGTERM."
     )
+    # The service (`appbuilder serve`)
+    host: str = _setting("APPBUILDER_HOST", "127.0.0.1", "Address the service listens on.")
+    port: int = _setting("APPBUILDER_PORT", 8090, "Port the service listens on.")
+    database: str = _setting(
+        "APPBUILDER_DATABASE",
+        "sqlite:///user_session.db",
+        "Where the service keeps conversations, as a SQLAlchemy URL.",
+        secret=True,
+    )
+    history: bool = _setting(
+        "APPBUILDER_HISTORY", True, "Whether the service keeps each turn, so that sessions can be read again."
+    )
+    page: bool = _setting("APPBUILDER_PAGE", True, "Whether the service has the chat page at `/`.")
+    auth: str = _setting(
+        "APPBUILDER_AUTH",
+        "",
+        "How callers show who they are, joined by commas: `keys`, `jwt`, `hook`; empty: they need not.",
+    )
+    auth_hook: str = _setting(
+        "APPBUILDER_AUTH_HOOK",
+        "",
+        "Function that tells whose a request is, as `module:name` or `file.py:name`.",
+    )
+    allow_anonymous: bool = _setting(
+        "APPBUILDER_ALLOW_ANONYMOUS", False, "Serve without authentication on addresses others can reach."
+    )
+    administrators: str = _setting(
+        "APPBUILDER_ADMINISTRATORS", "", "Users who may see everybody's sessions, joined by commas."
+    )
+    jwt_issuer: str = _setting("APPBUILDER_JWT_ISSUER", "", "Issuer that tokens must name (`iss`).")
+    jwt_audience: str = _setting("APPBUILDER_JWT_AUDIENCE", "", "Audience that tokens must name (`aud`).")
+    jwt_jwks: str = _setting(
+        "APPBUILDER_JWT_JWKS", "", "Address (or file) of the issuer's keys, a JSON Web Key Set."
+    )
+    jwt_user: str = _setting("APPBUILDER_JWT_USER", "sub", "Claim that names the user.")
+    hosts: str = _setting(
+        "APPBUILDER_HOSTS",
+        "",
+        "Host names the service answers to, joined by commas; empty: on loopback its own, otherwise any.",
+    )
+    cors_origins: str = _setting(
+        "APPBUILDER_CORS_ORIGINS",
+        "",
+        "Origins whose pages may call the API, joined by commas (`https://app.example.com`).",
+    )
+    rate: int = _setting(
+        "APPBUILDER_RATE", 0, "Turns a caller may begin per minute and process; more get 429. 0: no limit."
+    )
+    turn_hook: str = _setting(
+        "APPBUILDER_TURN_HOOK",
+        "",
+        "Function asked before each turn, as `module:name` or `file.py:name`; it may refuse the turn.",
+    )
+    metrics: bool = _setting("APPBUILDER_METRICS", True, "Whether the service has `/metrics` for Prometheus.")
     # The chat page
     page_secret: str = _setting(
         "APPBUILDER_PAGE_SECRET",
@@ -141,6 +198,12 @@ class Settings:
         "APPBUILDER_DB_TIMEOUT", 10.0, "Seconds a database operation may take, waiting included."
     )
     # Diagnostics
+    log_format: str = _setting(
+        "APPBUILDER_LOG_FORMAT", "text", "Form of the service's log lines.", choices=("text", "json")
+    )
+    log_texts: bool = _setting(
+        "APPBUILDER_LOG_TEXTS", False, "Whether the service's log may hold what users and the component say."
+    )
     loglevel: str = _setting(
         "APPBUILDER_LOGLEVEL",
         "INFO",
@@ -160,6 +223,12 @@ class Settings:
         return cls(**values)
 
 
+_WORDS = {
+    **dict.fromkeys(("true", "on", "yes", "1"), True),
+    **dict.fromkeys(("false", "off", "no", "0"), False),
+}
+
+
 def _parse(metadata: Mapping[str, Any], default: object, text: str) -> object:
     name, choices = metadata["env"], metadata["choices"]
     if isinstance(default, str):
@@ -167,6 +236,10 @@ def _parse(metadata: Mapping[str, Any], default: object, text: str) -> object:
         if choices and value not in choices:
             raise ConfigurationError(f"{name} must be one of {', '.join(choices)}; it is {text!r}.")
         return value
+    if isinstance(default, bool):
+        if text.lower() not in _WORDS:
+            raise ConfigurationError(f"{name} must be true or false; it is {text!r}.")
+        return _WORDS[text.lower()]
     convert: Callable[[str], float] = int if isinstance(default, int) else float
     try:
         number = convert(text)

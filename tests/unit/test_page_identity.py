@@ -13,17 +13,9 @@ from itsdangerous import URLSafeTimedSerializer
 
 from appbuilder import clock
 from appbuilder.errors import ConfigurationError
-from appbuilder.serve.chainlit.identity import (
-    LOGIN_DAYS,
-    VISITOR_DAYS,
-    Asking,
-    Gate,
-    Identity,
-    host_name,
-    is_local,
-)
+from appbuilder.serve.asking import Asking, Identity, host_name, is_local, read_asking
+from appbuilder.serve.chainlit.identity import LOGIN_DAYS, VISITOR_DAYS, Gate
 from appbuilder.serve.chainlit.page import LOCAL_USER, Page, TrustedHeader
-from appbuilder.serve.chainlit.web import read_asking
 
 KEY = b"k" * 32
 USERS = {"ann": "secret-a", "bob": "secret-b", "王芳": "secret-c"}

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from appbuilder.core.context import current_context
-from appbuilder.serve.chainlit.identity import Gate, Identity, PageContext
+from appbuilder.serve.asking import Identity
+from appbuilder.serve.chainlit.identity import Gate, PageContext
 from appbuilder.serve.chainlit.page import Page
 from appbuilder.serve.chainlit.passwords import Passwords
 from appbuilder.serve.chainlit.routes import OUR_ICON, Routes

@@ -18,7 +18,7 @@ from appbuilder.engine.engine import Engine, Run
 from appbuilder.engine.log import Outcome, RunLog
 from appbuilder.errors import Draining
 from appbuilder.ids import new_id
-from appbuilder.serve.chainlit.identity import Identity
+from appbuilder.serve.asking import Identity
 from appbuilder.serve.chainlit.screen import LiveTurn
 from appbuilder.serve.chainlit.turns import PageTurns
 

@@ -12,6 +12,7 @@ import pytest
 
 from appbuilder.errors import (
     ComponentError,
+    Forbidden,
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
@@ -19,16 +20,9 @@ from appbuilder.errors import (
     PayloadTooLarge,
     StoreUnavailable,
 )
+from appbuilder.serve.asking import read_asking
 from appbuilder.serve.chainlit.texts import is_chinese, text
-from appbuilder.serve.chainlit.web import (
-    MOST_BODY,
-    Forbidden,
-    bounded,
-    failed,
-    language,
-    read_asking,
-    same_origin,
-)
+from appbuilder.serve.chainlit.web import MOST_BODY, bounded, failed, language, same_origin
 from appbuilder.wire import problems
 
 

@@ -14,7 +14,8 @@ STATUS = {
     "PayloadTooLarge": 413, "UnsupportedMediaType": 415, "RateLimited": 429, "ComponentError": 500,
     "ConfigurationError": 500, "ModelUnavailable": 502, "ModelRejected": 502, "ModelError": 502,
     "ModelTimeout": 504, "Overloaded": 503, "Draining": 503, "StoreUnavailable": 503,
-    "ServiceUnavailable": 503, "TurnCancelled": 503, "AppBuilderError": 500,
+    "ServiceUnavailable": 503, "TurnCancelled": 503, "TurnTimeout": 504, "Forbidden": 403,
+    "AppBuilderError": 500,
 }
 TREE = {name: kind for name, kind in vars(errors).items()
         if inspect.isclass(kind) and issubclass(kind, errors.AppBuilderError)}

@@ -74,8 +74,8 @@ class AsyncDriver:
     async def _acquire(self) -> Event:
         turn = self._turn
         try:
-            if turn.ticket.ready is not None:
-                await self._bridge.in_worker(lambda: turn.ticket.wait(self._session_wait, turn.token))
+            if not turn.acquire_at_once():
+                await self._bridge.in_worker(lambda: turn.acquire(self._session_wait))
         except BaseException as error:  # noqa: BLE001 - whatever ends the wait ends the turn
             return await self._failed(error, iterating=False)
         return Begun()

@@ -55,7 +55,7 @@ class Driver:
     def _acquire(self) -> Event:
         turn = self._turn
         try:
-            turn.ticket.wait(self._session_wait, turn.token)
+            turn.acquire(self._session_wait)
         except BaseException as error:  # noqa: BLE001 - whatever ends the wait, a kill too, ends the turn
             return turn.failed(error, iterating=False)
         return Begun()

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 from appbuilder.core.component import entry
+from appbuilder.core.locks import SessionLocks
+from appbuilder.core.runs import LiveRun
 from appbuilder.core.store import SessionStore
 from appbuilder.engine.async_driver import AsyncDriver
+from appbuilder.engine.deadlines import Deadlines
 from appbuilder.engine.driver import Driver
 from appbuilder.engine.limits import Admission, session_turns
 from appbuilder.engine.loop import bridge
-from appbuilder.engine.machine import RetryPolicy
+from appbuilder.engine.machine import Phase, RetryPolicy
 from appbuilder.engine.turn import Turn, TurnRequest
 from appbuilder.engine.workers import spawn
 from appbuilder.errors import (
@@ -24,6 +27,7 @@ from appbuilder.errors import (
     Overloaded,
     TurnCancelled,
 )
+from appbuilder.ids import worker_name
 from appbuilder.logs import logger
 from appbuilder.settings import Settings
 
@@ -66,9 +70,17 @@ class Engine:
 
     :param component: has ``run(message, stream, **args)``, or ``arun``.
     :param store: where the turns are kept.
+    :param locks: keep other processes from a session while it has a turn here; None: no other process is
+        expected to serve it.
     """
 
-    def __init__(self, component: Any, store: SessionStore, settings: Settings) -> None:
+    def __init__(
+        self,
+        component: Any,
+        store: SessionStore,
+        settings: Settings,
+        locks: SessionLocks | None = None,
+    ) -> None:
         self.settings = settings
         self.store = store
         self._run, self._asynchronous = entry(component)
@@ -76,7 +88,9 @@ class Engine:
         self._admission = Admission(settings.max_turns)
         self._policy = RetryPolicy(max(1, settings.attempts), settings.retry_backoff)
         self._max_waiting = settings.session_queue if settings.session_busy == "queue" else 0
-        self._live: set[Turn] = set()
+        self._locks = locks
+        self._live: dict[str, Turn] = {}
+        self._deadlines = Deadlines(settings.turn_timeout, lambda: list(self._live.values()))
         self._check_args = argument_check(self._run)
 
     def start(self, request: TurnRequest, *, on_disconnect: str | None = None) -> Run:
@@ -105,6 +119,18 @@ class Engine:
             self._driver(turn)()
         return Run(turn, cancel_when_left=False)
 
+    def runs(self) -> list[LiveRun]:
+        """The runs under way in this process, in no order."""
+        return [_live_run(turn) for turn in list(self._live.values())]
+
+    def stop_run(self, run_id: str) -> bool:
+        """Stops a run; what was answered so far is kept. False: it is not here, or has ended."""
+        turn = self._live.get(run_id)
+        if turn is None:
+            return False
+        turn.cancel(TurnCancelled("The turn was stopped."))
+        return True
+
     @property
     def draining(self) -> bool:
         """True once :meth:`drain` was called."""
@@ -118,13 +144,13 @@ class Engine:
         self._admission.close()
         if self._admission.wait_idle(timeout):
             return
-        left = list(self._live)
+        left = list(self._live.values())
         logger.warning("%d turns are still running after %g seconds; they are marked as incomplete",
                        len(left), timeout)
         for turn in left:
             turn.cancel(Draining("The service was stopped before the answer was whole.", retry_after=2))
         if not self._admission.wait_idle(_FORCED_GRACE):
-            for turn in list(self._live):
+            for turn in list(self._live.values()):
                 turn.force_end()
 
     def _admit(self, request: TurnRequest) -> Turn:
@@ -133,13 +159,14 @@ class Engine:
         ticket = None
         try:
             ticket = self._sessions.enter(request.session_id, self._max_waiting)
-            turn = Turn(request, self.store, ticket, self._policy, self._ended)
+            turn = Turn(request, self.store, ticket, self._policy, self._ended, locks=self._locks)
         except BaseException:
             if ticket is not None:
                 ticket.leave()
             self._admission.leave()
             raise
-        self._live.add(turn)
+        self._live[request.run_id] = turn
+        self._deadlines.watch()
         return turn
 
     def _launch(self, turn: Turn) -> None:
@@ -162,8 +189,23 @@ class Engine:
         here.start(lambda: AsyncDriver(turn, self._run, self.settings.session_wait, here).drive())
 
     def _ended(self, turn: Turn) -> None:
-        self._live.discard(turn)
+        self._live.pop(turn.request.run_id, None)
         self._admission.leave()
+
+
+def _live_run(turn: Turn) -> LiveRun:
+    request = turn.request
+    state = "stopping" if turn.token.cancelled else "waiting" if turn.state.phase is Phase.NEW else "running"
+    return LiveRun(
+        id=request.run_id,
+        session_id=request.session_id,
+        request_id=request.request_id,
+        owner=None if request.keep is None else request.keep.owner,
+        started_at=turn.started_at,
+        state=state,
+        worker=worker_name(),
+        pieces=turn.log.count,
+    )
 
 
 _OURS = ("message", "stream")

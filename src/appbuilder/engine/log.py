@@ -65,6 +65,11 @@ class RunLog:
 
     # A reader's side
 
+    @property
+    def count(self) -> int:
+        """How many pieces there are."""
+        return len(self._pieces)
+
     def read(self, cursor: int) -> tuple[list[Any], Outcome | None]:
         """The pieces from *cursor* on, and the outcome if the run has ended and these are all."""
         outcome = self.outcome  # first, so that an outcome is never seen without the pieces before it

@@ -15,11 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from appbuilder import jsontext
+from appbuilder import clock, jsontext
 from appbuilder.core.attachment import Attachment
 from appbuilder.core.cancel import CancelToken
 from appbuilder.core.component import as_answer
 from appbuilder.core.context import SessionContext, context_var
+from appbuilder.core.locks import SessionLock, SessionLocks
 from appbuilder.core.message import AsyncContentStream, ContentStream, Message, dump, settle
 from appbuilder.core.store import (
     INCOMPLETE,
@@ -59,7 +60,8 @@ class TurnRequest:
 
     ``credential`` is the AppBuilder token the request brought, if any. ``keep`` asks for the turn to be kept
     for the catalogue, ``watch`` for what the run does to be told in its log. ``attachments`` are files on
-    this machine: a transport must not take their paths from a client.
+    this machine: a transport must not take their paths from a client. ``guard`` says whether the session may
+    be used, see :data:`Guard`.
     """
 
     message: Any
@@ -72,6 +74,14 @@ class TurnRequest:
     keep: keeping.Keeping | None = None
     watch: bool = False
     attachments: Sequence[Attachment] = ()
+    guard: Guard | None = None
+    run_id: str = field(default_factory=new_id, compare=False)
+
+
+Guard = Callable[[], bool]
+"""Asked where it may block, before the turn waits for its session: True, the session is the caller's; False,
+there is none yet, and it is asked again when the session is the turn's; it raises where the session is not
+for the caller."""
 
 
 class Turn:
@@ -84,9 +94,15 @@ class Turn:
         ticket: Ticket,
         policy: RetryPolicy,
         on_end: Callable[[Turn], None],
+        *,
+        locks: SessionLocks | None = None,
     ) -> None:
         self.request = request
-        self.ticket = ticket
+        self.began = clock.monotonic()
+        self.started_at = clock.now()
+        self._ticket = ticket
+        self._locks = locks
+        self._lock_held: SessionLock | None = None
         self.log = RunLog()
         self.token = CancelToken()
         self.state = TurnState()
@@ -101,6 +117,52 @@ class Turn:
         self.context = self._base
         self._session: SessionContext | None = None
         self._pristine = _pristine(request) if policy.attempts > 1 or request.keep is not None else None
+
+    # Its session
+
+    def acquire_at_once(self) -> bool:
+        """Takes the session where that needs no waiting; False: :meth:`acquire` has to."""
+        if self._ticket.ready is not None or self.request.guard is not None:
+            return False
+        if self._locks is None:
+            return True
+        lock = self._locks.try_acquire(self.request.session_id)
+        if lock is not None:
+            self._hold(lock)
+        return lock is not None
+
+    def acquire(self, timeout: float) -> None:
+        """Waits for the session, first for turns of this process, then for others'.
+
+        :raises SessionBusy: *timeout* seconds have passed.
+        :raises TurnCancelled: the turn was stopped meanwhile.
+        :raises RequestError: the session is not for the caller.
+        """
+        guard, deadline = self.request.guard, clock.monotonic() + timeout
+        known = guard is None or guard()
+        waited = self._ticket.ready is not None
+        self._ticket.wait(timeout, self.token)
+        if self._locks is not None:
+            session_id, left = self.request.session_id, max(0.0, deadline - clock.monotonic())
+            lock = self._locks.try_acquire(session_id) or self._locks.acquire(session_id, left, self.token)
+            self._hold(lock)
+            waited = waited or lock.waited
+        if guard is not None and (waited or not known):
+            guard()
+
+    def _hold(self, lock: SessionLock) -> None:
+        with self._lock:
+            already_ended = self.state.phase in ENDED
+            if not already_ended:
+                self._lock_held = lock
+        if already_ended:  # by a shutdown, which has released what was held by then
+            lock.release()
+
+    def _release(self) -> None:
+        lock, self._lock_held = self._lock_held, None
+        if lock is not None:
+            lock.release()
+        self._ticket.leave()
 
     # Deciding
 
@@ -211,6 +273,8 @@ class Turn:
             rows = self._rows(action.ending)
             entry = self._entry(action.ending)
             if rows or entry is not None:
+                if self._lock_held is not None:
+                    self._lock_held.check()
                 self._store.commit(TurnRecord(request.session_id, request.request_id, rows, entry))
         except BaseException as error:  # noqa: BLE001 - a SystemExit of what was appended, a kill: the turn failed
             if action.ending is not Ending.FAILED:  # there the first error is the one to tell
@@ -260,7 +324,7 @@ class Turn:
             outcome = Outcome(answer=dump(self.answer))
         else:
             outcome = Outcome(error=self.error or TurnCancelled("The turn was stopped."))
-        self.ticket.leave()
+        self._release()
         self.log.finish(outcome)
         self._on_end(self)
 

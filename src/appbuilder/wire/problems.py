@@ -14,6 +14,7 @@ from appbuilder.jsontext import dumps
 _TABLE: tuple[tuple[type[BaseException], int, str | None], ...] = (
     (errors.InvalidRequest, 400, None),
     (errors.Unauthenticated, 401, None),
+    (errors.Forbidden, 403, None),
     (errors.NotFound, 404, None),
     (errors.MethodNotAllowed, 405, None),
     (errors.SessionBusy, 409, None),
@@ -22,6 +23,7 @@ _TABLE: tuple[tuple[type[BaseException], int, str | None], ...] = (
     (errors.RateLimited, 429, None),
     (errors.StoreUnavailable, 503, "The conversations' database does not answer; try again in a moment."),
     (errors.ServiceUnavailable, 503, None),
+    (errors.TurnTimeout, 504, None),
     (errors.TurnCancelled, 503, None),
     (errors.ModelTimeout, 504, "The model server did not answer in time; try again."),
     (errors.ModelError, 502, "The model server failed; the service's log says why, under the request id."),

@@ -19,7 +19,8 @@ from appbuilder.errors import (
     Overloaded,
     PayloadTooLarge,
 )
-from appbuilder.serve.chainlit.identity import Gate, Identity
+from appbuilder.serve.asking import Identity
+from appbuilder.serve.chainlit.identity import Gate
 from appbuilder.serve.chainlit.index import content_security_policy, render
 from appbuilder.serve.chainlit.load import load
 from appbuilder.serve.chainlit.page import Page, Starter

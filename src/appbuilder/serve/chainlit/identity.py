@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from itsdangerous import BadData, URLSafeTimedSerializer
 
-from appbuilder.core.catalogue import Owner
 from appbuilder.core.context import SessionContext
 from appbuilder.errors import ConfigurationError
 from appbuilder.ids import new_id
+from appbuilder.serve.asking import Asking, Identity, address_of, is_local, utf8
 from appbuilder.serve.chainlit.page import LOCAL_USER, Page, TrustedHeader
 
 VISITOR_DAYS = 400
@@ -22,31 +20,6 @@ VISITOR_DAYS = 400
 LOGIN_DAYS = 15
 _DAY = 86_400
 _LONGEST_NAME = 256
-
-_FORWARDED = re.compile(
-    r"forwarded|x-forwarded.*|via|(.*-)?client-ip|.*-connecting-ip|x-real-ip|x-original-.*"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Somebody who uses the page.
-
-    :param name: what the page and the component call this one.
-    :param owner: whose conversations these are; tells users, visitors and the local user apart.
-    :param sees_all_others: True: also conversations that nobody began on a page.
-    :param cookie: a cookie value to be set, where this one is new.
-    """
-
-    name: str
-    owner: str
-    sees_all_others: bool = False
-    cookie: str = ""
-
-    @property
-    def owners(self) -> tuple[Owner, ...]:
-        """Whose conversations this one sees."""
-        return (self.owner, None) if self.sees_all_others else (self.owner,)
 
 
 class PageContext(SessionContext):
@@ -56,19 +29,6 @@ class PageContext(SessionContext):
         super().__init__(new_id(), "", "", identity.name)
         self.identity = identity
         self.language = language
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """What is known of a request. ``headers`` are in the order they came, names in lower case."""
-
-    peer: str
-    headers: Sequence[tuple[str, str]]
-    cookies: Mapping[str, str]
-
-    def values(self, name: str) -> list[str]:
-        """All values of a header."""
-        return [value for each, value in self.headers if each == name]
 
 
 class Gate:
@@ -121,11 +81,11 @@ class Gate:
         return self._user(name) if found.get("of") == self._fingerprint(name) else None
 
     def _from_header(self, asking: Asking, header: TrustedHeader) -> Identity | None:
-        address = _address(asking.peer)
+        address = address_of(asking.peer)
         if address is None or not any(address in network for network in self._proxies):
             return None
         values = asking.values(header.name.lower())
-        name = _utf8(values[0]).strip() if len(values) == 1 else ""
+        name = utf8(values[0]).strip() if len(values) == 1 else ""
         return self._user(name) if 0 < len(name) <= _LONGEST_NAME and name.isprintable() else None
 
     def _user(self, name: str) -> Identity:
@@ -145,54 +105,9 @@ class Gate:
         return value if isinstance(value, dict) else {}
 
 
-def is_local(asking: Asking) -> bool:
-    """Whether a browser on this machine asks, and asks this machine.
-
-    The peer alone is not enough: a proxy on this machine connects from here for strangers, and a page of a
-    stranger may have its name resolved to this machine.
-    """
-    address = _address(asking.peer)
-    hosts = asking.values("host")
-    return (
-        address is not None
-        and address.is_loopback
-        and len(hosts) == 1
-        and _is_loopback_name(host_name(hosts[0]))
-        and not any(_FORWARDED.fullmatch(name) for name, _ in asking.headers)
-    )
-
-
-def host_name(host: str) -> str:
-    """The name or address in a Host header, without the port and the brackets."""
-    found = re.fullmatch(r"(?:\[([^]]*)\]|([^:]*))(?::[0-9]*)?", host.strip().lower())
-    return (found[1] or found[2] or "") if found else ""
-
-
-def _is_loopback_name(name: str) -> bool:
-    address = _address(name)
-    return name == "localhost" or (address is not None and address.is_loopback)
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address
-
-
 def _networks(header: TrustedHeader | None) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
     proxies: Iterable[str] = header.proxies if header else ()
     try:
         return [ipaddress.ip_network(each, strict=False) for each in proxies]
     except ValueError as error:
         raise ConfigurationError(f"proxies must be addresses or networks: {error}.") from None
-
-
-def _utf8(value: str) -> str:
-    """A header's value, which arrives as Latin-1, as the UTF-8 it was sent as."""
-    try:
-        return value.encode("latin-1").decode("utf-8")
-    except UnicodeError:
-        return ""

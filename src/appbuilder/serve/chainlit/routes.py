@@ -13,10 +13,11 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 
 from appbuilder.errors import InvalidRequest, NotFound
-from appbuilder.serve.chainlit.identity import LOGIN_DAYS, Asking, Gate
+from appbuilder.serve.asking import Asking, Receive, Scope
+from appbuilder.serve.chainlit.identity import LOGIN_DAYS, Gate
 from appbuilder.serve.chainlit.index import STYLE_SHEET
 from appbuilder.serve.chainlit.passwords import Passwords
-from appbuilder.serve.chainlit.web import SAFE, Receive, Scope, bounded
+from appbuilder.serve.chainlit.web import SAFE, bounded
 
 _DAY = 86_400
 _PAGES = re.compile(r"/|/login|/thread/[^/]+")

@@ -14,22 +14,17 @@ from urllib.parse import parse_qs
 from starlette.responses import Response
 
 from appbuilder.core.context import context_var
-from appbuilder.errors import AppBuilderError, MethodNotAllowed, NotFound, Unauthenticated
-from appbuilder.serve.chainlit.identity import VISITOR_DAYS, Asking, Gate, Identity, PageContext
+from appbuilder.errors import AppBuilderError, Forbidden, MethodNotAllowed, NotFound, Unauthenticated
+from appbuilder.serve.asking import App, Asking, Identity, Receive, Scope, Send, read_asking
+from appbuilder.serve.chainlit.identity import VISITOR_DAYS, Gate, PageContext
 from appbuilder.serve.chainlit.routes import Routes, set_cookie
 from appbuilder.serve.chainlit.web import (
     MOST_BODY,
     MOST_UPLOAD,
     SOCKET,
-    App,
-    Forbidden,
-    Receive,
-    Scope,
-    Send,
     bounded,
     failed,
     language,
-    read_asking,
     same_origin,
 )
 

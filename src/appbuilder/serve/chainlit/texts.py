@@ -17,6 +17,7 @@ _TEXTS = {
     "Draining": ("服务正在停止，请稍后重试。", ""),
     "SessionBusy": ("这个会话的上一个问题还没有答完，请稍后重试。", ""),
     "TurnCancelled": ("已停止。", ""),
+    "TurnTimeout": ("回答超过了服务允许的时间，已停止。", ""),
     "ConfigurationError": ("服务没有设置好，处理办法见服务日志。", ""),
 }
 

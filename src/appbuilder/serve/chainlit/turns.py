@@ -18,7 +18,7 @@ from appbuilder.engine.turn import TurnRequest
 from appbuilder.errors import AppBuilderError, InvalidRequest, TurnCancelled
 from appbuilder.ids import is_new_id, new_id
 from appbuilder.jsontext import clean
-from appbuilder.serve.chainlit.identity import Identity
+from appbuilder.serve.asking import Identity
 from appbuilder.serve.chainlit.screen import LiveTurn, Screen
 from appbuilder.serve.chainlit.steps import Place
 from appbuilder.serve.chainlit.web import MOST_FILES

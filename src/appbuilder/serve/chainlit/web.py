@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
-from starlette.requests import cookie_parser
 from starlette.responses import Response
 
 from appbuilder import jsontext
-from appbuilder.errors import AppBuilderError, MethodNotAllowed, PayloadTooLarge
+from appbuilder.errors import MethodNotAllowed, PayloadTooLarge
 from appbuilder.ids import new_id
 from appbuilder.logs import logger
-from appbuilder.serve.chainlit.identity import Asking
+from appbuilder.serve.asking import Asking, Receive, Scope
 from appbuilder.wire.problems import problem
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SOCKET = "/ws/socket.io"
 SAFE = frozenset({"GET", "HEAD"})
@@ -33,22 +27,6 @@ MOST_KEPT = 30
 """Files that one open page may have given; they are kept until it is left."""
 LEAST_FREE = 1024 * 1024 * 1024
 """Bytes that files of users leave free on the disk."""
-
-
-class Forbidden(AppBuilderError):
-    """Another site's page may not speak for its reader."""
-
-
-def read_asking(scope: Scope) -> Asking:
-    """What *scope* says of who is asking."""
-    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
-    client = scope.get("client")
-    cookies: dict[str, str] = {}
-    for name, value in headers:
-        if name == "cookie":
-            # Not http.cookies, which drops all of them where one, of another program on this host, is odd.
-            cookies.update(cookie_parser(value))
-    return Asking(client[0] if client else "", headers, cookies)
 
 
 def same_origin(scope: Scope, asking: Asking) -> bool:
@@ -95,9 +73,7 @@ def failed(error: BaseException, status: int = 0, words: str = "") -> Response:
     :param status: with *words* what is told; 0: what :mod:`appbuilder.wire.problems` says of *error*.
     """
     request_id, later = new_id(), 0
-    if isinstance(error, Forbidden):
-        status, words = 403, str(error)
-    elif not status:
+    if not status:
         what = problem(error)
         status, words, later = what.status, what.text, what.retry_after
     if status >= 500:

@@ -1,0 +1,115 @@
+"""Who is asking: what a request says of it, and what the service makes of that."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import cookie_parser
+
+from appbuilder.core.catalogue import Owner
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_FORWARDED = re.compile(
+    r"forwarded|x-forwarded.*|via|(.*-)?client-ip|.*-connecting-ip|x-real-ip|x-original-.*"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Somebody who uses the service.
+
+    :param name: what is shown, and what the component is told.
+    :param owner: whose conversations these are; tells users, visitors and the local user apart.
+    :param sees_all_others: True: also conversations that nobody began on a page.
+    :param cookie: a cookie value to be set, where this one is new.
+    """
+
+    name: str
+    owner: str
+    sees_all_others: bool = False
+    cookie: str = ""
+
+    @property
+    def owners(self) -> tuple[Owner, ...]:
+        """Whose conversations this one sees."""
+        return (self.owner, None) if self.sees_all_others else (self.owner,)
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What is known of a request. ``headers`` are in the order they came, names in lower case."""
+
+    peer: str
+    headers: Sequence[tuple[str, str]]
+    cookies: Mapping[str, str]
+
+    def values(self, name: str) -> list[str]:
+        """All values of a header."""
+        return [value for each, value in self.headers if each == name]
+
+
+def read_asking(scope: Scope) -> Asking:
+    """What *scope* says of who is asking."""
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+    client = scope.get("client")
+    cookies: dict[str, str] = {}
+    for name, value in headers:
+        if name == "cookie":
+            # Not http.cookies, which drops all of them where one, of another program on this host, is odd.
+            cookies.update(cookie_parser(value))
+    return Asking(client[0] if client else "", headers, cookies)
+
+
+def is_local(asking: Asking) -> bool:
+    """Whether a browser on this machine asks, and asks this machine.
+
+    The peer alone is not enough: a proxy on this machine connects from here for strangers, and a page of a
+    stranger may have its name resolved to this machine.
+    """
+    address = address_of(asking.peer)
+    hosts = asking.values("host")
+    return (
+        address is not None
+        and address.is_loopback
+        and len(hosts) == 1
+        and is_loopback_name(host_name(hosts[0]))
+        and not any(_FORWARDED.fullmatch(name) for name, _ in asking.headers)
+    )
+
+
+def host_name(host: str) -> str:
+    """The name or address in a Host header, without the port and the brackets."""
+    found = re.fullmatch(r"(?:\[([^]]*)\]|([^:]*))(?::[0-9]*)?", host.strip().lower())
+    return (found[1] or found[2] or "") if found else ""
+
+
+def is_loopback_name(name: str) -> bool:
+    """Whether a host name or address means the machine itself."""
+    address = address_of(name)
+    return name == "localhost" or (address is not None and address.is_loopback)
+
+
+def address_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The IP address, an IPv4 one also where it is wrapped into IPv6; None: it is none."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
+def utf8(value: str) -> str:
+    """A header's value, which arrives as Latin-1, as the UTF-8 it was sent as."""
+    try:
+        return value.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return ""

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
+from typing import Any
 
-from appbuilder.settings import Settings
+from appbuilder.settings import Settings, flag
 
 PAGE = Path(__file__).with_name("settings.md")
 HEAD = """# Settings
 
 Generated from `src/appbuilder/settings.py` by `make docs`; do not edit.
 
-Settings are environment variables, read when a runtime or a model client is made. Times are seconds,
-sizes bytes. A value that cannot be read stops the program with a sentence that names the variable.
+A setting is given as a flag of `appbuilder serve` (`--max-turns 50`, `--page` or `--no-page`), as an
+environment variable, or by its name in a file: `appbuilder.toml` in the current folder, or the one named by
+`--config`. A flag goes before the environment, the environment before the file, the file before the default.
+An empty text is the default.
 
-| Variable | Default | What it does |
-|---|---|---|
+```toml
+# appbuilder.toml
+port = 8080
+database = "postgresql://chat@db/chat"
+page = false
+```
+
+Programs that make a runtime themselves have the environment only; it is read when the runtime or a model
+client is made. Credentials belong into the environment: a command line is there for all users of the machine
+to see. Times are seconds, sizes bytes. A value that cannot be read, or a name that is no setting's, stops the
+program with a sentence.
+
+| Name in a file | Flag | Variable | Default | What it does |
+|---|---|---|---|---|
 """
 
 
@@ -24,11 +39,21 @@ def page() -> str:
     """The page's text."""
     rows = []
     for setting in fields(Settings):
-        default = f"`{setting.default}`" if setting.default != "" else "–"
+        default = f"`{_toml(setting.default)}`" if setting.default != "" else "–"
         choices = setting.metadata["choices"]
         one_of = f" One of {', '.join(f'`{choice}`' for choice in choices)}." if choices else ""
-        rows.append(f"| `{setting.metadata['env']}` | {default} | {setting.metadata['help']}{one_of} |\n")
+        names = f"`{setting.name}` | `{_flags(setting)}` | `{setting.metadata['env']}`"
+        rows.append(f"| {names} | {default} | {setting.metadata['help']}{one_of} |\n")
     return HEAD + "".join(rows)
+
+
+def _flags(setting: Field[Any]) -> str:
+    positive = flag(setting.name)
+    return f"{positive}` `--no-{positive[2:]}" if isinstance(setting.default, bool) else positive
+
+
+def _toml(default: object) -> str:
+    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
 """Every setting: its environment variable, its default and one line of help.
 
-``docs/settings.md`` is generated from this table. Settings are read when a runtime or a model client is
-made, never at import, so that a program may set ``os.environ`` after ``import appbuilder``.
+Its flag and its name in a file follow from its name here. ``docs/settings.md`` and the command line's options
+are generated from this table. Settings are read when a runtime or a model client is made, never at import, so
+that a program may set ``os.environ`` after ``import appbuilder``.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from appbuilder.errors import ConfigurationError
@@ -212,15 +214,82 @@ class Settings:
     )
 
     @classmethod
-    def load(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """Reads the environment (*environ*, or the process's own).
+    def load(
+        cls,
+        environ: Mapping[str, str] | None = None,
+        *,
+        file: Mapping[str, object] | None = None,
+        flags: Mapping[str, str | bool | None] | None = None,
+        file_name: str = "the file",
+    ) -> Settings:
+        """Reads the settings: a flag goes before the environment, and that before the file.
 
-        :raises ConfigurationError: a value cannot be read or is out of range; the text names the variable.
+        An empty text stands for the default; an empty variable is as good as none.
+
+        :param environ: by default the process's own.
+        :param file: values by a setting's name, as TOML has them; *file_name* is what errors call it.
+        :param flags: by name too, texts or booleans; None: not given.
+        :raises ConfigurationError: a value cannot be read or is out of range, or the file holds a name that
+            is no setting's; the text names variable, flag, or file and name.
         """
-        env = os.environ if environ is None else environ
-        values: dict[str, Any] = {f.name: _parse(f.metadata, f.default, env[f.metadata["env"]])
-                  for f in fields(cls) if env.get(f.metadata["env"])}
+        given = {
+            **_of_file(file or {}, file_name),
+            **_of_environment(os.environ if environ is None else environ),
+            **_of_flags(flags or {}),
+        }
+        values: dict[str, Any] = {
+            setting.name: _parse(setting, *given[setting.name]) for setting in fields(cls)
+            if setting.name in given and given[setting.name][1]
+        }
         return cls(**values)
+
+    def to_environ(self) -> dict[str, str]:
+        """All settings as environment variables, from which :meth:`load` makes the same again.
+
+        For processes started by this one. Secrets are among them: not for a command line, nor a log.
+        """
+        return {setting.metadata["env"]: _as_text(getattr(self, setting.name)) for setting in fields(self)}
+
+
+def flag(name: str) -> str:
+    """The command line's flag for a setting."""
+    return "--" + name.replace("_", "-")
+
+
+_Given = dict[str, tuple[str, str]]
+"""By a setting's name: what the place is called where it was given, and the text given there."""
+
+
+def _of_environment(environ: Mapping[str, str]) -> _Given:
+    variables = {setting.name: setting.metadata["env"] for setting in fields(Settings)}
+    return {name: (variable, environ[variable]) for name, variable in variables.items()
+            if environ.get(variable)}
+
+
+def _of_flags(flags: Mapping[str, str | bool | None]) -> _Given:
+    return {name: (flag(name), _as_text(value)) for name, value in flags.items() if value is not None}
+
+
+def _of_file(values: Mapping[str, object], file_name: str) -> _Given:
+    kinds = {setting.name: type(setting.default) for setting in fields(Settings)}
+    given = {}
+    for name, value in values.items():
+        if name not in kinds:
+            close = get_close_matches(name, kinds, 1)
+            hint = f"; did you mean {close[0]}?" if close else "."
+            raise ConfigurationError(f"{file_name}: there is no setting {name!r}{hint}")
+        place = f"{name} in {file_name}"
+        if not isinstance(value, (str, bool, int, float)) or (kinds[name] is str) != isinstance(value, str):
+            words = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
+            raise ConfigurationError(f"{place} must be {words[kinds[name]]}.")
+        if "\0" in str(value):
+            raise ConfigurationError(f"{place} must not hold a NUL character.")
+        given[name] = (place, _as_text(value))
+    return given
+
+
+def _as_text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 _WORDS = {
@@ -229,23 +298,23 @@ _WORDS = {
 }
 
 
-def _parse(metadata: Mapping[str, Any], default: object, text: str) -> object:
-    name, choices = metadata["env"], metadata["choices"]
+def _parse(setting: Field[Any], place: str, text: str) -> object:
+    default, choices = setting.default, setting.metadata["choices"]
     if isinstance(default, str):
         value = text.upper() if default.isupper() and choices else text
         if choices and value not in choices:
-            raise ConfigurationError(f"{name} must be one of {', '.join(choices)}; it is {text!r}.")
+            raise ConfigurationError(f"{place} must be one of {', '.join(choices)}; it is {text!r}.")
         return value
     if isinstance(default, bool):
         if text.lower() not in _WORDS:
-            raise ConfigurationError(f"{name} must be true or false; it is {text!r}.")
+            raise ConfigurationError(f"{place} must be true or false; it is {text!r}.")
         return _WORDS[text.lower()]
     convert: Callable[[str], float] = int if isinstance(default, int) else float
     try:
         number = convert(text)
     except ValueError:
         kind = "a whole number" if convert is int else "a number"
-        raise ConfigurationError(f"{name} must be {kind}; it is {text!r}.") from None
+        raise ConfigurationError(f"{place} must be {kind}; it is {text!r}.") from None
     if not 0 <= number < float("inf"):
-        raise ConfigurationError(f"{name} must be 0 or more; it is {text!r}.")
+        raise ConfigurationError(f"{place} must be 0 or more; it is {text!r}.")
     return number

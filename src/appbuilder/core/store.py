@@ -24,13 +24,14 @@ class TurnEntry:
     :param row_id: the row's id, 36 characters; also the answer's id in what is shown.
     :param owner: who began the conversation; counts only in its first turn.
     :param title: the conversation's title, likewise.
-    :param value: JSON members: ``input`` and ``answer`` (messages), ``state``, and more where there is more.
+    :param value: JSON members: ``input`` and ``answer`` (messages), ``state``, and more where there is more;
+        None: no such row is written, and the conversation is only listed, where the turn has other rows.
     """
 
     row_id: str
     owner: str
     title: str
-    value: Mapping[str, Any]
+    value: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)

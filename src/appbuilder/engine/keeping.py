@@ -27,11 +27,13 @@ class Keeping:
     :param turn_id: id of the turn's row, 36 characters, and of the answer where it is shown.
     :param owner: who began the conversation.
     :param explain: what a reader may be told of an error, as JSON members.
+    :param texts: False: only whose conversation it is, where the component keeps something of it.
     """
 
     turn_id: str
     owner: str
     explain: Callable[[AppBuilderError], Mapping[str, Any]]
+    texts: bool = True
 
 
 def entry(
@@ -50,6 +52,8 @@ def entry(
     :param message: what the user said, as it came.
     :param pieces: what was published of the answer.
     """
+    if not keeping.texts:
+        return TurnEntry(keeping.turn_id, keeping.owner, "", None)
     value: dict[str, Any] = {
         "input": dump(Message(message)),
         "answer": _answer(answer, pieces),

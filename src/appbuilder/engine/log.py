@@ -43,6 +43,7 @@ class RunLog:
         """What the run did so far; a step stands here when it begins and again when it ended."""
         self._pieces: list[Any] = []
         self._wakers: list[Waker] = []
+        self._enders: list[Waker] = []
 
     # The writer's side
 
@@ -62,6 +63,9 @@ class RunLog:
         """Adds the outcome; nothing follows it."""
         self.outcome = outcome
         self._wake()
+        enders, self._enders = self._enders, []
+        for ender in enders:
+            self.call(ender)
 
     # A reader's side
 
@@ -98,6 +102,12 @@ class RunLog:
     def subscribe(self, waker: Waker) -> None:
         """Calls *waker* once, at the next piece, step or outcome. Look at the log again after this."""
         self._wakers.append(waker)
+
+    def subscribe_end(self, waker: Waker) -> None:
+        """Calls *waker* at the outcome, perhaps twice; at once where it is there already."""
+        self._enders.append(waker)
+        if self.outcome is not None:
+            waker()
 
     def unsubscribe(self, waker: Waker) -> None:
         """Takes *waker* back; does nothing where it was called already."""

@@ -61,7 +61,7 @@ class TurnRequest:
     ``credential`` is the AppBuilder token the request brought, if any. ``keep`` asks for the turn to be kept
     for the catalogue, ``watch`` for what the run does to be told in its log. ``attachments`` are files on
     this machine: a transport must not take their paths from a client. ``guard`` says whether the session may
-    be used, see :data:`Guard`.
+    be used, see :data:`Guard`; ``new_session``, that its id was made for this request.
     """
 
     message: Any
@@ -75,6 +75,7 @@ class TurnRequest:
     watch: bool = False
     attachments: Sequence[Attachment] = ()
     guard: Guard | None = None
+    new_session: bool = field(default=False, compare=False)
     run_id: str = field(default_factory=new_id, compare=False)
 
 
@@ -272,7 +273,7 @@ class Turn:
         try:
             rows = self._rows(action.ending)
             entry = self._entry(action.ending)
-            if rows or entry is not None:
+            if rows or (entry is not None and entry.value is not None):
                 if self._lock_held is not None:
                     self._lock_held.check()
                 self._store.commit(TurnRecord(request.session_id, request.request_id, rows, entry))

@@ -44,9 +44,10 @@ class PreparedTurn:
         entry = turn.entry
         if entry is None:
             return cls(turn.session_id, turn.request_id, rows)
-        last = (entry.row_id, TURN_KEY, jsontext.dumps(entry.value).decode())
         listing = Listing.of(turn.session_id, entry.owner, entry.title)
-        return cls(turn.session_id, turn.request_id, (*rows, last), listing)
+        if entry.value is not None:
+            rows = (*rows, (entry.row_id, TURN_KEY, jsontext.dumps(entry.value).decode()))
+        return cls(turn.session_id, turn.request_id, rows, listing)
 
     @property
     def ids(self) -> list[str]:

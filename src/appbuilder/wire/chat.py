@@ -34,7 +34,7 @@ def request_id(header: Header) -> str:
     :raises InvalidRequest: the header is empty, too long, or holds control characters.
     """
     given = header(REQUEST_ID_HEADER)
-    return new_id() if given is None else _checked_id(_text(given), REQUEST_ID_HEADER)
+    return new_id() if given is None else checked_id(_text(given), REQUEST_ID_HEADER)
 
 
 def parse(body: bytes, header: Header, *, id: str, needs_credential: bool) -> TurnRequest:  # noqa: A002
@@ -58,15 +58,17 @@ def parse(body: bytes, header: Header, *, id: str, needs_credential: bool) -> Tu
     message, stream = data.pop("message"), data.pop("stream", False)
     if not isinstance(stream, bool):
         raise InvalidRequest("The member 'stream' must be true or false.")
-    session_id = _checked_id(data.pop("session_id"), "session_id") if "session_id" in data else new_id()
+    named = "session_id" in data
+    session_id = checked_id(data.pop("session_id"), "session_id") if named else new_id()
     return TurnRequest(
         message=message,
         session_id=session_id,
         stream=stream,
         args=data,
         request_id=id,
-        user_id=None if user_id is None else _checked_id(_text(user_id), USER_ID_HEADER, MAX_USER_ID),
+        user_id=None if user_id is None else checked_id(_text(user_id), USER_ID_HEADER, MAX_USER_ID),
         credential=credential,
+        new_session=not named,
     )
 
 
@@ -123,7 +125,12 @@ def _credential(header: Header, *, needed: bool) -> str | None:
     return given[0]
 
 
-def _checked_id(value: Any, name: str, limit: int = MAX_ID) -> str:
+def checked_id(value: Any, name: str, limit: int = MAX_ID) -> str:
+    """*value*, if it is fit as an id.
+
+    :param name: what the error calls it.
+    :raises InvalidRequest: it is no string, empty, too long, or holds control characters.
+    """
     if not isinstance(value, str) or not 0 < len(value) <= limit or _UNFIT.search(value):
         raise InvalidRequest(
             f"{name} must be a string of 1 to {limit} characters, none of them a control character."

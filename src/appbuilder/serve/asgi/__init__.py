@@ -1,0 +1,1 @@
+"""The service's own transport: ASGI, every front door on one port."""

@@ -1,0 +1,68 @@
+"""POST /chat: the seeds' protocol. It is the way most turns take, so nothing stands between it and the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from appbuilder.engine.engine import Run
+from appbuilder.engine.log import Outcome
+from appbuilder.errors import Unauthenticated
+from appbuilder.serve.asgi.http import IDENTITY, REQUEST_ID, header_of, read_json, send_whole
+from appbuilder.serve.asgi.service import Service
+from appbuilder.serve.asgi.stream import EventStream, outcome_of
+from appbuilder.serve.asgi.turns import ON_DISCONNECT_HEADER, begin
+from appbuilder.serve.asking import Receive, Scope, Send
+from appbuilder.wire import chat
+from appbuilder.wire.problems import problem
+
+_REQUEST_ID = chat.REQUEST_ID_HEADER.lower().encode()
+
+
+class ChatEndpoint:
+    """The endpoint, an ASGI application; errors are raised."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        service, identity, request_id = self._service, scope[IDENTITY], scope[REQUEST_ID]
+        if identity is None:
+            raise Unauthenticated("Send your key: Authorization: Bearer ...")
+        header = header_of(scope)
+        body = await read_json(header, receive, service.settings.max_body)
+        turn = chat.parse(body, header, id=request_id, needs_credential=service.needs_credential)
+        run = await begin(service, identity, turn, header(ON_DISCONNECT_HEADER))
+        headers = [(_REQUEST_ID, request_id.encode())]
+        if turn.stream:
+            await EventStream(run, ChatEvents(run), service.settings, headers)(scope, receive, send)
+            return
+        outcome = await outcome_of(run, receive)
+        if outcome is None:
+            return
+        if outcome.answer is None:
+            assert outcome.error is not None
+            raise outcome.error
+        await send_whole(send, chat.answer(turn.session_id, outcome.answer), headers=headers)
+
+
+class ChatEvents:
+    """Writes the events of one stream of the protocol."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._encoder: chat.EventEncoder | None = None
+
+    def pieces(self, pieces: Sequence[Any]) -> bytes:
+        """The events of pieces that leave together."""
+        if self._encoder is None:
+            self._encoder = chat.EventEncoder(self._run.request.session_id, self._run.log.head or {})
+        return self._encoder.pieces(pieces)
+
+    def last(self, outcome: Outcome) -> bytes:
+        """The event that ends the stream."""
+        request = self._run.request
+        if outcome.answer is not None:
+            return chat.last_event(request.session_id, outcome.answer)
+        assert outcome.error is not None
+        return chat.error_event(problem(outcome.error), request.request_id)

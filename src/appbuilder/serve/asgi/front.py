@@ -1,0 +1,170 @@
+"""What stands in front of every door: hosts and origins, who is asking, and errors as answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+from typing import Any
+
+from starlette.exceptions import HTTPException
+
+from appbuilder import errors
+from appbuilder.ids import new_id
+from appbuilder.logs import logger
+from appbuilder.serve.asgi.auth.origins import Rules, check_request, cors_headers, preflight
+from appbuilder.serve.asgi.http import IDENTITY, REQUEST_ID, BrokenBody, header_of, send_whole
+from appbuilder.serve.asgi.service import Service
+from appbuilder.serve.asking import App, Receive, Scope, Send, read_asking
+from appbuilder.wire import chat
+from appbuilder.wire.problems import Problem, envelope, problem
+
+Body = Callable[[Problem, BaseException, str], bytes]
+"""(problem, error, request id) -> the body that tells it."""
+
+_REQUEST_ID = chat.REQUEST_ID_HEADER.lower().encode()
+
+
+class Front:
+    """The service's ASGI application.
+
+    :param rules: which hosts and origins are let in.
+    :param doors: by path, or by prefix where it ends with a slash, what answers there.
+    :param page: answers everywhere else; None: nothing does.
+    :param bodies: by prefix of the path, how errors are told there; elsewhere in the seeds' envelope.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        rules: Rules,
+        doors: MutableMapping[str, App],
+        page: App | None,
+        bodies: MutableMapping[str, Body],
+    ) -> None:
+        self._service = service
+        self._rules = rules
+        self._doors = doors
+        self._page = page
+        self._bodies = bodies
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "http":
+            await self._http(scope, receive, send)
+        elif kind == "websocket":
+            await self._websocket(scope, receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        reply = _Reply(send)
+        request_id = scope[REQUEST_ID] = new_id()
+        try:
+            asking = read_asking(scope)
+            reply.more = cors_headers(asking, self._rules)
+            request_id = scope[REQUEST_ID] = chat.request_id(header_of(scope))
+            check_request(asking, scope, self._rules)
+            allowed = preflight(asking, scope, self._rules)
+            if allowed is not None:
+                await send_whole(reply, b"", status=204, headers=allowed)
+                return
+            scope[IDENTITY] = await self._service.authenticator.identify(asking)
+            await self._door(scope["path"])(scope, receive, reply)
+        except Exception as error:  # noqa: BLE001 - every error has an answer
+            if reply.started:
+                raise
+            await self._tell(scope, reply, error, request_id)
+
+    def _door(self, path: str) -> App:
+        door = self._doors.get(path) or self._doors.get(path[: path.find("/", 1) + 1])
+        if door is not None:
+            return door
+        if self._page is not None:
+            return self._page
+        raise errors.NotFound("There is nothing at this address.")
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            asking = read_asking(scope)
+            check_request(asking, scope, self._rules)
+            scope[IDENTITY] = await self._service.authenticator.identify(asking)
+        except errors.AppBuilderError:
+            await _refuse(receive, send)
+            return
+        if self._page is None:
+            await _refuse(receive, send)
+            return
+        await self._page(scope, receive, send)
+
+    async def _tell(self, scope: Scope, send: Send, error: Exception, request_id: str) -> None:
+        error = _ours(error)
+        what = problem(error)
+        if what.status >= 500 and not isinstance(error, errors.AppBuilderError):
+            logger.error("request %s failed", request_id, exc_info=error)
+        headers = [(_REQUEST_ID, request_id.encode()), *_headers_of(error, what)]
+        await send_whole(send, self._body(scope["path"], what, error, request_id), status=what.status, headers=headers)
+
+    def _body(self, path: str, what: Problem, error: Exception, request_id: str) -> bytes:
+        for prefix, body in self._bodies.items():
+            if path.startswith(prefix):
+                return body(what, error, request_id)
+        return envelope(what, request_id)
+
+
+class _Reply:
+    """Passes an answer on, with the headers all answers have, and knows whether it has begun."""
+
+    __slots__ = ("_send", "more", "started")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.more: list[tuple[bytes, bytes]] = []
+        self.started = False
+
+    async def __call__(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            if self.more:
+                message["headers"] = [*message.get("headers", ()), *self.more]
+        await self._send(message)
+
+
+def _headers_of(error: Exception, what: Problem) -> list[tuple[bytes, bytes]]:
+    headers = []
+    if what.retry_after:
+        headers.append((b"retry-after", str(what.retry_after).encode()))
+    if isinstance(error, errors.MethodNotAllowed) and error.allowed:
+        headers.append((b"allow", error.allowed.encode()))
+    if isinstance(error, errors.Unauthenticated):
+        headers.append((b"www-authenticate", b"Bearer"))
+    if what.status == 413 or isinstance(error, BrokenBody):
+        # What comes next on this connection is the rest of the body, if anything.
+        headers.append((b"connection", b"close"))
+    return headers
+
+
+def _ours(error: Exception) -> Exception:
+    """An error of Starlette's routing as one of ours."""
+    if not isinstance(error, HTTPException):
+        return error
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        return errors.MethodNotAllowed("This address does not take that method.", allowed)
+    if error.status_code == 404:
+        return errors.NotFound("There is nothing at this address.")
+    return errors.InvalidRequest(error.detail) if error.status_code < 500 else error
+
+
+async def _refuse(receive: Receive, send: Send) -> None:
+    await receive()  # websocket.connect; closed before it is accepted, it is answered with 403
+    await send({"type": "websocket.close", "code": 1008, "reason": ""})
+
+
+def only(method: str, app: App) -> App:
+    """*app* for one method; others get 405."""
+
+    async def checked(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != method:
+            raise errors.MethodNotAllowed("This address does not take that method.", method)
+        await app(scope, receive, send)
+
+    return checked
+
+

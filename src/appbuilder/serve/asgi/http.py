@@ -1,0 +1,140 @@
+"""What the routes of the service share: requests in, answers out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from anyio import to_thread
+from starlette.requests import Request
+from starlette.responses import Response
+
+from appbuilder import errors, jsontext
+from appbuilder.serve.asking import Identity, Receive, Scope, Send
+
+_T = TypeVar("_T")
+
+JSON = "application/json"
+IDENTITY = "appbuilder.identity"
+"""Where the front leaves in the scope who is asking; None where nobody known is."""
+REQUEST_ID = "appbuilder.request_id"
+ROUTE = "appbuilder.route"
+"""Where it stands in the scope which route a request took, without what differs between requests."""
+
+
+class BrokenBody(errors.InvalidRequest):
+    """Where this body ends cannot be known: what follows on the connection may be the rest of it."""
+
+
+def header_of(scope: Scope) -> Callable[[str], str | None]:
+    """Gives a request's headers by name, as Latin-1; None where there is none.
+
+    One that came twice is joined by commas, as WSGI servers do.
+    """
+    found: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        found[name] = found[name] + b"," + value if name in found else value
+
+    def header(name: str) -> str | None:
+        value = found.get(name.lower().encode("latin-1"))
+        return None if value is None else value.decode("latin-1")
+
+    return header
+
+
+async def read_json(header: Callable[[str], str | None], receive: Receive, limit: int) -> bytes:
+    """The body of a request that is to be JSON.
+
+    :raises UnsupportedMediaType: it is not declared as JSON, or it is compressed.
+    :raises PayloadTooLarge: it is larger than *limit* bytes; no more than that is kept.
+    :raises InvalidRequest: the client broke it off.
+    """
+    kind = header("content-type") or ""
+    if kind != JSON and kind.partition(";")[0].strip().lower() != JSON:
+        raise errors.UnsupportedMediaType("Send the body as JSON, with Content-Type: application/json.")
+    if (header("content-encoding") or "identity").lower() != "identity":
+        raise errors.UnsupportedMediaType("Send the body uncompressed.")
+    declared = header("content-length") or ""
+    if declared.isdigit() and int(declared[:20]) > limit:
+        raise _too_large(limit)
+    return await read_body(receive, limit)
+
+
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """A request's body, whatever it is.
+
+    :raises PayloadTooLarge, InvalidRequest: as :func:`read_json`.
+    """
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise BrokenBody("The body was broken off.")
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise _too_large(limit)
+        if not message.get("more_body", False):
+            return b"".join([*parts, part]) if parts else part
+        parts.append(part)
+
+
+def _too_large(limit: int) -> errors.PayloadTooLarge:
+    return errors.PayloadTooLarge(f"The body is larger than {limit} bytes.")
+
+
+async def send_whole(
+    send: Send, body: bytes, *, status: int = 200, headers: list[tuple[bytes, bytes]] | None = None
+) -> None:
+    """Sends an answer in one piece, as JSON unless *headers* names another type."""
+    given = headers or []
+    length = (b"content-length", str(len(body)).encode())
+    if not any(name == b"content-type" for name, _ in given):
+        given = [(b"content-type", b"application/json"), *given]
+    await send({"type": "http.response.start", "status": status, "headers": [*given, length]})
+    await send({"type": "http.response.body", "body": body})
+
+
+# For Starlette's endpoints
+
+
+def caller(request: Request) -> Identity:
+    """Who is asking.
+
+    :raises Unauthenticated: nobody we know.
+    """
+    identity = request.scope.get(IDENTITY)
+    if identity is None:
+        raise errors.Unauthenticated("Send your key: Authorization: Bearer ...")
+    return cast(Identity, identity)
+
+
+async def json_object(request: Request, limit: int) -> dict[str, Any]:
+    """The body, a JSON object of at most *limit* bytes.
+
+    :raises InvalidRequest, PayloadTooLarge, UnsupportedMediaType: it is something else.
+    """
+    body = await read_json(header_of(request.scope), request.receive, limit)
+    return parsed_object(body)
+
+
+def parsed_object(body: bytes) -> dict[str, Any]:
+    """:raises InvalidRequest: *body* is no JSON object."""
+    try:
+        value = jsontext.loads(body)
+    except jsontext.NotJson as error:
+        raise errors.InvalidRequest(f"The body is not valid JSON: {error}.") from None
+    if not isinstance(value, dict):
+        raise errors.InvalidRequest("The body must be a JSON object.")
+    return value
+
+
+def reply(value: Any, status: int = 200) -> Response:
+    """*value* as JSON."""
+    return Response(jsontext.dumps(value), status, media_type=JSON)
+
+
+async def in_thread(function: Callable[..., _T], *args: Any) -> _T:
+    """Runs what blocks, the store for instance, off the event loop."""
+    return await to_thread.run_sync(function, *args)

@@ -1,0 +1,42 @@
+"""What the routes of the service work with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from appbuilder.core.catalogue import CataloguedStore
+from appbuilder.core.keys import Keys
+from appbuilder.core.runs import RunRegister
+from appbuilder.core.transcripts import Transcripts
+from appbuilder.engine.engine import Engine
+from appbuilder.serve.asgi.auth.authenticator import Authenticator
+from appbuilder.settings import Settings
+
+if TYPE_CHECKING:
+    from appbuilder.serve.asgi.limits import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One process's service.
+
+    :param engine: gives this process's engine.
+    :param name: of the component; clients of the OpenAI API know it as the model's.
+    :param takes: the names of the arguments the component's ``run`` takes, beside ``message`` and ``stream``.
+    :param needs_credential: every request must bring the caller's AppBuilder token.
+    :param keys: the API keys; None: this service has none.
+    """
+
+    engine: Callable[[], Engine]
+    store: CataloguedStore
+    settings: Settings
+    authenticator: Authenticator
+    limits: Limits
+    register: RunRegister
+    transcripts: Transcripts
+    name: str
+    takes: frozenset[str] = frozenset()
+    needs_credential: bool = False
+    keys: Keys | None = None

@@ -1,0 +1,46 @@
+"""Whether the service is there and ready, and what it can do: /health, /ready, /openapi.json, /docs."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from appbuilder import errors, jsontext
+from appbuilder.serve.asgi.http import JSON, in_thread, reply
+from appbuilder.serve.asgi.reference import page
+from appbuilder.serve.asgi.service import Service
+from appbuilder.wire import openapi
+
+_OK = {"code": 0, "message": "", "result": {"status": "ok"}}
+
+
+def routes(service: Service) -> list[BaseRoute]:
+    """The routes; anybody may ask them."""
+    document = openapi.service_document(service.name)
+    text = jsontext.dumps(document)
+    html = page(document)
+
+    async def health(_: Request) -> Response:
+        """The process answers, and takes new turns."""
+        if service.engine().draining:
+            raise errors.Draining("The service is shutting down.", retry_after=2)
+        return reply(_OK)
+
+    async def ready(request: Request) -> Response:
+        """As /health, and the database answers."""
+        await in_thread(service.store.ping)
+        return await health(request)
+
+    async def openapi_json(_: Request) -> Response:
+        return Response(text, media_type=JSON)
+
+    async def docs(_: Request) -> Response:
+        return HTMLResponse(html, headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"})
+
+    return [
+        Route("/health", health),
+        Route("/ready", ready),
+        Route("/openapi.json", openapi_json),
+        Route("/docs", docs),
+    ]

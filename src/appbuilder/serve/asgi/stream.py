@@ -1,0 +1,240 @@
+"""A reader of a run's log on the event loop, as the body of a response."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from appbuilder import clock, errors
+from appbuilder.engine.engine import Run
+from appbuilder.engine.log import Outcome, RunLog
+from appbuilder.logs import logger
+from appbuilder.serve.asgi.wakeups import Gate, new_gate
+from appbuilder.serve.asking import Receive, Scope, Send
+from appbuilder.settings import Settings
+from appbuilder.wire import sse
+
+MOST_IN_ONE_WRITE = 1000
+"""Pieces; so that what a slow reader has not taken yet stands in the log alone, not encoded as well."""
+WATCH_AFTER = 1.0
+"""Seconds after which the reader of a whole answer is watched for leaving; most are answered by then."""
+
+
+Encode = Callable[[Sequence[Any], "Outcome | None"], "tuple[bytes, bool]"]
+"""(pieces, outcome) -> what is to be sent, and whether nothing follows it."""
+
+
+class Encoder(Protocol):
+    """Writes the events of one stream."""
+
+    def pieces(self, pieces: Sequence[Any]) -> bytes:
+        """The events of pieces that leave together."""
+
+    def last(self, outcome: Outcome) -> bytes:
+        """The events that end the stream; of a run that failed, those that say so."""
+
+
+class EventStream:
+    """An ASGI response: pieces that wait together leave as one write.
+
+    :param headers: of the response, beside those of every stream.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        encoder: Encoder,
+        settings: Settings,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
+        self._run = run
+        self._encoder = encoder
+        self._settings = settings
+        self._headers = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends the stream; returns early when its reader has left.
+
+        :raises AppBuilderError: the run failed before there was a piece, and before anything was sent.
+        """
+        run = self._run
+        run.attach()
+        reader = _Reader(run.log, receive, send, self._settings)
+        try:
+            await reader.first(self._settings.first_piece_wait)
+            pieces, outcome = run.log.read(0)
+            if not pieces and outcome is not None and outcome.error is not None:
+                raise outcome.error
+            await send({"type": "http.response.start", "status": 200, "headers": [*_STREAM, *self._headers]})
+            await reader.all(self._encoded)
+        except _Left:
+            return
+        finally:
+            reader.close()
+            run.detach()
+
+    def _encoded(self, pieces: Sequence[Any], outcome: Outcome | None) -> tuple[bytes, bool]:
+        """What is to be sent, and whether nothing follows it."""
+        try:
+            body = self._encoder.pieces(pieces) if pieces else b""
+            return (body, False) if outcome is None else (body + self._encoder.last(outcome), True)
+        except Exception as error:  # noqa: BLE001 - a stream ends with a last event, also if this cannot be written
+            logger.error("request %s: its answer is no JSON", self._run.request.request_id, exc_info=error)
+            wrong = errors.ComponentError("The answer is no JSON.")
+            return self._encoder.last(Outcome(error=wrong)), True
+
+
+_STREAM = (
+    (b"content-type", sse.CONTENT_TYPE.encode()),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # nginx would hold the pieces back
+)
+
+
+class _Left(Exception):
+    """The reader has left, or takes nothing any more."""
+
+
+class _Reader:
+    """Waits for a log, for the reader's leaving and for the next sign of life, all at one gate.
+
+    One timer a stream, which looks whether something is due; setting one a piece would cost more than the
+    piece.
+    """
+
+    def __init__(self, log: RunLog, receive: Receive, send: Send, settings: Settings) -> None:
+        self._log = log
+        self._send = send
+        self._heartbeat = max(0.05, settings.heartbeat)
+        self._write_timeout = settings.write_timeout
+        self._gate: Gate = new_gate()
+        self._wake = self._gate.open_from_thread
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._watcher = self._loop.create_task(self._watch(receive))
+        self._timer: asyncio.TimerHandle | None = None
+        self._last_write = clock.monotonic()
+        self._writing = False
+        self._left = False
+        self._stuck = False
+
+    def close(self) -> None:
+        """Waits for nothing any more."""
+        self._watcher.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._log.unsubscribe(self._wake)
+
+    async def first(self, timeout: float) -> None:
+        """Waits for a piece or the outcome, *timeout* seconds at most.
+
+        :raises _Left: there is nobody to send it to any more.
+        """
+        if self._has_more(0):
+            return
+        until = clock.monotonic() + timeout
+        timer = self._loop.call_later(timeout, self._gate.open)
+        try:
+            while not await self._waited(0) and clock.monotonic() < until:
+                pass
+        finally:
+            timer.cancel()
+
+    async def all(self, encoded: Encode) -> None:
+        """Sends everything of the log.
+
+        :raises _Left: there is nobody to send it to any more.
+        """
+        self._beat()
+        try:
+            await self._write_all(encoded)
+        except OSError as error:
+            raise _Left from error
+        except asyncio.CancelledError:
+            if not self._stuck:
+                raise
+            raise _Left from None
+
+    async def _write_all(self, encoded: Encode) -> None:
+        log, cursor = self._log, 0
+        while True:
+            waiting, outcome = log.read(cursor)
+            if waiting or outcome is not None:
+                pieces = waiting if len(waiting) <= MOST_IN_ONE_WRITE else waiting[:MOST_IN_ONE_WRITE]
+                cursor += len(pieces)
+                body, ended = encoded(pieces, outcome if len(pieces) == len(waiting) else None)
+                await self._write(body, more=not ended)
+                if ended:
+                    return
+            elif not await self._waited(cursor) and self._silent() >= self._heartbeat:
+                await self._write(sse.COMMENT, more=True)
+
+    async def _waited(self, cursor: int) -> bool:
+        """Waits for something to happen; True if there is more of the log now."""
+        self._log.subscribe(self._wake)
+        try:
+            if not self._has_more(cursor):
+                await self._gate.wait()
+        finally:
+            self._log.unsubscribe(self._wake)
+        if self._left:
+            raise _Left
+        return self._has_more(cursor)
+
+    def _has_more(self, cursor: int) -> bool:
+        return self._log.count > cursor or self._log.outcome is not None
+
+    def _silent(self) -> float:
+        return clock.monotonic() - self._last_write
+
+    async def _write(self, body: bytes, *, more: bool) -> None:
+        if self._left:
+            raise _Left
+        self._writing = True
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+        self._writing = False
+        self._last_write = clock.monotonic()
+
+    async def _watch(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._left = True
+        self._gate.open()
+
+    def _beat(self) -> None:
+        """Looks, once a heartbeat, whether a sign of life is due or a write does not end."""
+        silent = self._silent()
+        if self._writing:
+            if silent >= self._write_timeout and self._task is not None:
+                self._stuck = True
+                self._task.cancel()
+                return
+        elif silent >= self._heartbeat:
+            self._gate.open()
+        self._timer = self._loop.call_later(self._heartbeat, self._beat)
+
+
+async def outcome_of(run: Run, receive: Receive) -> Outcome | None:
+    """How a run ended; None: who asked has left before it did."""
+    log = run.log
+    gate = new_gate()
+    log.subscribe_end(gate.open_from_thread)
+    run.attach()
+    leaving: asyncio.Task[None] | None = None
+
+    async def watch() -> None:
+        await asyncio.sleep(WATCH_AFTER)
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gate.open()
+
+    try:
+        if log.outcome is None:
+            leaving = asyncio.ensure_future(watch())
+            await gate.wait()
+        return log.outcome
+    finally:
+        if leaving is not None:
+            leaving.cancel()
+        run.detach()

@@ -1,0 +1,51 @@
+"""Beginning a turn, whichever door it came in by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from appbuilder.engine.engine import Run
+from appbuilder.engine.keeping import Keeping
+from appbuilder.engine.turn import TurnRequest
+from appbuilder.errors import AppBuilderError, InvalidRequest, SessionBusy
+from appbuilder.ids import new_id
+from appbuilder.serve.asgi.http import in_thread
+from appbuilder.serve.asgi.ownership import guard_for
+from appbuilder.serve.asgi.service import Service
+from appbuilder.serve.asking import Identity
+from appbuilder.wire.problems import problem
+
+ON_DISCONNECT_HEADER = "X-Appbuilder-On-Disconnect"
+_CHOICES = ("cancel", "continue")
+
+
+async def begin(
+    service: Service, identity: Identity, turn: TurnRequest, on_disconnect: str | None = None
+) -> Run:
+    """Starts a turn for somebody.
+
+    :param on_disconnect: ``cancel`` or ``continue``, for this turn; None: as the settings say.
+    :raises RateLimited, Forbidden: the limits, or the program's own hook, refuse it.
+    :raises NotFound: the session is somebody else's (also raised by the turn itself, where only that can tell).
+    :raises InvalidRequest, Overloaded, Draining, SessionBusy: as :meth:`Engine.start`.
+    """
+    if on_disconnect is not None and on_disconnect not in _CHOICES:
+        raise InvalidRequest(f"{ON_DISCONNECT_HEADER} must be cancel or continue.")
+    limits = service.limits
+    if limits.any:
+        await limits.check(identity, turn)
+    guard = None if turn.new_session else guard_for(service, identity, turn.session_id)
+    keep = Keeping(new_id(), identity.owner, _explained, texts=service.settings.history)
+    request = replace(turn, guard=guard, keep=keep, user_id=turn.user_id or identity.name)
+    try:
+        return service.engine().start(request, on_disconnect=on_disconnect)
+    except SessionBusy:
+        if guard is not None:
+            await in_thread(guard)  # who may not use the session is not told that it is busy
+        raise
+
+
+def _explained(error: AppBuilderError) -> Mapping[str, Any]:
+    return {"kind": type(error).__name__, "text": problem(error).text}

@@ -1,0 +1,81 @@
+"""Waking what waits on the event loop from the threads that run turns.
+
+Each turn runs on a thread of its own, and a wake-up of the loop is a system call. So wake-ups are collected:
+however many streams got a piece since the loop last looked, it is woken once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from weakref import WeakKeyDictionary
+
+
+class Gate:
+    """Closed until somebody opens it, from any thread; then closed again by who waited."""
+
+    __slots__ = ("_is_open", "_waiter", "_wakeups")
+
+    def __init__(self, wakeups: Wakeups) -> None:
+        self._wakeups = wakeups
+        self._waiter: asyncio.Future[None] | None = None
+        self._is_open = False
+
+    def open_from_thread(self) -> None:
+        """Opens it; to be called from any thread."""
+        self._wakeups.add(self)
+
+    def open(self) -> None:
+        """Opens it; to be called on the loop."""
+        self._is_open = True
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def wait(self) -> None:
+        """Waits until it is open, and closes it."""
+        if not self._is_open:
+            self._waiter = self._wakeups.loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        self._is_open = False
+
+
+class Wakeups:
+    """The wake-ups of one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._due: deque[Gate] = deque()
+        self._scheduled = False
+
+    def add(self, gate: Gate) -> None:
+        """Opens *gate* at the loop's next turn."""
+        self._due.append(gate)
+        if not self._scheduled:
+            self._scheduled = True
+            try:
+                self.loop.call_soon_threadsafe(self._open)
+            except RuntimeError:  # the loop is closed: nobody waits any more
+                self._due.clear()
+
+    def _open(self) -> None:
+        # First, so that a gate added from now on schedules another look.
+        self._scheduled = False
+        due = self._due
+        while due:
+            due.popleft().open()
+
+
+def new_gate() -> Gate:
+    """A closed gate of the running loop."""
+    loop = asyncio.get_running_loop()
+    wakeups = _by_loop.get(loop)
+    if wakeups is None:
+        wakeups = _by_loop[loop] = Wakeups(loop)
+    return Gate(wakeups)
+
+
+_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Wakeups] = WeakKeyDictionary()

@@ -22,11 +22,12 @@ class NotJson(ValueError):
     """The text is not JSON we accept; the message says why, without quoting the text."""
 
 
-def loads(data: bytes) -> Any:
+def loads(data: bytes, max_depth: int = MAX_DEPTH) -> Any:
     """Reads UTF-8 JSON.
 
+    :param max_depth: for what we wrote ourselves around a value that was accepted.
     :raises NotJson: not UTF-8, not JSON, duplicate names, NaN or Infinity, a lone surrogate, a number of more
-        than 40 digits, or nesting deeper than 100.
+        than 40 digits, or nesting deeper than *max_depth*.
     """
     try:
         value = _decode(data.decode("utf-8"))
@@ -35,10 +36,10 @@ def loads(data: bytes) -> Any:
     except json.JSONDecodeError as error:
         raise NotJson(f"{error.msg} at character {error.pos}") from None
     except RecursionError:
-        raise NotJson(f"it is nested deeper than {MAX_DEPTH}") from None
+        raise NotJson(f"it is nested deeper than {max_depth}") from None
     # Only a text with that many brackets can be that deep; the others are spared the walk.
-    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
-        raise NotJson(f"it is nested deeper than {MAX_DEPTH}")
+    if data.count(b"[") + data.count(b"{") > max_depth and _deeper_than(value, max_depth):
+        raise NotJson(f"it is nested deeper than {max_depth}")
     if b"\\ud" in data or b"\\uD" in data:
         _refuse_lone_surrogates(value)
     return value

@@ -1,0 +1,168 @@
+"""Sessions as files: what is written is read back, and what strangers send is checked."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appbuilder import jsontext
+from appbuilder.core.catalogue import FEEDBACK_KEY, Conversation, StoredRow
+from appbuilder.core.message import AnswerMessage, Message, dump
+from appbuilder.core.store import TURN_KEY
+from appbuilder.errors import InvalidRequest
+from appbuilder.wire import transcript
+from appbuilder.wire.transcript import Transcript
+
+NOON = datetime(2026, 1, 2, 12)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+IDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=36)
+KEYS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=128)
+TIMES = st.datetimes(datetime(1970, 1, 1), datetime(9998, 12, 31))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | TEXT
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+ROWS = st.builds(StoredRow, IDS, IDS, KEYS, JSON, TIMES)
+SESSIONS = st.builds(Conversation, IDS, st.none() | TEXT, TEXT, TIMES, TIMES)
+TRANSCRIPTS = st.builds(Transcript, SESSIONS, st.lists(ROWS, max_size=4))
+
+
+def row(key: str, value: Any, request: str = "r1", row_id: str = "row") -> StoredRow:
+    return StoredRow(row_id, request, key, value, NOON)
+
+
+def turn(asked: str, answered: str, state: str = "complete", **of_answer: Any) -> StoredRow:
+    answer = {**dump(AnswerMessage(answered)), **of_answer}
+    return row(TURN_KEY, {"input": dump(Message(asked)), "answer": answer, "state": state})
+
+
+def of(*rows: StoredRow) -> Transcript:
+    return Transcript(Conversation("s", "user:ann", "t", NOON, NOON), rows)
+
+
+@given(st.lists(TRANSCRIPTS, max_size=3))
+def test_what_is_written_is_read_back(written: list[Transcript]) -> None:
+    lines = [line for each in written for line in transcript.as_lines(each)]
+    assert all(line.count(b"\n") == 1 for line in lines)
+    assert list(transcript.read(lines, trusted=True)) == written
+
+
+@given(st.lists(st.tuples(st.sampled_from(["user", "assistant"]), TEXT.filter(bool))))
+def test_openai_messages_come_out_as_they_went_in(said: list[tuple[str, str]]) -> None:
+    line = jsontext.dumps({"messages": [{"role": role, "content": text} for role, text in said]})
+    (found,) = transcript.read([line])
+    assert transcript.as_openai(found) == line + b"\n"
+    assert len({row.id for row in found.rows}) == len(found.rows)
+    assert [row.created_at for row in found.rows] == sorted({row.created_at for row in found.rows})
+
+
+def test_both_kinds_may_stand_in_one_file() -> None:
+    whole = of(turn("a", "b"))
+    lines = [
+        *transcript.as_lines(whole),
+        b"\n",
+        b'{"messages": [{"role": "system", "content": [{"type": "odd"}]}, {"role": "user", "content":'
+        b' [{"type": "text", "text": "\xe4\xbd\xa0\xe5\xa5\xbd"}]}]}\n',
+        *transcript.as_lines(of()),
+    ]
+    first, second, third = transcript.read(lines)
+    assert (first, third) == (whole, of())
+    assert (second.conversation.title, second.conversation.owner) == ("你好", None)
+    (said,) = transcript.exchanges(second.rows)
+    assert (said.input, said.answer, said.state) == ("你好", "", "incomplete")
+
+
+def test_what_was_said_is_the_turns_rows_or_else_what_the_component_stored() -> None:
+    rows = [
+        row("query", {"content": "old"}, "r0"),
+        row("thought", {"content": "hm"}, "r0"),
+        row("answer", {"content": "new", "token_usage": {"total_tokens": 3}, "state": "incomplete"}, "r0"),
+        row("query", {"content": "a"}),
+        turn("a", "b", "failed", token_usage={"total_tokens": 5}),
+        row(FEEDBACK_KEY, {"turn": "row", "good": True}),
+        row("answer", {"content": "alone", "extra": {}}, "r2"),
+        row("note", "said", "r3"),
+    ]
+    found = [(each.input, each.answer, each.state, dict(each.usage)) for each in transcript.exchanges(rows)]
+    assert found == [
+        ("old", "new", "incomplete", {"total_tokens": 3}),
+        ("a", "b", "failed", {"total_tokens": 5}),
+        (None, "alone", "complete", {}),
+        ("said", None, "complete", {}),
+    ]
+
+
+def test_a_turn_that_nobody_answered_and_what_is_no_text() -> None:
+    rows = [turn("a", ""), turn("b", "")]
+    rows[1].value["answer"]["content"] = {"x": 1}
+    messages = json.loads(transcript.as_openai(of(*rows)))["messages"]
+    assert messages == [
+        {"role": "user", "content": "a"},
+        {"role": "user", "content": "b"},
+        {"role": "assistant", "content": '{"x":1}'},
+    ]
+
+
+def test_a_row_is_as_deep_as_a_message_may_be() -> None:
+    content: Any = "leaf"
+    for _ in range(jsontext.MAX_DEPTH):
+        content = [content]
+    deep = of(row("query", {"content": content}))
+    assert list(transcript.read(transcript.as_lines(deep))) == [deep]
+
+
+def test_a_stranger_brings_no_row_by_which_the_service_remembers() -> None:
+    rows = [row("_appbuilder.app", {"conversation": "another's"}), turn("a", "b"),
+            row(FEEDBACK_KEY, {}), row("query", {})]
+    lines = list(transcript.as_lines(of(*rows)))
+    (taken,) = transcript.read(lines)
+    assert [each.key for each in taken.rows] == [TURN_KEY, FEEDBACK_KEY, "query"]
+    (all_of_it,) = transcript.read(lines, trusted=True)
+    assert len(all_of_it.rows) == 4
+
+
+SESSION = {"type": "session", "session_id": "s", "title": "", "created_at": "2026-01-01T00:00:00Z",
+           "updated_at": "2026-01-01T00:00:00Z"}
+ROW = {"type": "row", "session_id": "s", "id": "i", "request_id": "r", "key": "k", "value": 1,
+       "created_at": "2026-01-01T08:00:00+08:00"}
+
+
+def test_times_may_have_a_zone() -> None:
+    (found,) = transcript.read([jsontext.dumps(SESSION), jsontext.dumps(ROW)])
+    assert found.rows[0].created_at == datetime(2026, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        ([{**SESSION, "session_id": "x" * 37}], "Line 1: session_id: "),
+        ([{**SESSION, "session_id": "a\n"}], "Line 1: session_id: "),
+        ([{**SESSION, "owner": 5}], "Line 1: owner: "),
+        ([{**SESSION, "created_at": 5}], "Line 1: created_at: it must be a text."),
+        ([{**SESSION, "created_at": "9999-12-31T23:59:59-12:00"}], "Line 1: created_at: there is no such"),
+        ([ROW], "Line 1: this row does not follow the line of its session."),
+        ([SESSION, {**ROW, "session_id": "t"}], "Line 2: this row does not follow"),
+        ([SESSION, {**ROW, "key": "a\0"}], "Line 2: key: "),
+        ([SESSION, {name: ROW[name] for name in ROW if name != "value"}], "Line 2: value: Field required."),
+        ([{"messages": [], "x": 1}, {"messages": 7}], "Line 2: messages: "),
+        ([{"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}], "Line 1: messages.0."),
+        ([[]], "Line 1: it is not a JSON object."),
+        ([{}], "Line 1: it is neither a session"),
+    ],
+)
+def test_a_line_that_does_not_fit_is_named(lines: list[Any], sentence: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        list(transcript.read(jsontext.dumps(line) for line in lines))
+    assert str(caught.value).startswith(sentence)
+
+
+def test_a_line_that_is_no_json_is_named() -> None:
+    with pytest.raises(InvalidRequest, match=r"^Line 2: not valid JSON, a name stands twice"):
+        list(transcript.read([b"\n", b'{"a": 1, "a": 1}']))

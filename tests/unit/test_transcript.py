@@ -44,7 +44,7 @@ def turn(asked: str, answered: str, state: str = "complete", **of_answer: Any) -
 
 
 def of(*rows: StoredRow) -> Transcript:
-    return Transcript(Conversation("s", "user:ann", "t", NOON, NOON), rows)
+    return Transcript(Conversation("s", "user:ann", "t", NOON, NOON), list(rows))
 
 
 @given(st.lists(TRANSCRIPTS, max_size=3))

@@ -1,10 +1,26 @@
-"""The one logger. Texts of users, credentials and database passwords are never given to it."""
+"""The logger, and what a service makes of its lines.
+
+Texts of users, credentials and database passwords are never given to the logger. What others raise may hold
+them in its text, so a service's handler writes where an error came from and what kind it is, and the text
+only where ``APPBUILDER_LOG_TEXTS`` asks for it.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 
 logger = logging.getLogger("appbuilder")
+access = logging.getLogger("appbuilder.access")
+"""One line per request."""
+
+LONGEST_TEXT = 20_000
+"""Characters of a message or an answer in a line that was asked for."""
+
+_QUIET = ("httpx", "httpx2", "httpcore", "httpcore2", "openai", "chainlit", "engineio", "socketio")
+"""Libraries whose lines below WARNING hold addresses, headers or bodies."""
+
+_texts_wanted = False
 
 
 def set_level(level: str) -> None:
@@ -23,6 +39,61 @@ def configure(level: str) -> None:
         logger.propagate = False  # a component's first logging.info() gives the root logger a handler too
 
 
+def configure_service(
+    level: str, *, form: str, texts: bool, turn_ids: Callable[[], Mapping[str, str]]
+) -> None:
+    """Sends all lines of a service's process to standard error, in one form.
+
+    A program that gave the root logger a handler of its own keeps that for its own lines; ours and the
+    server's go through this one all the same. Calling it again replaces what it did before.
+
+    :param level: of our own lines; those of the component and of libraries begin at INFO at the lowest.
+    :param form: ``text`` or ``json``.
+    :param texts: whether lines may hold what users and the component say, and the texts of errors.
+    :param turn_ids: the ids of the turn that runs in the current context.
+    """
+    from appbuilder import log_lines
+
+    global _texts_wanted  # noqa: PLW0603 - of the process, as the loggers are
+    _texts_wanted = texts
+    handler = log_lines.handler(form, texts=texts, turn_ids=turn_ids)
+    root, server = logging.getLogger(), logging.getLogger("uvicorn")
+    ours = [root] if not _of_others(root) else [logger, server]
+    for each in (root, logger, server):
+        for old in [old for old in each.handlers if isinstance(old, log_lines.Handler)]:
+            each.removeHandler(old)
+        each.propagate = each not in ours
+    for each in ours:
+        each.addHandler(handler)
+    logger.setLevel(level)
+    least = max(logging.INFO, logger.level)
+    server.setLevel(least)
+    if root in ours:
+        root.setLevel(least)
+    for name in _QUIET:
+        library = logging.getLogger(name)
+        library.setLevel(max(logging.WARNING, library.level))
+
+
+def _of_others(root: logging.Logger) -> bool:
+    from appbuilder.log_lines import Handler
+
+    return any(not isinstance(handler, Handler) for handler in root.handlers)
+
+
+def texts_wanted() -> bool:
+    """Whether lines may hold what users and the component say."""
+    return _texts_wanted
+
+
+def tell_texts(message: str, answer: str, ids: Mapping[str, str]) -> None:
+    """Writes down what was said in a turn; to be called only where :func:`texts_wanted`."""
+    logger.info(
+        "message: %s\nanswer: %s",
+        message[:LONGEST_TEXT],
+        answer[:LONGEST_TEXT],
+        extra={**ids, "texts": {"message": message[:LONGEST_TEXT], "answer": answer[:LONGEST_TEXT]}},
+    )
 
 
 def only_errors_of(library: str) -> None:

@@ -109,6 +109,12 @@ def report_to(sink: Sink) -> None:
     _sink = sink
 
 
+def refuse(door: str, error: BaseException) -> None:
+    """Tells the sink of a turn that was refused before it began."""
+    _sink.turn_refused(door)
+    _sink.error(kind_of(error))
+
+
 def kind_of(error: BaseException) -> str:
     """The name of the class of ours that *error* is: a handful, whatever a component derives from them."""
     for each in type(error).__mro__:

@@ -31,7 +31,8 @@ class SessionContext:
 
     ``store`` is the runtime's own store (None outside a runtime) and ``credential`` what this request
     brought; neither is visible to any other request. ``on_step``, where somebody watches, is told of each
-    model call. ``attachments`` are the files that came with the message.
+    model call. ``attachments`` are the files that came with the message. ``run_id`` names the turn, and
+    ``model_calls`` counts the calls of models it made.
     """
 
     def __init__(
@@ -46,11 +47,13 @@ class SessionContext:
         self.session_id = session_id
         self.request_id = request_id
         self.user_id = user_id
+        self.run_id: str | None = None
         self.session_vars_dict: dict[str, Any] = {}
         self.store: SessionStore | None = None
         self.credential: str | None = None
         self.on_step: OnStep | None = None
         self.attachments: Sequence[Attachment] = ()
+        self.model_calls = 0
         self.cancel_token = cancel_token or CancelToken()
 
     @property
@@ -82,6 +85,15 @@ def get_context() -> SessionContext:
         # Cut to the 36 characters a session id may have.
         local_id = (_LOCAL_KEY + new_id())[:36]
         return init_context(session_id=local_id, request_id=local_id)
+
+
+def log_ids() -> dict[str, str]:
+    """What tells the turn that runs here from others in a log; empty outside a runtime's turn."""
+    context = context_var.get(None)
+    if context is None or not context.in_runtime:
+        return {}
+    ids = {"request_id": context.request_id, "session_id": context.session_id}
+    return ids if context.run_id is None else ids | {"run_id": context.run_id}
 
 
 def current_context() -> SessionContext | None:

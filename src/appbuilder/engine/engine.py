@@ -7,10 +7,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from appbuilder import telemetry
 from appbuilder.core.component import entry
 from appbuilder.core.locks import SessionLocks
 from appbuilder.core.runs import LiveRun
 from appbuilder.core.store import SessionStore
+from appbuilder.engine import spans
 from appbuilder.engine.async_driver import AsyncDriver
 from appbuilder.engine.deadlines import Deadlines
 from appbuilder.engine.driver import Driver
@@ -56,6 +58,8 @@ class Run:
         with self._lock:
             self._readers -= 1
             left = self._readers == 0
+        if left and self.log.outcome is None:
+            telemetry.sink().reader_left()
         if left and self._cancel_when_left:
             self.cancel(TurnCancelled("The reader left."))
 
@@ -72,6 +76,7 @@ class Engine:
     :param store: where the turns are kept.
     :param locks: keep other processes from a session while it has a turn here; None: no other process is
         expected to serve it.
+    :param name: of the component, for traces; None: what it says of itself.
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class Engine:
         store: SessionStore,
         settings: Settings,
         locks: SessionLocks | None = None,
+        name: str | None = None,
     ) -> None:
         self.settings = settings
         self.store = store
@@ -89,6 +95,7 @@ class Engine:
         self._policy = RetryPolicy(max(1, settings.attempts), settings.retry_backoff)
         self._max_waiting = settings.session_queue if settings.session_busy == "queue" else 0
         self._locks = locks
+        self._name = name or spans.agent_name(component)
         self._live: dict[str, Turn] = {}
         self._deadlines = Deadlines(settings.turn_timeout, lambda: list(self._live.values()))
         self._check_args = argument_check(self._run)
@@ -154,20 +161,30 @@ class Engine:
                 turn.force_end()
 
     def _admit(self, request: TurnRequest) -> Turn:
+        try:
+            turn = self._enter(request)
+        except AppBuilderError as error:
+            telemetry.refuse(request.door, error)
+            raise
+        telemetry.sink().turn_began()
+        self._live[request.run_id] = turn
+        self._deadlines.watch()
+        return turn
+
+    def _enter(self, request: TurnRequest) -> Turn:
         self._check_args(request.args)
         self._admission.enter()
         ticket = None
         try:
             ticket = self._sessions.enter(request.session_id, self._max_waiting)
-            turn = Turn(request, self.store, ticket, self._policy, self._ended, locks=self._locks)
+            return Turn(
+                request, self.store, ticket, self._policy, self._ended, locks=self._locks, agent=self._name
+            )
         except BaseException:
             if ticket is not None:
                 ticket.leave()
             self._admission.leave()
             raise
-        self._live[request.run_id] = turn
-        self._deadlines.watch()
-        return turn
 
     def _launch(self, turn: Turn) -> None:
         try:

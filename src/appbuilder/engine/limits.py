@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
+from collections.abc import Iterator
 from weakref import WeakKeyDictionary
 
-from appbuilder import clock
+from appbuilder import clock, telemetry
 from appbuilder.core.cancel import CancelToken
 from appbuilder.errors import Draining, Overloaded, SessionBusy
 from appbuilder.per_process import PerProcess
@@ -115,7 +117,8 @@ class Ticket:
         if self.ready is None:
             return
         forget = token.on_cancel(self.ready.set)
-        in_time = self.ready.wait(timeout)
+        with waiting():
+            in_time = self.ready.wait(timeout)
         forget()
         token.raise_if_cancelled()
         if not in_time:
@@ -124,6 +127,17 @@ class Ticket:
     def leave(self) -> None:
         """Gives the place up, whether or not its turn had come."""
         self._turns.leave(self)
+
+
+@contextlib.contextmanager
+def waiting() -> Iterator[None]:
+    """Counts the turn as one that waits for its session."""
+    sink = telemetry.sink()
+    sink.turn_waits(1)
+    try:
+        yield
+    finally:
+        sink.turn_waits(-1)
 
 
 def session_turns(store: object) -> SessionTurns:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from appbuilder import clock, jsontext
+from appbuilder import clock, jsontext, telemetry, tracing
 from appbuilder.core.attachment import Attachment
 from appbuilder.core.cancel import CancelToken
 from appbuilder.core.component import as_answer
@@ -30,8 +30,8 @@ from appbuilder.core.store import (
     TurnEntry,
     TurnRecord,
 )
-from appbuilder.engine import keeping
-from appbuilder.engine.limits import Ticket
+from appbuilder.engine import keeping, spans, telling
+from appbuilder.engine.limits import Ticket, waiting
 from appbuilder.engine.log import Outcome, RunLog
 from appbuilder.engine.loop import iterate
 from appbuilder.engine.machine import (
@@ -61,7 +61,9 @@ class TurnRequest:
     ``credential`` is the AppBuilder token the request brought, if any. ``keep`` asks for the turn to be kept
     for the catalogue, ``watch`` for what the run does to be told in its log. ``attachments`` are files on
     this machine: a transport must not take their paths from a client. ``guard`` says whether the session may
-    be used, see :data:`Guard`; ``new_session``, that its id was made for this request.
+    be used, see :data:`Guard`; ``new_session``, that its id was made for this request; ``forget``, that
+    nothing of the turn is kept, not even what the component appends. ``door`` is the way it came in, see
+    :class:`appbuilder.telemetry.Sink`.
     """
 
     message: Any
@@ -76,6 +78,8 @@ class TurnRequest:
     attachments: Sequence[Attachment] = ()
     guard: Guard | None = None
     new_session: bool = field(default=False, compare=False)
+    forget: bool = False
+    door: str = "chat"
     run_id: str = field(default_factory=new_id, compare=False)
 
 
@@ -97,6 +101,7 @@ class Turn:
         on_end: Callable[[Turn], None],
         *,
         locks: SessionLocks | None = None,
+        agent: str = "",
     ) -> None:
         self.request = request
         self.began = clock.monotonic()
@@ -118,6 +123,9 @@ class Turn:
         self.context = self._base
         self._session: SessionContext | None = None
         self._pristine = _pristine(request) if policy.attempts > 1 or request.keep is not None else None
+        self._span = spans.begin(request, agent)
+        if self._span is not None:
+            self._base.run(tracing.make_current, self._span)
 
     # Its session
 
@@ -145,7 +153,10 @@ class Turn:
         self._ticket.wait(timeout, self.token)
         if self._locks is not None:
             session_id, left = self.request.session_id, max(0.0, deadline - clock.monotonic())
-            lock = self._locks.try_acquire(session_id) or self._locks.acquire(session_id, left, self.token)
+            lock = self._locks.try_acquire(session_id)
+            if lock is None:
+                with waiting():
+                    lock = self._locks.acquire(session_id, left, self.token)
             self._hold(lock)
             waited = waited or lock.waited
         if guard is not None and (waited or not known):
@@ -204,6 +215,7 @@ class Turn:
         session = SessionContext(
             new_id(), request.session_id, request.request_id, request.user_id, self.token
         )
+        session.run_id = request.run_id
         session.store = self._store
         session.credential = request.credential
         session.on_step = self.log.tell if request.watch else None
@@ -262,6 +274,7 @@ class Turn:
                 self.request.request_id,
                 ", it may be tried again" if retryable else "",
                 exc_info=error,
+                extra=self.ids,
             )
         return Failed(retryable=retryable)
 
@@ -276,16 +289,19 @@ class Turn:
             if rows or (entry is not None and entry.value is not None):
                 if self._lock_held is not None:
                     self._lock_held.check()
-                self._store.commit(TurnRecord(request.session_id, request.request_id, rows, entry))
+                with spans.commit(self._span):
+                    self._store.commit(TurnRecord(request.session_id, request.request_id, rows, entry))
         except BaseException as error:  # noqa: BLE001 - a SystemExit of what was appended, a kill: the turn failed
             if action.ending is not Ending.FAILED:  # there the first error is the one to tell
                 self.error = error if isinstance(error, AppBuilderError) else _component_error(error)
-            logger.error("the turn of request %s was not stored", self.request.request_id, exc_info=error)
+            logger.error(
+                "the turn of request %s was not stored", request.request_id, exc_info=error, extra=self.ids
+            )
             return self.advance(Failed())
         return self.advance(Committed())
 
     def _rows(self, ending: Ending) -> list[tuple[str, dict[str, Any]]]:
-        if ending is Ending.FAILED:
+        if ending is Ending.FAILED or self.request.forget:
             return []
         whole = ending is Ending.WHOLE
         appended = self._session.session_vars_dict if self._session is not None else {}
@@ -305,7 +321,7 @@ class Turn:
         return rows
 
     def _entry(self, ending: Ending) -> TurnEntry | None:
-        if self.request.keep is None:
+        if self.request.keep is None or self.request.forget:
             return None
         message = self.request.message if self._pristine is None else self._pristine[0]
         pieces, _ = self.log.read(0)
@@ -326,14 +342,24 @@ class Turn:
         else:
             outcome = Outcome(error=self.error or TurnCancelled("The turn was stopped."))
         self._release()
+        calls = 0 if self._session is None else self._session.model_calls
+        telling.ended(self, outcome, self._span, model_calls=calls)
         self.log.finish(outcome)
         self._on_end(self)
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """What tells this turn from others in a log."""
+        request = self.request
+        own = {"request_id": request.request_id, "session_id": request.session_id, "run_id": request.run_id}
+        return own if self._span is None else own | tracing.ids(self._span)
 
     def _publish_head(self) -> None:
         assert self.answer is not None
         members = dump(self.answer)
         members.pop("content", None)
         self.log.head = members
+        telemetry.sink().first_piece(self.request.door, clock.monotonic() - self.began)
 
 
 def _pristine(request: TurnRequest) -> tuple[Any, Mapping[str, Any]] | None:

@@ -1,0 +1,239 @@
+"""The admin page's routes, for administrators only; others learn nothing of them.
+
+Every read is one that an index serves: a page of the catalogue, and of each conversation its newest rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from appbuilder import clock
+from appbuilder.core.catalogue import Catalogue, Conversation
+from appbuilder.errors import AppBuilderError, InvalidRequest, NotFound
+from appbuilder.serve.asgi.admin import shown, turns
+from appbuilder.serve.asgi.admin.forms import check_own_page, fields
+from appbuilder.serve.asgi.admin.pages import HEADERS, STATIC, page
+from appbuilder.serve.asgi.admin.texts import Words
+from appbuilder.serve.asgi.http import caller, in_thread
+from appbuilder.serve.asgi.service import Service
+from appbuilder.serve.asking import Identity, read_asking
+from appbuilder.serve.chainlit.routes import OUR_ICON
+from appbuilder.serve.chainlit.texts import is_chinese
+from appbuilder.serve.chainlit.web import language
+from appbuilder.wire.problems import problem
+
+PATH = "/admin"
+
+LISTED = 25
+"""Sessions on one page of the list."""
+COUNTED_ROWS = 120
+"""Rows of a session that its line in the list sums up; of a longer one the newest."""
+FIRST_ROWS = 500
+"""Rows of a session that are shown at first; each "show more" shows four times as many."""
+MOST_ROWS = 8 * FIRST_ROWS
+_LONGEST_SEARCH = 300
+
+_STATIC = {
+    "admin.css": (STATIC / "admin.css", "text/css"),
+    "admin.js": (STATIC / "admin.js", "text/javascript"),
+    "thumb.svg": (STATIC / "thumb.svg", "image/svg+xml"),
+    "icon.svg": (OUR_ICON, "image/svg+xml"),
+}
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def routes(service: Service) -> list[BaseRoute]:
+    """The routes at /admin and below."""
+    admin = Admin(service)
+
+    def at(path: str, endpoint: Endpoint, method: str = "GET") -> Route:
+        return Route(PATH + path, admin.guarded(endpoint), methods=[method])
+
+    return [
+        at("", admin.sessions),
+        at("/", admin.sessions),
+        at("/sessions/{session_id}", admin.session),
+        at("/sessions/{session_id}/rename", admin.rename, "POST"),
+        at("/sessions/{session_id}/delete", admin.delete, "POST"),
+        at("/runs", admin.runs),
+        at("/runs/{run_id}/stop", admin.stop, "POST"),
+        at("/keys", admin.keys),
+        at("/static/{name}", admin.static),
+    ]
+
+
+class Admin:
+    """The page's endpoints."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def guarded(self, endpoint: Endpoint) -> Endpoint:
+        """*endpoint* for administrators; its errors are pages."""
+
+        async def guarded(request: Request) -> Response:
+            if not caller(request).sees_all_others:
+                raise NotFound("There is nothing at this address.")
+            try:
+                if request.method == "POST":
+                    check_own_page(request)
+                return await endpoint(request)
+            except AppBuilderError as error:
+                what = problem(error)
+                return page("problem.html", what.status, told=what.text, **self._frame(request, ""))
+
+        return guarded
+
+    # Looking
+
+    async def sessions(self, request: Request) -> Response:
+        """The list."""
+        asked = request.query_params
+        search, owner = (asked.get(name, "").strip()[:_LONGEST_SEARCH] for name in ("q", "owner"))
+        cursor = asked.get("cursor")
+        return await in_thread(self._sessions, self._frame(request, "sessions"), search, owner, cursor)
+
+    def _sessions(self, frame: dict[str, Any], search: str, owner: str, cursor: str | None) -> Response:
+        catalogue = self._catalogue
+        meant = shown.owners_meant(owner)
+        found = catalogue.page(meant, search=search, limit=LISTED, cursor=cursor)
+        asked = {name: value for name, value in (("q", search), ("owner", owner)) if value}
+        here = frame["base"]
+        return page(
+            "sessions.html",
+            **frame,
+            sessions=[(each, _totals(catalogue, each)) for each in found.conversations],
+            search=search,
+            owner=owner,
+            known_owners=self._known_owners(frame["words"]),
+            newest=_address(here, asked) if cursor is not None else None,
+            older=_address(here, {**asked, "cursor": found.next}) if found.next else None,
+        )
+
+    async def session(self, request: Request) -> Response:
+        """One of them, with all that was said."""
+        rows = request.query_params.get("rows", "")
+        most = min(max(int(rows), FIRST_ROWS), MOST_ROWS) if rows.isascii() and rows.isdigit() else FIRST_ROWS
+        frame, session_id = self._frame(request, "sessions"), request.path_params["session_id"]
+        return await in_thread(self._session, frame, caller(request), session_id, most)
+
+    def _session(self, frame: dict[str, Any], viewer: Identity, session_id: str, most: int) -> Response:
+        conversation = self._catalogue.find(session_id)
+        if conversation is None:
+            return page("problem.html", 404, told=frame["words"]["not_found"], **frame)
+        rows = self._catalogue.rows(session_id, most)
+        whole = len(rows) < most
+        told = turns.turns(rows, whole=whole)
+        more = _session_path(frame["base"], session_id) + f"?rows={min(4 * most, MOST_ROWS)}"
+        return page(
+            "session.html",
+            **frame,
+            session=conversation,
+            turns=told,
+            sums=turns.totals(told, whole=whole),
+            more=more if most < MOST_ROWS else None,
+            chat=self._chat_path(conversation, viewer),
+        )
+
+    async def runs(self, request: Request) -> Response:
+        """What is under way, in all processes."""
+        found = await in_thread(self._service.register.runs, None)
+        return page("runs.html", runs=found, now=clock.now(), **self._frame(request, "runs"))
+
+    async def keys(self, request: Request) -> Response:
+        """Who has a key; the secrets are kept nowhere."""
+        keys = self._service.keys
+        found = [] if keys is None else await in_thread(keys.list)
+        return page("keys.html", api_keys=found, **self._frame(request, "keys"))
+
+    async def static(self, request: Request) -> Response:
+        """Style sheet, script and icon."""
+        found = _STATIC.get(request.path_params["name"])
+        if found is None:
+            raise NotFound("There is nothing at this address.")
+        return FileResponse(found[0], media_type=found[1], headers={**HEADERS, "Cache-Control": "no-cache"})
+
+    # Doing
+
+    async def rename(self, request: Request) -> Response:
+        """Another title."""
+        title = " ".join((await fields(request)).get("title", "").split())
+        if not title:
+            raise InvalidRequest("A title has at least one character.")
+        session_id = request.path_params["session_id"]
+        if not await in_thread(self._catalogue.rename, session_id, title):
+            raise NotFound("There is no such session.")
+        return _go_to(_session_path(_base(request), session_id))
+
+    async def delete(self, request: Request) -> Response:
+        """Stops what runs in it, and deletes it."""
+        session_id = request.path_params["session_id"]
+        if not await in_thread(self._delete, session_id):
+            raise NotFound("There is no such session.")
+        return _go_to(_base(request))
+
+    def _delete(self, session_id: str) -> bool:
+        register = self._service.register
+        for run in register.runs(None):
+            if run.session_id == session_id:
+                register.stop(run.id)
+        return self._catalogue.delete(session_id)
+
+    async def stop(self, request: Request) -> Response:
+        """Stops a run, wherever it is; one that has ended meanwhile is as well."""
+        await in_thread(self._service.register.stop, request.path_params["run_id"])
+        return _go_to(_base(request) + "/runs")
+
+    # What they share
+
+    @property
+    def _catalogue(self) -> Catalogue:
+        return self._service.store.catalogue()
+
+    def _frame(self, request: Request, tab: str) -> dict[str, Any]:
+        """What stands around every page."""
+        return {
+            "base": _base(request),
+            "service_name": self._service.name,
+            "tab": tab,
+            "viewer": caller(request).name,
+            "words": Words(is_chinese(language(read_asking(request.scope)))),
+        }
+
+    def _known_owners(self, words: Words) -> list[shown.OwnerShown]:
+        """Owners to choose from, beside those one can write."""
+        return [shown.owner(each, words) for each in (None, "local", "anonymous")]
+
+    def _chat_path(self, conversation: Conversation, viewer: Identity) -> str | None:
+        if not self._service.settings.page or conversation.owner not in viewer.owners:
+            return None
+        return f"/thread/{quote(conversation.session_id, safe='')}"
+
+
+def _totals(catalogue: Catalogue, conversation: Conversation) -> turns.Totals:
+    rows = catalogue.rows(conversation.session_id, COUNTED_ROWS)
+    whole = len(rows) < COUNTED_ROWS
+    return turns.totals(turns.turns(rows, whole=whole), whole=whole)
+
+
+def _base(request: Request) -> str:
+    return str(request.scope.get("root_path", "")) + PATH
+
+
+def _session_path(base: str, session_id: str) -> str:
+    return f"{base}/sessions/{quote(session_id, safe='')}"
+
+
+def _address(path: str, asked: dict[str, Any]) -> str:
+    return f"{path}?{urlencode(asked)}" if asked else path
+
+
+def _go_to(path: str) -> Response:
+    return RedirectResponse(path, 303, HEADERS)

@@ -1,0 +1,250 @@
+"""What is shown of each turn of a conversation, from its rows; pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from appbuilder.core.catalogue import FEEDBACK_KEY, Rating, StoredRow
+from appbuilder.core.message import text_of
+from appbuilder.core.store import COMPLETE, FAILED, INCOMPLETE, RESERVED_PREFIX, TURN_KEY
+from appbuilder.wire.transcript import Exchange, exchanges
+
+LONGEST_TEXT = 20_000
+"""Characters of one text that are shown; a message may have millions."""
+_STATES = (COMPLETE, INCOMPLETE, FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text, or its beginning. ``left_out`` counts the characters after it; ``is_json``: it is a value."""
+
+    words: str
+    left_out: int = 0
+    is_json: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """As the model server counted them; 0 where it did not say."""
+
+    prompt: int = 0
+    completion: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """A step on the way to an answer: a model call with what was asked and said, or an event."""
+
+    name: str
+    said: Sequence[tuple[str, Text]]
+    tokens: Tokens = Tokens()
+    milliseconds: int | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn.
+
+    :param id: what a rating of its answer names.
+    :param at: when it was stored; UTC without a zone.
+    :param state: ``complete``, ``incomplete`` (it was cut) or ``failed``.
+    :param milliseconds: from the request to the end of the answer; None: not known.
+    :param remembered: what else the component appended in it, by key.
+    :param error: kind of the error it failed with; ``told`` is what the user read of it.
+    """
+
+    id: str
+    request_id: str
+    at: datetime
+    question: Text | None
+    answer: Sequence[Text]
+    state: str
+    tokens: Tokens = Tokens()
+    milliseconds: int | None = None
+    deeds: Sequence[Deed] = ()
+    remembered: Sequence[tuple[str, Text]] = ()
+    files: Sequence[str] = ()
+    error: str = ""
+    told: str = ""
+    rating: Rating | None = None
+
+
+@dataclass(slots=True)
+class Totals:
+    """Sums over turns; ``whole`` False: there are earlier ones."""
+
+    turns: int = 0
+    tokens: int = 0
+    good: int = 0
+    bad: int = 0
+    failed: int = 0
+    whole: bool = True
+
+
+def turns(rows: Sequence[StoredRow], *, whole: bool = True) -> list[Turn]:
+    """The turns of a conversation.
+
+    :param rows: of all keys, in their order.
+    :param whole: False: there are earlier rows than these.
+    """
+    told = rows if whole else _without_the_rest_of_a_turn(rows)
+    by_id = {row.id: row for row in told}
+    by_request: dict[str, list[StoredRow]] = {}
+    for row in told:
+        by_request.setdefault(row.request_id, []).append(row)
+    ratings = _ratings(rows)
+    found = []
+    for each in exchanges(told):
+        row, appended = by_id[each.id], by_request[each.request_id]
+        if row.key == TURN_KEY:
+            found.append(_kept(each, row, ratings.get(row.id)))
+        else:
+            rating = next((ratings[one.id] for one in appended if one.id in ratings), None)
+            found.append(_appended(each, appended, rating))
+    return found
+
+
+def totals(told: Iterable[Turn], *, whole: bool = True) -> Totals:
+    """What the turns are together."""
+    sums = Totals(whole=whole)
+    for turn in told:
+        sums.turns += 1
+        sums.tokens += turn.tokens.total
+        sums.failed += turn.state == FAILED
+        if turn.rating is not None:
+            sums.good += turn.rating.good
+            sums.bad += not turn.rating.good
+    return sums
+
+
+def _without_the_rest_of_a_turn(rows: Sequence[StoredRow]) -> Sequence[StoredRow]:
+    """Takes out a first turn whose beginning is not among the rows: its answer would stand as a question."""
+    first = next((row.request_id for row in rows if not _is_aside(row)), None)
+    own = [row for row in rows if row.request_id == first]
+    if any(row.key == TURN_KEY for row in own):
+        return rows
+    return [row for row in rows if row.request_id != first] or rows
+
+
+def _is_aside(row: StoredRow) -> bool:
+    """Whether it tells of no turn."""
+    return row.key != TURN_KEY and row.key.startswith(RESERVED_PREFIX)
+
+
+def _ratings(rows: Iterable[StoredRow]) -> dict[str, Rating]:
+    found = {}
+    for row in rows:
+        if row.key == FEEDBACK_KEY:
+            value = _members(row.value)
+            comment = value.get("comment")
+            found[str(value.get("turn"))] = Rating(bool(value.get("good")), str(comment or ""))
+    return found
+
+
+def _kept(told: Exchange, row: StoredRow, rating: Rating | None) -> Turn:
+    """A turn that has a row of its own, which says more of it."""
+    value = _members(row.value)
+    error, pieces = _members(value.get("error")), value.get("pieces")
+    return Turn(
+        id=told.id,
+        request_id=told.request_id,
+        at=told.created_at,
+        question=_text(told.input) if "input" in value else None,
+        answer=_texts(pieces if isinstance(pieces, list) else [told.answer]),
+        state=told.state if told.state in _STATES else COMPLETE,
+        tokens=_tokens(told.usage),
+        milliseconds=_count(value.get("milliseconds")),
+        deeds=[_deed(_members(each)) for each in _items(value.get("steps"))],
+        files=[str(_members(each).get("name") or "") for each in _items(value.get("attachments"))],
+        error=str(error.get("kind") or ""),
+        told=str(error.get("text") or ""),
+        rating=rating,
+    )
+
+
+def _appended(told: Exchange, rows: Sequence[StoredRow], rating: Rating | None) -> Turn:
+    """A turn that is known by what the component appended in it: over FlaskRuntime, by the SDK."""
+    between = [row for row in rows if not _is_aside(row)][1:-1]
+    return Turn(
+        id=told.id,
+        request_id=told.request_id,
+        at=told.created_at,
+        question=None if told.input is None else _text(told.input),
+        answer=_texts([told.answer]),
+        state=told.state if told.state in _STATES else COMPLETE,
+        tokens=_tokens(told.usage),
+        remembered=[(row.key, _content(row.value)) for row in between],
+        rating=rating,
+    )
+
+
+def _deed(value: Mapping[str, Any]) -> Deed:
+    if value.get("kind") == "event":
+        said = [("", _text(value.get("detail")))] if value.get("detail") is not None else []
+        return Deed(str(value.get("name") or ""), said, error=str(value.get("error") or ""))
+    prompt = [_members(each) for each in _items(value.get("prompt"))]
+    said = [(str(each.get("role") or ""), _text(each.get("content"))) for each in prompt]
+    return Deed(
+        str(value.get("model") or ""),
+        [*said, ("assistant", _text(value.get("answer")))],
+        _tokens(value.get("usage")),
+        _count(value.get("milliseconds")),
+        str(value.get("error") or ""),
+    )
+
+
+def _tokens(usage: Any) -> Tokens:
+    value = _members(usage)
+    prompt, completion, total = (
+        _count(value.get(f"{kind}_tokens")) or 0 for kind in ("prompt", "completion", "total")
+    )
+    return Tokens(prompt, completion, total or prompt + completion)
+
+
+def _texts(pieces: Iterable[Any]) -> list[Text]:
+    """Text that stands together is one text; of a typed output its JSON."""
+    found: list[Text] = []
+    words: list[str] = []
+    for piece in pieces:
+        if isinstance(piece, (dict, list)):
+            found += [_cut("".join(words))] if words else []
+            found.append(_text(piece))
+            words.clear()
+        else:
+            words.append(text_of(piece))
+    return [*found, _cut("".join(words))] if any(words) else found
+
+
+def _content(message: Any) -> Text:
+    return _text(message.get("content") if isinstance(message, dict) else message)
+
+
+def _text(value: Any) -> Text:
+    if isinstance(value, (dict, list)):
+        return _cut(json.dumps(value, ensure_ascii=False, indent=2), is_json=True)
+    return _cut(text_of(value))
+
+
+def _cut(words: str, *, is_json: bool = False) -> Text:
+    return Text(words[:LONGEST_TEXT], max(0, len(words) - LONGEST_TEXT), is_json)
+
+
+def _count(value: Any) -> int | None:
+    """A number of tokens or of milliseconds; None: it is none."""
+    good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e15
+    return int(value) if good else None
+
+
+def _members(value: Any) -> Mapping[str, Any]:
+    """A JSON object; an empty one in place of anything else: any program may have written a row."""
+    return value if isinstance(value, dict) else {}
+
+
+def _items(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else ()

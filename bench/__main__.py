@@ -12,8 +12,11 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import sdk_env
+from bench import venvs
 from bench.cases import echo, history, memory, newest, paced, page, sidebar, start, tokens
+from bench.cases.service import against_starlette, held, workers
+from bench.cases.service import history as service_history
+from bench.cases.service import paced as service_paced
 from bench.plan import Plan
 from bench.report import Table, render
 
@@ -30,19 +33,27 @@ CASES: dict[str, Callable[[Plan], Table]] = {
     "memory": memory.run,
     "page": page.run,
     "sidebar": sidebar.run,
+    "service-echo": against_starlette.echoes,
+    "service-tokens": against_starlette.unpaced,
+    "service-paced": service_paced.run,
+    "service-held": held.run,
+    "service-history": service_history.run,
+    "service-workers": workers.run,
 }
+GROUPS = {"service": [name for name in CASES if name.startswith("service-")]}
 
 
 def main() -> None:
     """A missed target is printed and no error: the bench reports, it does not judge. A broken case is one."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("cases", nargs="*", help=f"of {', '.join(CASES)}; all without any")
-    wanted = parser.parse_args().cases or list(CASES)
+    parser.add_argument("cases", nargs="*", help=f"of {', '.join(CASES)}; {', '.join(GROUPS)}; or all")
+    asked = parser.parse_args().cases or list(CASES)
+    wanted = [case for name in asked for case in GROUPS.get(name, [name])]
     if unknown := set(wanted) - set(CASES):
         parser.error(f"no case {', '.join(sorted(unknown))}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that servers are stopped on the way out
     _raise_file_limit()
-    sdk_env.ensure()
+    venvs.SDK.ensure()
     plan, begin = Plan.load(), time.monotonic()
     tables = []
     for name in wanted:

@@ -13,6 +13,8 @@ class Plan:
     quick: bool
     seconds: float
     rounds: int
+    few_rounds: int
+    """Where one round takes long."""
     processes: int
     rows: int
     warm_up: float = 1.0
@@ -24,6 +26,7 @@ class Plan:
     slow_pieces: int = 50
     slow_delay: float = 0.05
     open_streams: int = 500
+    many_streams: int = 5000
 
     @classmethod
     def load(cls) -> Plan:
@@ -33,6 +36,7 @@ class Plan:
             quick=quick,
             seconds=float(os.environ.get("BENCH_SECONDS") or (1 if quick else 3)),
             rounds=int(os.environ.get("BENCH_ROUNDS") or (1 if quick else 5)),
+            few_rounds=1 if quick else 2,
             processes=3 if quick else 15,
             rows=100_000 if quick else 1_000_000,
             warm_up=0.5 if quick else 1.0,

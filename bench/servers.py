@@ -3,83 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import chainlit_env, sdk_env
+from bench import chainlit_env, protocols
+from bench.contenders import Contender
+from bench.protocols import Protocol
+from bench.venvs import ROOT, WORK
 
-ROOT = Path(__file__).parent.parent
-WORK = ROOT / ".bench"
-"""On the checkout's own disk, not in /tmp: durable commits on a RAM disk would cost nothing."""
-
-THREADS = 1000
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 15.0
-
-GEVENT, GTHREAD, SERVE, SERVE_GEVENT = "gunicorn gevent", "gunicorn gthread", "serve()", "serve(), gevent"
-PAGE, CHAINLIT = "chainlit_component()", "chainlit run"
-
-
-@dataclass(frozen=True, slots=True)
-class Contender:
-    """A program under a server. ``program`` is the name of a module in bench/apps."""
-
-    label: str
-    program: str
-    server: str
-
-    @property
-    def python(self) -> str:
-        """The interpreter of the environment the program needs."""
-        return str(sdk_env.PYTHON) if self.program == "sdk" else sys.executable
-
-    def command(self, port: int) -> list[str]:
-        """What starts the server; one worker process each."""
-        if self.server == CHAINLIT:
-            program = ROOT / f"bench/apps/{self.program}.py"
-            more = ["--headless", "--host=127.0.0.1", f"--port={port}"]
-            return [self.python, "-m", "chainlit", "run", *more, str(program)]
-        if self.server in (SERVE, SERVE_GEVENT, PAGE):
-            return [self.python, "-m", f"bench.apps.{self.program}"]
-        kind, more = "gevent", ["--worker-connections=2000"]
-        if self.server == GTHREAD:
-            kind, more = "gthread", [f"--threads={THREADS}", "--worker-connections=2000"]
-        return [
-            *(self.python, "-m", "gunicorn", "--workers=1", "--log-level=warning"),
-            *("-k", kind, *more, f"--bind=127.0.0.1:{port}", f"bench.apps.{self.program}:app"),
-        ]
-
-
-PRODUCT = Contender("this product", "product", GEVENT)
-PRODUCT_GTHREAD = Contender("this product", "product", GTHREAD)
-PRODUCT_SERVE = Contender("this product", "product", SERVE)
-PRODUCT_SERVE_GEVENT = Contender("this product", "product", SERVE_GEVENT)
-BARE = Contender("bare Flask", "bare", GEVENT)
-BARE_GTHREAD = Contender("bare Flask", "bare", GTHREAD)
-SDK = Contender("SDK 1.1.5", "sdk", GEVENT)
-SDK_GTHREAD = Contender("SDK 1.1.5", "sdk", GTHREAD)
-SDK_SERVE = Contender("SDK 1.1.5", "sdk", SERVE)
-
-PRODUCT_PAGE = Contender("this product", "page_product", PAGE)
-CHAINLIT_PAGE = Contender("Chainlit alone", "page_chainlit", CHAINLIT)
-CHAINLIT_STORED_PAGE = Contender("Chainlit, its own data layer", "page_chainlit_stored", CHAINLIT)
-
-ALL = (
-    *(PRODUCT, BARE, SDK),
-    *(PRODUCT_GTHREAD, BARE_GTHREAD, SDK_GTHREAD),
-    *(PRODUCT_SERVE, PRODUCT_SERVE_GEVENT, SDK_SERVE),
-)
-PAGES = (PRODUCT_PAGE, CHAINLIT_PAGE, CHAINLIT_STORED_PAGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +28,7 @@ class Server:
     """A running server. ``start_seconds`` is the time from its start to its first answer."""
 
     program: str
+    protocol: Protocol
     pid: int
     port: int
     log: Path
@@ -109,18 +51,18 @@ def running(contender: Contender, app: str) -> Iterator[Server]:
         "PYTHONPATH": f"{ROOT}{os.pathsep}{chainlit_env.FOLDER}",
         "BENCH_APP": app,
         "BENCH_PORT": str(port),
-        "APPBUILDER_TOKEN": "x",  # the SDK refuses to start without one; nothing is sent anywhere
-        "TRACELOOP_TELEMETRY": "false",  # nor by Chainlit
-        "APPBUILDER_WORKER_CLASS": "gevent" if contender.server == SERVE_GEVENT else "gthread",
+        **contender.environment(),
     }
     begin = time.perf_counter()
+    command = contender.command(port, app)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            contender.command(port), cwd=folder, env=env, stdout=output, stderr=output, start_new_session=True
+            command, cwd=folder, env=env, stdout=output, stderr=output, start_new_session=True
         )
     try:
-        _await_answer(process, port, app, log)
-        yield Server(contender.program, process.pid, port, log, time.perf_counter() - begin)
+        _await_answer(process, port, _first_request(contender, app), log)
+        taken = time.perf_counter() - begin
+        yield Server(contender.program, contender.protocol, process.pid, port, log, taken)
     finally:
         _stop(process)
         shutil.rmtree(folder, ignore_errors=True)
@@ -147,30 +89,21 @@ def cpu_seconds(pid: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def chat_request(body: dict[str, object]) -> bytes:
-    """A request to POST /chat on a connection that is kept."""
-    data = json.dumps(body, ensure_ascii=False).encode()
-    head = (
-        "POST /chat HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(data)}\r\n\r\n"
-    )
-    return head.encode() + data
-
-
-def first_request(app: str) -> bytes:
+def _first_request(contender: Contender, app: str) -> bytes:
     """A request any contender's *app* answers at once."""
     if app == "page":
-        return b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-    more: dict[str, object] = {"stream": True, "count": 1, "delay": 0.0} if app == "tokens" else {}
-    return chat_request({"message": "hello", "session_id": "start", **more})
+        return protocols.get("/")
+    if app == "tokens":
+        return protocols.stream_request("start", 1, 0.0)
+    return contender.protocol.ask("start", "hello")
 
 
-def _await_answer(process: subprocess.Popen[bytes], port: int, app: str, log: Path) -> None:
+def _await_answer(process: subprocess.Popen[bytes], port: int, request: bytes, log: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT
     while process.poll() is None and time.monotonic() < deadline:
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=START_TIMEOUT) as connection:
-                connection.sendall(first_request(app))
+                connection.sendall(request)
                 answer = connection.recv(64)
         except OSError:
             time.sleep(0.005)

@@ -1,21 +1,12 @@
-"""Looks into the contenders' answers."""
+"""Looks into the contenders' streams."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from bench.apps import text
 from bench.client import Failure
-
-
-def message_of(status: int, body: bytes) -> str:
-    """The content of a whole answer.
-
-    :raises Failure: it is not one; the SDK sends errors with status 200, too.
-    """
-    return str(_result(status, body)["answer_message"].get("content"))
+from bench.protocols import parse
 
 
 def stream_of(pieces: int) -> Any:
@@ -35,13 +26,8 @@ def stream_of(pieces: int) -> Any:
     return check
 
 
-def _result(status: int, body: bytes) -> dict[str, Any]:
-    if status != 200:
-        raise Failure(f"status {status}")
-    try:
-        data = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise Failure("not JSON") from None
+def _result(status: int, event: bytes) -> dict[str, Any]:
+    data = parse(status, event)
     if data["code"] != 0:
         raise Failure("an error with status 200")
     return data["result"]  # type: ignore[no-any-return]

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from statistics import median
 
-from bench import servers
+from bench import contenders, servers
 from bench.cases import rates
 from bench.cases.tokens import stream_requests
 from bench.client import Held
@@ -22,12 +22,12 @@ def run(plan: Plan) -> Table:
     requests = stream_requests(plan.open_streams, 1000, 1.0)
 
     def measure(server: servers.Server) -> tuple[int, int]:
-        idle = _resident(server.pid)
+        idle = resident(server.pid)
         with contextlib.closing(Held(server.port, requests.__getitem__, plan.open_streams)):
-            return idle, _resident(server.pid)
+            return idle, resident(server.pid)
 
     rounds = min(3, plan.rounds)
-    sizes = rates.in_turns(servers.ALL, "tokens", rounds, measure)
+    sizes = rates.in_turns(contenders.ALL, "tokens", rounds, measure)
     note = f"Resident set of the process that serves, and its growth per stream, {plan.open_streams} open."
     table = Table("Memory", note, ("server", "program", "idle", "per open stream"))
     for contender, own in sizes.items():
@@ -37,7 +37,8 @@ def run(plan: Plan) -> Table:
     return table
 
 
-def _resident(pid: int) -> int:
+def resident(pid: int) -> int:
+    """Bytes of the largest process that serves."""
     sizes = []
     # A master that only waits is as large as what it has imported: it is not the one that serves.
     for each in servers.tree(pid)[1:] or [pid]:

@@ -19,7 +19,7 @@ from appbuilder.store.registry import open_store
 from bench.apps import text
 from bench.plan import Plan
 from bench.report import Table, Target, ratio, times
-from bench.servers import WORK
+from bench.venvs import WORK
 
 SMALL = 1000
 LIMIT = 10

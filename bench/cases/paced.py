@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from bench import servers
+from bench import contenders, servers
 from bench.cases import rates
 from bench.cases.checks import stream_of
 from bench.cases.tokens import stream_requests
 from bench.client import streams
+from bench.contenders import Contender
 from bench.plan import Plan
 from bench.report import Table, Target, errors, quantile, ratio, times
 
@@ -23,35 +25,51 @@ class Wave:
     first_median: float
     first_p99: float
     seconds: float
+    cpu: float
+    """Of the server, for the whole wave."""
+    busy: float
     errors: Counter[str]
 
 
-def run(plan: Plan) -> Table:
-    """All complete; p99 of the first piece at most 1.5 times bare Flask's."""
-    requests = stream_requests(plan.slow_streams, plan.slow_pieces, plan.slow_delay)
+def waves(those: Sequence[Contender], plan: Plan, count: int, rounds: int) -> dict[Contender, list[Wave]]:
+    """*count* streams begun at once, for each of them."""
+    requests = stream_requests(count, plan.slow_pieces, plan.slow_delay)
     warm = stream_requests(plan.connections, 2, 0.0)
 
     def measure(server: servers.Server) -> Wave:
         streams(server.port, warm.__getitem__, stream_of(2), len(warm), lambda taken: taken < plan.warm_up)
         check = stream_of(plan.slow_pieces)
+        cpu = servers.cpu_seconds(server.pid)
         got = streams(server.port, requests.__getitem__, check, len(requests), lambda _: False)
         firsts = [stream.first_piece for stream in got.streams]
-        return Wave(len(firsts), quantile(firsts, 0.5), quantile(firsts, 0.99), got.seconds, got.errors)
+        return Wave(
+            len(firsts), quantile(firsts, 0.5), quantile(firsts, 0.99), got.seconds,
+            servers.cpu_seconds(server.pid) - cpu, got.busy, got.errors,
+        )
 
-    return _table(plan, rates.in_turns(servers.ALL, "tokens", plan.rounds, measure))
+    return rates.in_turns(those, "tokens", rounds, measure)
 
 
-def _table(plan: Plan, waves: dict[servers.Contender, list[Wave]]) -> Table:
-    ideal = (plan.slow_pieces - 1) * plan.slow_delay
-    note = (
-        f"{plan.slow_streams} streams begun at once, {plan.slow_pieces} pieces each, "
-        f"{plan.slow_delay * 1000:g} ms apart (ideal {ideal:.2f} s). "
+def ideal(plan: Plan) -> str:
+    """What is asked for, and how long it takes where nothing costs any time."""
+    seconds = (plan.slow_pieces - 1) * plan.slow_delay
+    return (
+        f"{plan.slow_pieces} pieces each, {plan.slow_delay * 1000:g} ms apart (ideal {seconds:.2f} s). "
         "The time to the first piece counts from the connect."
     )
+
+
+def run(plan: Plan) -> Table:
+    """All complete; p99 of the first piece at most 1.5 times bare Flask's."""
+    return _table(plan, waves(contenders.ALL, plan, plan.slow_streams, plan.rounds))
+
+
+def _table(plan: Plan, those: dict[Contender, list[Wave]]) -> Table:
+    note = f"{plan.slow_streams} streams begun at once, {ideal(plan)}"
     headers = ("server", "program", "complete", "first piece p50", "p99", "p99 to bare", "wall", "errors")
     table = Table("Paced streams", note, headers)
-    for contender, own in waves.items():
-        to_bare = _to_bare(contender, waves)
+    for contender, own in those.items():
+        to_bare = _to_bare(contender, those)
         table.rows.append((
             contender.server,
             contender.label,
@@ -72,8 +90,8 @@ def _table(plan: Plan, waves: dict[servers.Contender, list[Wave]]) -> Table:
     return table
 
 
-def _to_bare(contender: servers.Contender, waves: dict[servers.Contender, list[Wave]]) -> float | None:
+def _to_bare(contender: Contender, those: dict[Contender, list[Wave]]) -> float | None:
     bare = rates.BARE_OF.get(contender)
     if bare is None:
         return None
-    return ratio([wave.first_p99 for wave in waves[contender]], [wave.first_p99 for wave in waves[bare]])
+    return ratio([wave.first_p99 for wave in those[contender]], [wave.first_p99 for wave in those[bare]])

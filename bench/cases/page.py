@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from bench import chainlit_env, servers
+from bench import chainlit_env, contenders, servers
 from bench.apps import text
 from bench.browser import Answer, Browser, browser
 from bench.cases import rates
@@ -62,7 +62,7 @@ def run(plan: Plan) -> Table:
         visit.sample.busy = (time.process_time() - used) / (time.perf_counter() - begin)
         return visit.sample
 
-    return _table(plan, rates.in_turns(servers.PAGES, "page", plan.rounds, measure))
+    return _table(plan, rates.in_turns(contenders.PAGES, "page", plan.rounds, measure))
 
 
 class _Visit:
@@ -129,7 +129,7 @@ class _Visit:
                 await asyncio.sleep(0.05)
 
 
-def _table(plan: Plan, samples: dict[servers.Contender, list[Sample]]) -> Table:
+def _table(plan: Plan, samples: dict[contenders.Contender, list[Sample]]) -> Table:
     headers = (
         *("server", "program", "first piece p50", "p99", "added"),
         *(f"{plan.connections} users: p50", "p99", "complete", "wall"),
@@ -137,10 +137,10 @@ def _table(plan: Plan, samples: dict[servers.Contender, list[Sample]]) -> Table:
     )
     table = Table("The chat page", _note(plan), headers)
     for contender, own in samples.items():
-        added = _added(own, samples[servers.CHAINLIT_PAGE])
+        added = _added(own, samples[contenders.CHAINLIT_PAGE])
         table.rows.append((
             *(contender.server, contender.label, *_delays([sample.firsts for sample in own])),
-            "-" if contender is servers.CHAINLIT_PAGE else f"{added:+.1f} ms",
+            "-" if contender is contenders.CHAINLIT_PAGE else f"{added:+.1f} ms",
             *_delays([sample.crowd for sample in own]),
             f"{min(len(sample.crowd) for sample in own)} of {plan.connections}",
             f"{median(sample.crowd_seconds for sample in own):.2f} s",
@@ -149,12 +149,12 @@ def _table(plan: Plan, samples: dict[servers.Contender, list[Sample]]) -> Table:
             f"{median(sample.busy for sample in own):.0%}",
             errors(sample.errors for sample in own),
         ))
-    ours = samples[servers.PRODUCT_PAGE]
+    ours = samples[contenders.PRODUCT_PAGE]
     complete = min(len(sample.crowd) for sample in ours) / plan.connections
     table.targets += [
         Target(
             "chat page, first piece at the median, added to Chainlit alone",
-            _added(ours, samples[servers.CHAINLIT_PAGE]), 20, at_most=True, unit="ms",
+            _added(ours, samples[contenders.CHAINLIT_PAGE]), 20, at_most=True, unit="ms",
         ),
         Target(f"chat page, {plan.connections} users at once, complete", complete, 1),
     ]

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import TypeVar
 
 from bench.client import Script, load
-from bench.plan import Plan
-from bench.report import Table, errors, quantile, ratio, times
-from bench.servers import (
+from bench.contenders import (
     BARE,
     BARE_GTHREAD,
     PRODUCT,
@@ -23,21 +21,31 @@ from bench.servers import (
     SDK_GTHREAD,
     SDK_SERVE,
     Contender,
-    Server,
-    cpu_seconds,
-    running,
 )
+from bench.plan import Plan
+from bench.report import Table, errors, quantile, ratio, times
+from bench.servers import Server, cpu_seconds, running
 
 _T = TypeVar("_T")
 
-BARE_OF = {
+Baselines = Mapping[Contender, Contender]
+"""What each contender is compared with."""
+
+BARE_OF: Baselines = {
     PRODUCT: BARE,
     PRODUCT_GTHREAD: BARE_GTHREAD,
     PRODUCT_SERVE: BARE_GTHREAD,
     PRODUCT_SERVE_GEVENT: BARE,
 }
 """Bare Flask under the same server: `serve()` runs gunicorn, gthread by default."""
-SDK_OF = {PRODUCT: SDK, PRODUCT_GTHREAD: SDK_GTHREAD, PRODUCT_SERVE: SDK_SERVE, PRODUCT_SERVE_GEVENT: SDK}
+SDK_OF: Baselines = {
+    PRODUCT: SDK,
+    PRODUCT_GTHREAD: SDK_GTHREAD,
+    PRODUCT_SERVE: SDK_SERVE,
+    PRODUCT_SERVE_GEVENT: SDK,
+}
+FLASK: Mapping[str, Baselines] = {"to bare": BARE_OF, "to SDK": SDK_OF}
+"""The columns of ratios of Flask's servers, by their names."""
 
 
 @dataclass(slots=True)
@@ -88,19 +96,26 @@ def against(samples: Samples, ours: Contender, theirs: Contender | None) -> floa
     return ratio(rates(samples[ours]), rates(samples[theirs]))
 
 
-def table(title: str, note: str, unit: str, delay: str, samples: Samples) -> Table:
+def table(
+    title: str,
+    note: str,
+    unit: str,
+    delay: str,
+    samples: Samples,
+    baselines: Mapping[str, Baselines] = FLASK,
+) -> Table:
     """The table of a case; *delay* names what is in the 99th percentile."""
-    headers = ("server", "program", unit, "range", "to bare", "to SDK", delay, "CPU", "generator", "errors")
+    headers = ("server", "program", unit, "range", *baselines, delay, "CPU", "generator", "errors")
     result = Table(title, note, headers)
     for contender, own in samples.items():
         values = rates(own)
+        ratios = [times(against(samples, contender, of.get(contender))) for of in baselines.values()]
         result.rows.append((
             contender.server,
             contender.label,
             f"{median(values):,.0f}",
             f"{min(values):,.0f} - {max(values):,.0f}",
-            times(against(samples, contender, BARE_OF.get(contender))),
-            times(against(samples, contender, SDK_OF.get(contender))),
+            *ratios,
             f"{median(sample.delay for sample in own) * 1000:,.0f} ms",
             _micro(median(sample.cpu for sample in own)),
             f"{median(sample.busy for sample in own):.0%}",

@@ -22,7 +22,7 @@ from bench.apps import text
 from bench.cases.newest import INSERT
 from bench.plan import Plan
 from bench.report import Table, Target
-from bench.servers import WORK
+from bench.venvs import WORK
 
 PER_SESSION = 20
 KEYS = ("_appbuilder.turn", "query", "answer")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from statistics import median
 
-from bench import sdk_env, servers
+from bench import contenders, venvs
 from bench.cases import rates
 from bench.plan import Plan
 from bench.report import Table, Target, ratio, times
@@ -21,8 +21,8 @@ IMPORTS = {
     (PYDANTIC, ""): sys.executable,
     (PACKAGE, "this product"): sys.executable,
     (NAMES, "this product"): sys.executable,
-    (PACKAGE, "SDK 1.1.5"): str(sdk_env.PYTHON),
-    (SDK_NAMES, "SDK 1.1.5"): str(sdk_env.PYTHON),
+    (PACKAGE, "SDK 1.1.5"): str(venvs.SDK.python),
+    (SDK_NAMES, "SDK 1.1.5"): str(venvs.SDK.python),
 }
 
 
@@ -47,7 +47,7 @@ def imports(plan: Plan) -> Table:
 
 def first_answer(plan: Plan) -> Table:
     """From the start of the process to the first answer over HTTP."""
-    seconds = rates.in_turns(servers.ALL, "history", plan.rounds, lambda server: server.start_seconds)
+    seconds = rates.in_turns(contenders.ALL, "history", plan.rounds, lambda server: server.start_seconds)
     note = "From the start of the process to the first answer; the program with history, no database yet."
     table = Table("Start to first answer", note, ("server", "program", "time", "range"))
     for contender, own in seconds.items():

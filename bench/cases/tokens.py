@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from bench import servers
+from collections.abc import Sequence
+
+from bench import contenders, protocols, servers
 from bench.cases import rates
 from bench.cases.checks import stream_of
 from bench.client import streams
+from bench.contenders import Contender
 from bench.plan import Plan
 from bench.report import Table, Target, quantile
 
 
-def run(plan: Plan) -> Table:
-    """gevent: at least 8 times the SDK."""
+def unpaced(those: Sequence[Contender], plan: Plan) -> rates.Samples:
+    """How many pieces a second each of them streams."""
     requests = stream_requests(plan.fast_streams, plan.fast_pieces, 0.0)
     check = stream_of(plan.fast_pieces)
 
@@ -26,19 +29,22 @@ def run(plan: Plan) -> Table:
         each = (servers.cpu_seconds(server.pid) - cpu) / max(1, count)
         return rates.Sample(count / got.seconds, first, each, got.busy, got.errors)
 
-    samples = rates.in_turns(servers.ALL, "tokens", plan.rounds, measure)
-    note = f"{plan.fast_streams} streams at a time, {plan.fast_pieces} pieces each, unpaced."
-    table = rates.table("Tokens", note, "tokens/s", "p99 of the first piece", samples)
-    value = rates.against(samples, servers.PRODUCT, servers.SDK)
+    return rates.in_turns(those, "tokens", plan.rounds, measure)
+
+
+def note(plan: Plan) -> str:
+    return f"{plan.fast_streams} streams at a time, {plan.fast_pieces} pieces each, unpaced."
+
+
+def run(plan: Plan) -> Table:
+    """gevent: at least 8 times the SDK."""
+    samples = unpaced(contenders.ALL, plan)
+    table = rates.table("Tokens", note(plan), "tokens/s", "p99 of the first piece", samples)
+    value = rates.against(samples, contenders.PRODUCT, contenders.SDK)
     table.targets.append(Target("tokens/s, gunicorn gevent, of the SDK", value, 8))
     return table
 
 
 def stream_requests(count: int, pieces: int, delay: float) -> list[bytes]:
     """A request each for *count* streams of *pieces* pieces, *delay* seconds apart."""
-    return [
-        servers.chat_request({
-            "message": "hello", "stream": True, "session_id": f"s{number}", "count": pieces, "delay": delay
-        })
-        for number in range(count)
-    ]
+    return [protocols.stream_request(f"s{number}", pieces, delay) for number in range(count)]

@@ -1,0 +1,1 @@
+"""What `adk api_server` loads."""

@@ -65,7 +65,8 @@ def test_a_whole_turn() -> None:
     assert entry.value["state"] == "complete"
     assert entry.value["input"]["content"] == "what?\nmore"
     assert entry.value["answer"]["content"] == "ab"
-    assert entry.value.keys() == {"input", "answer", "state"}
+    assert entry.value.keys() == {"input", "answer", "state", "milliseconds"}
+    assert type(entry.value["milliseconds"]) is int
     assert keys(store.turns[0]) == ["query", "answer"]
 
 

@@ -46,11 +46,13 @@ def entry(
     steps: Sequence[Step],
     error: AppBuilderError | None,
     attachments: Sequence[Attachment] = (),
+    milliseconds: int | None = None,
 ) -> TurnEntry:
     """The turn's entry.
 
     :param message: what the user said, as it came.
     :param pieces: what was published of the answer.
+    :param milliseconds: since it was asked.
     """
     if not keeping.texts:
         return TurnEntry(keeping.turn_id, keeping.owner, "", None)
@@ -59,6 +61,8 @@ def entry(
         "answer": _answer(answer, pieces),
         STATE: _STATES[ending],
     }
+    if milliseconds is not None:
+        value["milliseconds"] = milliseconds
     if any(type(piece) is not str for piece in pieces):
         # Typed outputs: joined they could not be told apart again.
         value["pieces"] = list(pieces)

@@ -334,6 +334,7 @@ class Turn:
             steps=self.log.steps,
             error=self.error,
             attachments=self.request.attachments,
+            milliseconds=round(1000 * (clock.monotonic() - self.began)),
         )
 
     def _end(self) -> None:

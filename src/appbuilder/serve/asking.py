@@ -17,6 +17,9 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+ANONYMOUS = "anonymous"
+"""Owner of what programs begin that nobody knows, where these are let in."""
+
 _FORWARDED = re.compile(
     r"forwarded|x-forwarded.*|via|(.*-)?client-ip|.*-connecting-ip|x-real-ip|x-original-.*"
 )
@@ -30,12 +33,14 @@ class Identity:
     :param owner: whose conversations these are; tells users, visitors and the local user apart.
     :param sees_all_others: True: also conversations that nobody began on a page.
     :param cookie: a cookie value to be set, where this one is new.
+    :param peer: where somebody asks from who is known by nothing else.
     """
 
     name: str
     owner: str
     sees_all_others: bool = False
     cookie: str = ""
+    peer: str = ""
 
     @property
     def owners(self) -> tuple[Owner, ...]:
@@ -50,6 +55,8 @@ class Asking:
     peer: str
     headers: Sequence[tuple[str, str]]
     cookies: Mapping[str, str]
+    method: str = "GET"
+    path: str = "/"
 
     def values(self, name: str) -> list[str]:
         """All values of a header."""
@@ -65,7 +72,8 @@ def read_asking(scope: Scope) -> Asking:
         if name == "cookie":
             # Not http.cookies, which drops all of them where one, of another program on this host, is odd.
             cookies.update(cookie_parser(value))
-    return Asking(client[0] if client else "", headers, cookies)
+    peer = client[0] if client else ""
+    return Asking(peer, headers, cookies, scope.get("method", "GET"), scope.get("path", "/"))
 
 
 def is_local(asking: Asking) -> bool:

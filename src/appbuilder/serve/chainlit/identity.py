@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Iterable, Mapping
-from typing import Any
-
-from itsdangerous import BadData, URLSafeTimedSerializer
+from collections.abc import Iterable
 
 from appbuilder.core.context import SessionContext
 from appbuilder.errors import ConfigurationError
 from appbuilder.ids import new_id
 from appbuilder.serve.asking import Asking, Identity, address_of, is_local, utf8
 from appbuilder.serve.chainlit.page import LOCAL_USER, Page, TrustedHeader
+from appbuilder.serve.cookies import SignedCookies
 
 VISITOR_DAYS = 400
 """Days a browser keeps a cookie at most (https://httpwg.org/http-extensions/draft-ietf-httpbis-rfc6265bis.html)."""
 LOGIN_DAYS = 15
-_DAY = 86_400
 _LONGEST_NAME = 256
 
 
@@ -42,9 +39,8 @@ class Gate:
         if page.users and page.user_header:
             raise ConfigurationError("A page has users with passwords or users from a header, not both.")
         self._page = page
-        self._signer = URLSafeTimedSerializer(key, salt="appbuilder-page")
-        # Cookies are shared by all ports of a host: two pages must not take each other's for damaged ones.
-        self.cookie_name = "appbuilder_" + hashlib.sha256(key).hexdigest()[:8]
+        self._cookies = SignedCookies(key)
+        self.cookie_name = self._cookies.name
         self._proxies = _networks(page.user_header)
 
     @property
@@ -64,16 +60,16 @@ class Gate:
 
     def login_cookie(self, name: str) -> str:
         """The cookie of a user who has given his password."""
-        return self._sign({"user": name, "of": self._fingerprint(name)})
+        return self._cookies.sign({"user": name, "of": self._fingerprint(name)})
 
     def _visitor(self, asking: Asking) -> Identity:
-        known = self._read(asking, VISITOR_DAYS).get("visitor")
+        known = self._cookies.read(asking, VISITOR_DAYS).get("visitor")
         visitor = known if isinstance(known, str) else new_id()
-        cookie = "" if visitor == known else self._sign({"visitor": visitor})
+        cookie = "" if visitor == known else self._cookies.sign({"visitor": visitor})
         return Identity(visitor, f"visitor:{visitor}", cookie=cookie)
 
     def _logged_in(self, asking: Asking) -> Identity | None:
-        found = self._read(asking, LOGIN_DAYS)
+        found = self._cookies.read(asking, LOGIN_DAYS)
         name = found.get("user")
         if not isinstance(name, str) or name not in self._page.users:
             return None
@@ -93,16 +89,6 @@ class Gate:
 
     def _fingerprint(self, name: str) -> str:
         return hashlib.sha256(f"{name}\0{self._page.users[name]}".encode()).hexdigest()[:16]
-
-    def _sign(self, value: Mapping[str, str]) -> str:
-        return str(self._signer.dumps(value))
-
-    def _read(self, asking: Asking, days: int) -> dict[str, Any]:
-        try:
-            value = self._signer.loads(asking.cookies.get(self.cookie_name, ""), max_age=days * _DAY)
-        except BadData:
-            return {}
-        return value if isinstance(value, dict) else {}
 
 
 def _networks(header: TrustedHeader | None) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:

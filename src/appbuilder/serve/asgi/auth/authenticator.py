@@ -1,0 +1,189 @@
+"""Tells who is asking: as the settings say, from a key, a token, a cookie, a hook, or the place alone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol
+
+from appbuilder.core.keys import Keys
+from appbuilder.errors import ConfigurationError, Forbidden, Unauthenticated
+from appbuilder.serve.address import is_loopback
+from appbuilder.serve.asgi.auth import hook as hooks
+from appbuilder.serve.asgi.auth.api_keys import KeyRing
+from appbuilder.serve.asgi.auth.credential import Credential, credential_of
+from appbuilder.serve.asgi.auth.hosts import listed
+from appbuilder.serve.asgi.auth.origins import cookies_count
+from appbuilder.serve.asgi.auth.tokens import Tokens, tokens_of
+from appbuilder.serve.asking import ANONYMOUS, Asking, Identity, is_local
+from appbuilder.serve.chainlit.identity import LOGIN_DAYS, VISITOR_DAYS
+from appbuilder.serve.chainlit.page import LOCAL_USER
+from appbuilder.serve.chainlit.secret import signing_key
+from appbuilder.serve.cookies import SignedCookies
+from appbuilder.settings import Settings
+
+KINDS = ("keys", "jwt", "hook")
+_LOCAL = Identity(LOCAL_USER, LOCAL_USER, sees_all_others=True)
+
+
+class Authenticator(Protocol):
+    """Tells who is asking. To be used on one event loop."""
+
+    async def identify(self, asking: Asking) -> Identity | None:
+        """Who asks; None: nobody we know, and one must be known.
+
+        :raises Unauthenticated: a credential was given, and it is wrong; what else the request brings does
+            not count then.
+        :raises Forbidden: the service is for programs and browsers of its own machine.
+        :raises ServiceUnavailable: it cannot be told now.
+        """
+
+
+def kinds_of(settings: Settings) -> frozenset[str]:
+    """How callers may show who they are; empty: they need not.
+
+    :raises ConfigurationError: there is no such way, or one is set up and not switched on.
+    """
+    kinds = frozenset(listed(settings.auth.lower()))
+    unknown = kinds.difference(KINDS)
+    if unknown:
+        raise ConfigurationError(
+            f"APPBUILDER_AUTH takes {', '.join(KINDS)}, joined by commas; not {', '.join(sorted(unknown))!r}."
+        )
+    meant = {"hook": settings.auth_hook, "jwt": settings.jwt_jwks or settings.jwt_issuer}
+    for kind, value in meant.items():
+        if value and kind not in kinds:
+            raise ConfigurationError(f"{kind} is set up and not used: add it to APPBUILDER_AUTH.")
+    return kinds
+
+
+def check_exposure(settings: Settings, host: str) -> None:
+    """:raises ConfigurationError: others could reach the service on *host*, and nobody said that they may."""
+    kinds = kinds_of(settings)
+    if kinds and settings.allow_anonymous:
+        raise ConfigurationError(
+            "APPBUILDER_AUTH and APPBUILDER_ALLOW_ANONYMOUS contradict each other: set one of them."
+        )
+    if not kinds and not settings.allow_anonymous and not is_loopback(host):
+        raise ConfigurationError(
+            f"On {host or 'all addresses'} others can reach the service, use the model in your name and "
+            "fill the database, so callers must show who they are: --auth keys (then: appbuilder keys add "
+            "NAME), --auth jwt or --auth hook. To let everybody in, say --allow-anonymous; to serve this "
+            "machine alone, --host 127.0.0.1."
+        )
+
+
+def make_authenticator(
+    settings: Settings,
+    keys: Keys | None,
+    *,
+    host: str,
+    hook: hooks.Hook | None = None,
+    database: str = "",
+) -> Authenticator:
+    """What tells who is asking, as the settings say.
+
+    :param host: the address the service listens on.
+    :param hook: the function that ``auth_hook`` names.
+    :param database: names the database; browsers known to a service of one are unknown to those of others.
+    :raises ConfigurationError: the settings do not fit together, see also :func:`check_exposure`.
+    """
+    kinds = kinds_of(settings)
+    check_exposure(settings, host)
+    cookies = SignedCookies(signing_key(settings, f"page of {database}"))
+    if not kinds:
+        return OpenDoor(cookies, anonymous=settings.allow_anonymous)
+    if "keys" in kinds and keys is None:
+        raise ConfigurationError("APPBUILDER_AUTH=keys needs a database that keeps keys.")
+    if "hook" in kinds and hook is None:
+        raise ConfigurationError("APPBUILDER_AUTH=hook needs APPBUILDER_AUTH_HOOK, the function to ask.")
+    return GuardedDoor(
+        ring=KeyRing(keys) if keys is not None and "keys" in kinds else None,
+        tokens=tokens_of(settings) if "jwt" in kinds else None,
+        hook=hook if "hook" in kinds else None,
+        cookies=cookies,
+        administrators=listed(settings.administrators),
+    )
+
+
+class OpenDoor:
+    """Nobody has to show who he is. Who asks from this machine is the local user.
+
+    :param anonymous: others are let in too: the page's visitors by their cookie, programs as nobody known.
+    """
+
+    def __init__(self, cookies: SignedCookies, *, anonymous: bool) -> None:
+        self._cookies = cookies
+        self._anonymous = anonymous
+
+    async def identify(self, asking: Asking) -> Identity | None:
+        """See :class:`Authenticator`."""
+        if is_local(asking):
+            return _LOCAL
+        if not self._anonymous:
+            raise Forbidden(
+                "This service is for its own machine; to open it to others its operator gives it "
+                "authentication, or starts it with --allow-anonymous."
+            )
+        if self._cookies.name in asking.cookies and cookies_count(asking):
+            visitor = self._cookies.read(asking, VISITOR_DAYS).get("visitor")
+            if isinstance(visitor, str):
+                return Identity(visitor, f"visitor:{visitor}")
+        return Identity(ANONYMOUS, ANONYMOUS, peer=asking.peer)
+
+
+class GuardedDoor:
+    """Everybody has to show who he is, in one of these ways; a way that is None is not open.
+
+    :param cookies: in which the page keeps that somebody has given his key.
+    :param administrators: users who see everybody's sessions.
+    """
+
+    def __init__(
+        self,
+        *,
+        ring: KeyRing | None,
+        tokens: Tokens | None,
+        hook: hooks.Hook | None,
+        cookies: SignedCookies,
+        administrators: Collection[str],
+    ) -> None:
+        self._ring = ring
+        self._tokens = tokens
+        self._hook = hook
+        self._cookies = cookies
+        self._administrators = frozenset(administrators)
+
+    async def identify(self, asking: Asking) -> Identity | None:
+        """See :class:`Authenticator`."""
+        if self._ring is None and self._tokens is None:
+            return await self._by_hook(asking)
+        credential = credential_of(asking)
+        if credential is None:
+            return await self._by_cookie(asking) or await self._by_hook(asking)
+        identity = await self._by_credential(credential, asking)
+        if identity is None:
+            raise Unauthenticated("The credential is not known here, or was revoked.")
+        return identity
+
+    async def _by_credential(self, credential: Credential, asking: Asking) -> Identity | None:
+        if self._ring is not None and credential.is_key:
+            key = await self._ring.find(credential.text)
+            return None if key is None else self._user(key.user, key.administrator)
+        if self._tokens is not None and credential.is_token:
+            return self._user(await self._tokens.user_of(credential.text))
+        return await self._by_hook(asking)
+
+    async def _by_cookie(self, asking: Asking) -> Identity | None:
+        if self._ring is None or self._cookies.name not in asking.cookies or not cookies_count(asking):
+            return None
+        key_id = self._cookies.read(asking, LOGIN_DAYS).get("key")
+        key = await self._ring.by_id(key_id) if isinstance(key_id, str) else None
+        return None if key is None else self._user(key.user, key.administrator)
+
+    async def _by_hook(self, asking: Asking) -> Identity | None:
+        found = None if self._hook is None else await hooks.ask(self._hook, asking)
+        return None if found is None else self._user(found.name, found.administrator)
+
+    def _user(self, name: str, administrator: bool = False) -> Identity:
+        sees_all = administrator or name in self._administrators
+        return Identity(name, f"user:{name}", sees_all_others=sees_all)

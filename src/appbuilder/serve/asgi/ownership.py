@@ -1,0 +1,61 @@
+"""Whose a session is, and who may do what with it.
+
+Somebody who is not to see a session is told the same as if there were none.
+"""
+
+from __future__ import annotations
+
+from appbuilder.core.catalogue import Conversation, Owner
+from appbuilder.engine.turn import Guard
+from appbuilder.errors import Forbidden, NotFound
+from appbuilder.serve.asgi.service import Service
+from appbuilder.serve.asking import ANONYMOUS, Identity
+
+
+def may_continue(identity: Identity, owner: Owner) -> bool:
+    """Whether somebody may speak in a session; in another user's nobody may."""
+    return owner in identity.owners
+
+
+def may_see(identity: Identity, owner: Owner) -> bool:
+    """Whether somebody may read a session, rename, export and delete it; administrators may everybody's."""
+    return identity.sees_all_others or owner in identity.owners
+
+
+def check_listing(identity: Identity) -> None:
+    """:raises Forbidden: for somebody nobody knows: what he began is not told from what others did."""
+    if identity.owner == ANONYMOUS:
+        raise Forbidden("Lists are for callers the service knows; ask for a session or a run by its id.")
+
+
+def guard_for(service: Service, identity: Identity, session_id: str) -> Guard | None:
+    """What decides whether a turn of this session may begin, see :data:`Guard`.
+
+    None: there is nothing to decide, as everybody who comes in is the local user.
+    """
+    settings = service.settings
+    if not settings.auth and not settings.allow_anonymous:
+        return None
+
+    def guard() -> bool:
+        found = service.store.catalogue().find(session_id)
+        if found is not None and not may_continue(identity, found.owner):
+            raise _no_session()
+        return found is not None
+
+    return guard
+
+
+def require_session(service: Service, identity: Identity, session_id: str) -> Conversation:
+    """The session, where it is for this caller to see. It blocks: to be called in a thread.
+
+    :raises NotFound: there is none, or it is somebody else's.
+    """
+    found = service.store.catalogue().find(session_id)
+    if found is None or not may_see(identity, found.owner):
+        raise _no_session()
+    return found
+
+
+def _no_session() -> NotFound:
+    return NotFound("There is no such session.")

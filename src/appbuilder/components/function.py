@@ -1,0 +1,230 @@
+"""Whatever answers a message, as a component: functions, generators, async ones too, classes, objects."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from inspect import Parameter
+from typing import Any, get_args
+
+from appbuilder.core.component import Component, ComponentArguments, as_answer, entry
+from appbuilder.core.context import current_context
+from appbuilder.core.message import AsyncContentStream, ContentStream, Message
+from appbuilder.errors import ConfigurationError, InvalidRequest
+
+_WRITE = "write def answer(message: str) -> str, or a class with run(message, stream, **args)"
+
+
+def as_component(thing: Any, name: str = "") -> Any:
+    """What the engine can run, made of anything that answers.
+
+    :param thing: a component or a class of one, which is made with no arguments; any object or class with
+        ``run`` or ``arun``; or something that can be called with a message: a function, a generator function,
+        either with ``async``, a lambda, ``functools.partial``, a bound method, an object with ``__call__``.
+        See :class:`Function` for what it is called with.
+    :param name: what it is called where it has no name of its own.
+    :raises ConfigurationError: it cannot answer; the sentence says what to write. What the constructor of a
+        class raises is passed on.
+    """
+    if inspect.isclass(thing):
+        thing, name = _made(thing), thing.__name__
+    if isinstance(thing, Component):
+        entry(thing)
+        return thing
+    if callable(getattr(thing, "run", None)) or callable(getattr(thing, "arun", None)):
+        return _of_object(thing, name or type(thing).__name__)
+    if callable(thing):
+        return Function(thing, _name_of(thing, name))
+    raise ConfigurationError(f"{_called(name, thing)} cannot answer a message: {_WRITE}.")
+
+
+class Function(Component):
+    """A function as a component.
+
+    Its first parameter gets the message's content, or the Message itself where it is annotated so; a
+    parameter ``stream`` gets whether a stream was asked for; all others are members of the request, those
+    without a default required ones. What ``functools.partial`` has bound by name is no request's to change.
+
+    The answer is what the function returns: a Message or any content. An iterator, synchronous or not, is a
+    stream of pieces; where none was asked for it comes whole.
+
+    :raises ConfigurationError: there is no parameter for the message, or one that no request can fill.
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        super().__init__(meta=ComponentArguments(name=name))
+        self.name = name
+        self._call = _Call(function, name)
+        # Functions of their own, so that each can have the signature by which the engine checks requests.
+        if _is_async(function):
+            self.arun = _with_signature(self._answer_async, self._call.signature)  # type: ignore[method-assign]
+        else:
+            self.run = _with_signature(self._answer, self._call.signature)  # type: ignore[method-assign]
+
+    def _answer(self, message: Any, stream: bool, args: Mapping[str, Any]) -> Message[Any]:
+        answer = as_answer(self._call(message, stream, args))
+        if isinstance(answer.content, ContentStream) and _wanted_whole(stream):
+            for _ in answer.content:
+                pass
+        return answer
+
+    async def _answer_async(self, message: Any, stream: bool, args: Mapping[str, Any]) -> Message[Any]:
+        returned = self._call(message, stream, args)
+        answer = as_answer(await returned if inspect.isawaitable(returned) else returned)
+        if isinstance(answer.content, AsyncContentStream) and _wanted_whole(stream):
+            async for _ in answer.content:
+                pass
+        return answer
+
+
+def _wanted_whole(stream: bool) -> bool:
+    """Whether a stream is to be read to its end here. In a runtime the engine does, and can stop it."""
+    context = current_context()
+    return not stream and (context is None or not context.in_runtime)
+
+
+class _Call:
+    """How a function is called for a message."""
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        self._function = function
+        self._bound = _bound_by_name(function)
+        parameters = [each for each in _parameters(function, name) if each.name not in self._bound]
+        if not parameters or parameters[0].kind is Parameter.VAR_KEYWORD:
+            raise ConfigurationError(f"{name} takes no message: {_WRITE}.")
+        first, others = parameters[0], parameters[1:]
+        positional = (Parameter.VAR_POSITIONAL, Parameter.POSITIONAL_ONLY)
+        for each in others:
+            required = each.default is Parameter.empty
+            if each.name == "message" or (each.kind is Parameter.POSITIONAL_ONLY and required):
+                raise ConfigurationError(
+                    f"{name}: no request can fill the parameter {each.name!r}: give it another name, "
+                    "and no place before a '/'."
+                )
+        self._first_name = first.name if first.kind is Parameter.KEYWORD_ONLY else None
+        self._wants = _wants(first.annotation)
+        self._takes_stream = any(each.name == "stream" for each in others)
+        self.signature = inspect.Signature([
+            Parameter("message", Parameter.KEYWORD_ONLY),
+            Parameter("stream", Parameter.KEYWORD_ONLY, default=False),
+            *(each.replace(kind=_by_name(each.kind)) for each in others
+              if each.name != "stream" and each.kind not in positional),
+        ])
+
+    def __call__(self, message: Any, stream: bool, args: Mapping[str, Any]) -> Any:
+        taken = self._bound & set(args)
+        if taken:
+            raise InvalidRequest(f"The service takes no member {min(taken)!r}.")
+        named = {**args, "stream": stream} if self._takes_stream else dict(args)
+        given = self._given(message)
+        if self._first_name is not None:
+            return self._function(**{self._first_name: given}, **named)
+        return self._function(given, **named)
+
+    def _given(self, message: Any) -> Any:
+        if self._wants is Message:
+            return message if isinstance(message, Message) else Message(message)
+        content = message.content if isinstance(message, Message) else message
+        if self._wants is str and not isinstance(content, str):
+            raise InvalidRequest("The member 'message' must be a text.")
+        return content
+
+
+def _with_signature(answer: Callable[..., Any], signature: inspect.Signature) -> Any:
+    """*answer* as ``run``, of its kind, with this signature."""
+    if inspect.iscoroutinefunction(answer):
+
+        async def arun(message: Any = None, stream: bool = False, **args: Any) -> Any:
+            return await answer(message, stream, args)
+
+        run: Any = arun
+    else:
+
+        def run(message: Any = None, stream: bool = False, **args: Any) -> Any:
+            return answer(message, stream, args)
+
+    run.__signature__ = signature
+    return run
+
+
+def _made(kind: type[Any]) -> Any:
+    """An object of a class."""
+    try:
+        inspect.signature(kind).bind()
+    except TypeError:
+        raise ConfigurationError(
+            f"The class {kind.__name__} cannot be made without arguments: make one, "
+            f"as agent = {kind.__name__}(...), and name that."
+        ) from None
+    except ValueError:
+        pass  # a class written in C tells nothing of its arguments
+    return kind()
+
+
+def _of_object(thing: Any, name: str) -> Any:
+    """An object that is no Component; its ``run`` may take what a function takes."""
+    run, _ = entry(thing)
+    parameters = _parameters(run, f"{name}.run")
+    variadic = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    named = {each.name for each in parameters if each.kind not in variadic}
+    takes_any = any(each.kind is Parameter.VAR_KEYWORD for each in parameters)
+    ours = {"message", "stream"}
+    return thing if ours <= named or (takes_any and named <= ours) else Function(run, name)
+
+
+def _parameters(function: Callable[..., Any], name: str) -> list[Parameter]:
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # written in C
+        raise ConfigurationError(f"{name} does not tell what it takes: {_WRITE}.") from None
+
+
+def _bound_by_name(function: Any) -> frozenset[str]:
+    bound: frozenset[str] = frozenset()
+    while isinstance(function, functools.partial):
+        bound |= set(function.keywords)
+        function = function.func
+    return bound
+
+
+def _by_name(kind: Any) -> Any:
+    return kind if kind is Parameter.VAR_KEYWORD else Parameter.KEYWORD_ONLY
+
+
+def _wants(annotation: Any) -> type[Any] | None:
+    """Message or str, where the annotation is one of the two."""
+    if isinstance(annotation, str):
+        # Not evaluated: what it names may be imported for type checkers only.
+        names = {each.partition("[")[0].strip(" '\"").rpartition(".")[2] for each in annotation.split("|")}
+        if names & {"Message", "AnswerMessage"}:
+            return Message
+        return str if names == {"str"} else None
+    kinds = get_args(annotation) or (annotation,)
+    if any(inspect.isclass(kind) and issubclass(kind, Message) for kind in (annotation, *kinds)):
+        return Message
+    return str if annotation is str else None
+
+
+def _is_async(function: Any) -> bool:
+    """Whether calling it gives something to await, or to iterate asynchronously.
+
+    A decorator that is no coroutine function passes on what the function it stands for returns.
+    """
+    while isinstance(function, functools.partial):
+        function = function.func
+    if not inspect.isroutine(function):
+        function = type(function).__call__
+    return any(inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each)
+               for each in (function, inspect.unwrap(function)))
+
+
+def _name_of(function: Any, otherwise: str) -> str:
+    while isinstance(function, functools.partial):
+        function = function.func
+    name = str(getattr(function, "__name__", None) or type(function).__name__)
+    return name if name != "<lambda>" else otherwise or "answer"
+
+
+def _called(name: str, thing: Any) -> str:
+    return f"{name} ({type(thing).__name__})" if name else f"A {type(thing).__name__}"

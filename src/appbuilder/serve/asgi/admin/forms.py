@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from starlette.requests import Request
 
 from appbuilder.errors import Forbidden, UnsupportedMediaType
+from appbuilder.serve.asgi.auth.origins import is_foreign
 from appbuilder.serve.asgi.http import read_body
+from appbuilder.serve.asking import read_asking
 
 _LARGEST = 8 * 1024
 _FORM = "application/x-www-form-urlencoded"
@@ -16,15 +18,13 @@ _FORM = "application/x-www-form-urlencoded"
 def check_own_page(request: Request) -> None:
     """Lets only a form of a page of this very origin change something.
 
-    Stricter than what stands in front of all doors: there a program, which sends no Origin, may pass; it has
-    the API. What comes here was sent by a browser, with the cookie or the address of an administrator.
+    Stricter than what stands in front of all doors: there programs, which send no Origin, and pages of sites
+    that may use the API come in, too.
 
     :raises Forbidden: another site's page sends it, or no page at all.
     """
-    headers = request.headers
-    origin = urlsplit(headers.get("origin", ""))
-    own = origin.scheme in {"http", "https"} and origin.netloc == headers.get("host")
-    if not own or headers.get("sec-fetch-site", "same-origin") != "same-origin":
+    asking = read_asking(request.scope)
+    if is_foreign(asking) or not asking.values("origin"):
         raise Forbidden("This can be done from the admin page only; programs use the API.")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-_TEXTS = {
+TEXTS = {
+    # name: (Chinese, English)
     "admin": ("管理", "Admin"),
     "sessions": ("会话", "Sessions"),
     "runs": ("正在运行", "Live runs"),
@@ -64,7 +65,6 @@ _TEXTS = {
     "prompt_completion": ("输入 → 输出", "prompt → completion"),
     "good": ("有帮助", "Helpful"),
     "bad": ("没有帮助", "Not helpful"),
-    "error": ("错误", "Error"),
     # Runs
     "session": ("会话", "Session"),
     "started": ("开始", "Started"),
@@ -110,4 +110,4 @@ class Words:
         self._place = 0 if chinese else 1
 
     def __getitem__(self, name: str) -> str:
-        return _TEXTS[name][self._place]
+        return TEXTS[name][self._place]

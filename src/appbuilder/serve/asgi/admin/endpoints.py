@@ -20,7 +20,8 @@ from appbuilder.serve.asgi.admin import shown, turns
 from appbuilder.serve.asgi.admin.forms import check_own_page, fields
 from appbuilder.serve.asgi.admin.pages import HEADERS, STATIC, page
 from appbuilder.serve.asgi.admin.texts import Words
-from appbuilder.serve.asgi.http import caller, in_thread
+from appbuilder.serve.asgi.auth.authenticator import kinds_of
+from appbuilder.serve.asgi.http import IDENTITY, caller, in_thread
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import Identity, read_asking
 from appbuilder.serve.chainlit.routes import OUR_ICON
@@ -79,6 +80,8 @@ class Admin:
         """*endpoint* for administrators; its errors are pages."""
 
         async def guarded(request: Request) -> Response:
+            if request.method == "GET" and request.scope.get(IDENTITY) is None and self._has_login:
+                return _go_to("/login")
             if not caller(request).sees_all_others:
                 raise NotFound("There is nothing at this address.")
             try:
@@ -192,6 +195,12 @@ class Admin:
         return _go_to(_base(request) + "/runs")
 
     # What they share
+
+    @property
+    def _has_login(self) -> bool:
+        """Whether the chat page takes a key, and remembers it in a cookie."""
+        settings = self._service.settings
+        return settings.page and "keys" in kinds_of(settings)
 
     @property
     def _catalogue(self) -> Catalogue:

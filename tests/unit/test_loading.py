@@ -1,0 +1,170 @@
+"""What ``app.py:agent`` means, and what is said where it means nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appbuilder.errors import ConfigurationError
+from appbuilder.utils.loading import load
+
+RUNS = "def run(self, message, stream=False): return 'whole'"
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_new_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    before = set(sys.modules)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def write(name: str, text: str) -> Path:
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def said(target: str) -> Any:
+    return load(target).run("x").content
+
+
+def sentence(target: str) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        load(target)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("target", ["app.py:answer", "./app.py:answer", "app:answer", "app.py", "app"])
+def test_a_file_with_one_function(target: str) -> None:
+    write("app.py", "from os.path import join\nX = 5\ndef _own(a): ...\ndef answer(m): return m + '!'")
+    assert said(target) == "x!"
+    assert load(target).name == "answer"
+
+
+def test_a_file_elsewhere_imports_from_its_own_folder(tmp_path: Path) -> None:
+    write("there/helper_there.py", "END = '?'")
+    write("there/agent_there.py", "from helper_there import END\nagent = lambda m: m + END")
+    assert said("there/agent_there.py:agent") == "x?"
+    assert said(f"{tmp_path}/there/agent_there.py:agent") == "x?"
+    assert load("there/agent_there.py:agent").name == "agent"
+
+
+def test_a_file_in_a_package_is_that_packages_module() -> None:
+    write("pack_a/__init__.py", "")
+    write("pack_a/parts.py", "END = '.'")
+    write("pack_a/agents.py", "from .parts import END\n"
+          "class Inner:\n    agent = staticmethod(lambda m: m + END)")
+    assert said("pack_a/agents.py:Inner.agent") == "x."
+    assert said("pack_a.agents:Inner.agent") == "x."
+    assert "pack_a.agents" in sys.modules
+
+
+def test_a_file_named_like_a_module_of_python_takes_nobodys_place() -> None:
+    import code
+
+    write("code.py", "def answer(m): return 'mine'")
+    assert said("code.py") == said("./code.py:answer") == "mine"
+    assert sys.modules["code"] is code
+
+
+def test_of_a_runtime_its_component_is_served() -> None:
+    write("seed.py", "import appbuilder\n"
+          f"class Mine(appbuilder.Component):\n    {RUNS}\n"
+          "component = Mine()\nagent = appbuilder.FlaskRuntime(component)")
+    module = sys.modules
+    assert load("seed.py:agent") is load("seed.py") is load("seed.py:component")
+    assert module["seed"].agent.component is load("seed.py")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (f"class A:\n    {RUNS}\nagent = A()\ndef helper(x): ...", "agent"),
+        (f"class A:\n    {RUNS}\ndef helper(x): ...", "A"),
+        ("from appbuilder import Component\nanswer = 5\ndef helper(): ...\ndef only(x): ...", "only"),
+    ],
+)
+def test_the_only_thing_that_can_answer_is_taken(text: str, name: str) -> None:
+    write("app.py", text)
+    assert load("app.py") is not None
+    named = load(f"app.py:{name}")
+    assert type(named) is type(load("app.py"))
+    assert "would do" in sentence("app.py:nothing")
+    assert sentence("app.py:nothing") == f"app.py has no 'nothing'; {name} would do."
+
+
+def test_several_are_listed() -> None:
+    write("app.py", "def one(m): ...\ndef two(m): ...\ndef three(m): ...")
+    assert sentence("app.py") == (
+        "Several things in app.py could answer: one, two or three; name one, as app.py:one."
+    )
+    assert sentence("app.py:four") == "app.py has no 'four'; one, two or three would do."
+
+
+def test_nothing_that_answers() -> None:
+    write("app.py", "X = 5\nfrom os.path import join")
+    assert sentence("app.py").startswith("Nothing in app.py can answer a message: write def answer(")
+    assert sentence("app.py:Y") == "app.py has no 'Y'; nothing in it can answer a message."
+    assert sentence("app.py:X").startswith("app.py:X: X (int) cannot answer a message: write def")
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("missing.py:agent", "missing.py does not exist."),
+        ("folder/", "folder is a folder; name a file in it."),
+        ("missing_module:agent", "There is no module missing_module here, and no file missing_module.py."),
+        ("json.missing:agent", "There is no module json.missing here"),
+        ("os.path.x:agent", "There is no module os.path.x here"),
+        ("what is this?", "'what is this?' is neither a file nor a module: name one, as app.py:agent"),
+        ("C:\\apps\\missing.py", "does not exist."),
+    ],
+)
+def test_what_is_not_there(target: str, expected: str) -> None:
+    Path("folder").mkdir()
+    assert expected in sentence(target)
+
+
+def test_a_file_that_fails_shows_where_and_nothing_of_ours() -> None:
+    write("app.py", "def broken():\n    import missing_part\nbroken()")
+    for target in ("app.py:agent", "app:agent"):
+        text = sentence(target)
+        assert text.startswith("app.py could not be imported: ModuleNotFoundError: No module named 'missing")
+        assert 'app.py", line 2, in broken' in text
+        assert "loading.py" not in text
+        assert "importlib" not in text
+
+
+def test_a_package_that_fails_is_not_one_that_is_missing() -> None:
+    write("pack_b/__init__.py", "import missing_part")
+    write("pack_b/app.py", "def answer(m): ...")
+    assert sentence("pack_b.app:answer").startswith(
+        "pack_b.app could not be imported: ModuleNotFoundError: No module named 'missing_part'"
+    )
+    assert "missing_part" in sentence("pack_b/app.py:answer")
+
+
+def test_a_file_that_is_no_python_shows_the_line() -> None:
+    write("app.py", "def answer(m) return m")
+    assert sentence("app.py").startswith("app.py could not be imported: SyntaxError")
+    assert "def answer(m) return m" in sentence("app.py")
+
+
+def test_a_file_that_ends_the_program() -> None:
+    write("app.py", "import sys\nsys.exit(3)")
+    assert sentence("app.py").startswith("app.py ended the program (status 3) while it was imported")
+
+
+def test_a_class_that_cannot_be_made() -> None:
+    write("app.py", f"class A:\n    def __init__(self): raise OSError('no disk')\n    {RUNS}\n"
+          f"class B:\n    def __init__(self, key): ...\n    {RUNS}")
+    assert sentence("app.py:A").startswith("app.py:A could not be made: OSError: no disk\nTraceback")
+    assert sentence("app.py:B").startswith("app.py:B: The class B cannot be made without arguments")

@@ -204,7 +204,8 @@ def test_every_word_is_used_and_every_used_word_is_there() -> None:
     folder = STATIC.parent
     pages = "".join(path.read_text() for path in folder.glob("templates/*.html"))
     source = "".join(path.read_text() for path in folder.glob("*.py"))
-    named = {*re.findall(r"words\.([a-z_]+)", pages), *re.findall(r"""words(?:"\])?\[["']([a-z_]+)""", pages + source)}
+    by_name = re.findall(r"""words(?:"\])?\[["']([a-z_]+)""", pages + source)
+    named = {*re.findall(r"words\.([a-z_]+)", pages), *by_name}
     by_value = {"sessions", "runs", "keys", "local", "anonymous", "complete", "incomplete", "failed",
                 "waiting", "running", "stopping"}
     assert (named | by_value) - {"language"} == TEXTS.keys()

@@ -114,5 +114,5 @@ def test_memory_is_bounded(still: Clock, monkeypatch: pytest.MonkeyPatch) -> Non
     users = Passwords({})
     for number in range(500):
         users.check(f"name {number}" * 1000, "wrong", f"peer {number}")
-    assert len(users._failures) <= 51
-    assert max(map(len, users._failures)) < 1000
+    assert len(users._guesses._failures) <= 51
+    assert max(map(len, users._guesses._failures)) < 1000

@@ -11,7 +11,6 @@ from appbuilder.core.context import current_context
 from appbuilder.serve.asking import Identity
 from appbuilder.serve.chainlit.identity import Gate, PageContext
 from appbuilder.serve.chainlit.page import Page
-from appbuilder.serve.chainlit.passwords import Passwords
 from appbuilder.serve.chainlit.routes import OUR_ICON, Routes
 from appbuilder.serve.chainlit.shell import Shell
 
@@ -39,7 +38,7 @@ def reached(page: Page, peer: str = "127.0.0.1") -> list[tuple[Any, Any]]:
         return {"type": "http.disconnect"}
 
     gate = Gate(page, b"k" * 32)
-    routes = Routes(gate, Passwords(page.users), html="", icon=OUR_ICON, theme=None)
+    routes = Routes(gate, html="", icon=OUR_ICON, theme=None)
     scope = {
         "type": "http",
         "method": "GET",

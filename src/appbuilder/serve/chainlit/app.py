@@ -20,11 +20,10 @@ from appbuilder.errors import (
     PayloadTooLarge,
 )
 from appbuilder.serve.asking import Identity
-from appbuilder.serve.chainlit.identity import Gate
+from appbuilder.serve.chainlit.identity import Gate, PageGate
 from appbuilder.serve.chainlit.index import content_security_policy, render
 from appbuilder.serve.chainlit.load import load
 from appbuilder.serve.chainlit.page import Page, Starter
-from appbuilder.serve.chainlit.passwords import Passwords
 from appbuilder.serve.chainlit.routes import OUR_ICON, Routes
 from appbuilder.serve.chainlit.secret import signing_key
 from appbuilder.serve.chainlit.shell import UPLOAD, Shell
@@ -34,7 +33,13 @@ from appbuilder.settings import Settings
 
 
 def create_app(
-    page: Page, engine: Callable[[], Engine], catalogue: Catalogue, settings: Settings, *, database: str
+    page: Page,
+    engine: Callable[[], Engine],
+    catalogue: Catalogue,
+    settings: Settings,
+    *,
+    database: str = "",
+    gate: PageGate | None = None,
 ) -> Shell:
     """The page as an ASGI application. One a process: Chainlit's application is a module global.
 
@@ -42,9 +47,16 @@ def create_app(
     :param engine: gives this process's engine.
     :param catalogue: of the engine's store.
     :param database: names the database; browsers known to a page of one are unknown to those of others.
+    :param gate: who may come in; None: as *page* says.
     :raises ConfigurationError: Chainlit is not installed, or the page is not set up rightly.
     """
-    gate = Gate(page, signing_key(settings, f"page of {database}"))
+    if gate is None:
+        gate = Gate(page, signing_key(settings, f"page of {database}"))
+    elif page.users or page.user_header or page.administrators:
+        raise ConfigurationError(
+            "Who may use the page of a service is said by the service's settings, for all its doors: see "
+            "APPBUILDER_AUTH."
+        )
     icon = Path(page.icon) if page.icon else OUR_ICON
     if not icon.is_file():
         raise ConfigurationError(f"There is no image file {icon} for the page's icon.")
@@ -53,7 +65,7 @@ def create_app(
     policy = content_security_policy(html, page.image_hosts)
     turns = PageTurns(engine, page.name, debug=page.debug, steps=page.steps or page.debug)
     _configure(chainlit, page, turns, catalogue)
-    routes = Routes(gate, Passwords(page.users), html=html, icon=icon, theme=page.theme)
+    routes = Routes(gate, html=html, icon=icon, theme=page.theme)
     check_room = _room_check(chainlit) if page.uploads else None
     return Shell(chainlit.server.app, gate, routes, _token_maker(), policy, check_room=check_room)
 

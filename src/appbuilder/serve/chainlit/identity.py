@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Iterable
+from typing import Protocol
 
 from appbuilder.core.context import SessionContext
 from appbuilder.errors import ConfigurationError
 from appbuilder.ids import new_id
-from appbuilder.serve.asking import Asking, Identity, address_of, is_local, utf8
+from appbuilder.serve.asking import Asking, Identity, Scope, address_of, is_local, utf8
 from appbuilder.serve.chainlit.page import LOCAL_USER, Page, TrustedHeader
+from appbuilder.serve.chainlit.passwords import Passwords
 from appbuilder.serve.cookies import SignedCookies
 
 VISITOR_DAYS = 400
@@ -28,8 +30,29 @@ class PageContext(SessionContext):
         self.language = language
 
 
+class PageGate(Protocol):
+    """Who may use a page, as the page needs to know it."""
+
+    @property
+    def cookie_name(self) -> str:
+        """Of the cookie that a browser is known by."""
+
+    @property
+    def has_login(self) -> bool:
+        """Whether users log in on the page."""
+
+    def who(self, scope: Scope, asking: Asking) -> Identity | None:
+        """Who asks; None: nobody we know, a login is needed (or what a proxy says)."""
+
+    def log_in(self, name: str, password: str, peer: str) -> str | None:
+        """The cookie of a user who gives his password; None: it is wrong. May take a while.
+
+        :raises RateLimited: too many wrong ones came.
+        """
+
+
 class Gate:
-    """Tells who is asking.
+    """Tells who is asking, by what is said of a :class:`Page`.
 
     :param key: signs cookies; another key makes all earlier cookies void.
     :raises ConfigurationError: the page's users and its header cannot both be, or a network is none.
@@ -42,6 +65,7 @@ class Gate:
         self._cookies = SignedCookies(key)
         self.cookie_name = self._cookies.name
         self._proxies = _networks(page.user_header)
+        self._passwords = Passwords(page.users)
 
     @property
     def has_login(self) -> bool:
@@ -57,6 +81,14 @@ class Gate:
         if is_local(asking):
             return Identity(LOCAL_USER, LOCAL_USER, sees_all_others=True)
         return self._visitor(asking)
+
+    def who(self, _scope: Scope, asking: Asking) -> Identity | None:
+        """See :class:`PageGate`."""
+        return self.identify(asking)
+
+    def log_in(self, name: str, password: str, peer: str) -> str | None:
+        """See :class:`PageGate`."""
+        return self.login_cookie(name) if self._passwords.check(name, password, peer) else None
 
     def login_cookie(self, name: str) -> str:
         """The cookie of a user who has given his password."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from werkzeug.security import check_password_hash
 
@@ -32,8 +32,7 @@ class Passwords:
         # For a user there is not: as slow as for those there are.
         hashed = any(kept.startswith(_HASHES) for kept in users.values())
         self._nobody = _NO_HASH if hashed else ""
-        self._lock = threading.Lock()
-        self._failures: dict[str, deque[float]] = {}
+        self._guesses = Guesses()
 
     def check(self, name: str, password: str, peer: str) -> bool:
         """Whether this is the user's password. Takes about as long for a user there is not.
@@ -41,14 +40,34 @@ class Passwords:
         :raises RateLimited: too many wrong ones came for this name, or from this peer.
         """
         keys = {f"name {name}"[:_LONGEST_KEY]: NAME_ATTEMPTS, f"peer {peer}": PEER_ATTEMPTS}
-        for key, most in keys.items():
-            self._admit(key, most)
+        self._guesses.admit(keys)
         matches = _matches(self._users.get(name, self._nobody), password)
         if matches and name in self._users:
             return True
+        self._guesses.failed(keys)
+        return False
+
+
+class Guesses:
+    """Counts wrong passwords, for ``WINDOW`` seconds each."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._failures: dict[str, deque[float]] = {}
+
+    def admit(self, keys: Mapping[str, int]) -> None:
+        """Lets a password be looked at.
+
+        :param keys: what wrong ones are counted by -> how many there may be.
+        :raises RateLimited: there were as many.
+        """
+        for key, most in keys.items():
+            self._admit(key, most)
+
+    def failed(self, keys: Iterable[str]) -> None:
+        """Counts a wrong one."""
         for key in keys:
             self._failed(key)
-        return False
 
     def _admit(self, key: str, most: int) -> None:
         now = clock.monotonic()

@@ -14,9 +14,8 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 
 from appbuilder.errors import InvalidRequest, NotFound
 from appbuilder.serve.asking import Asking, Receive, Scope
-from appbuilder.serve.chainlit.identity import LOGIN_DAYS, Gate
+from appbuilder.serve.chainlit.identity import LOGIN_DAYS, PageGate
 from appbuilder.serve.chainlit.index import STYLE_SHEET
-from appbuilder.serve.chainlit.passwords import Passwords
 from appbuilder.serve.chainlit.web import SAFE, bounded
 
 _DAY = 86_400
@@ -37,10 +36,9 @@ class Routes:
     """
 
     def __init__(
-        self, gate: Gate, passwords: Passwords, *, html: str, icon: Path, theme: str | None
+        self, gate: PageGate, *, html: str, icon: Path, theme: str | None
     ) -> None:
         self._gate = gate
-        self._passwords = passwords
         self._html = html
         self._icon = icon
         self._theme = theme
@@ -89,10 +87,11 @@ class Routes:
         if not isinstance(name, str) or not isinstance(password, str):
             raise InvalidRequest("A login needs username and password.")
         # In a thread: a hash is made to be slow.
-        if not await run_in_threadpool(self._passwords.check, name, password, asking.peer):
+        cookie = await run_in_threadpool(self._gate.log_in, name, password, asking.peer)
+        if cookie is None:
             return JSONResponse({"detail": "credentialssignin"}, 401)
         response = JSONResponse({"success": True})
-        set_cookie(scope, response, self._gate.cookie_name, self._gate.login_cookie(name), LOGIN_DAYS)
+        set_cookie(scope, response, self._gate.cookie_name, cookie, LOGIN_DAYS)
         return response
 
     def _logout(self) -> Response:

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from appbuilder.core.context import context_var
 from appbuilder.errors import AppBuilderError, Forbidden, MethodNotAllowed, NotFound, Unauthenticated
 from appbuilder.serve.asking import App, Asking, Identity, Receive, Scope, Send, read_asking
-from appbuilder.serve.chainlit.identity import VISITOR_DAYS, Gate, PageContext
+from appbuilder.serve.chainlit.identity import VISITOR_DAYS, PageContext, PageGate
 from appbuilder.serve.chainlit.routes import Routes, set_cookie
 from appbuilder.serve.chainlit.web import (
     MOST_BODY,
@@ -66,7 +66,7 @@ class Shell:
     def __init__(
         self,
         inner: App,
-        gate: Gate,
+        gate: PageGate,
         routes: Routes,
         token: Token,
         policy: str,
@@ -86,7 +86,7 @@ class Shell:
         if scope["type"] not in {"http", "websocket"}:
             return
         asking = read_asking(scope)
-        identity = self._gate.identify(asking)
+        identity = self._gate.who(scope, asking)
         decorated = self._decorated(scope, send, identity)
         try:
             if not same_origin(scope, asking):

@@ -13,9 +13,10 @@ from appbuilder.serve.asgi.auth.api_keys import KeyRing
 from appbuilder.serve.asgi.auth.credential import Credential, credential_of
 from appbuilder.serve.asgi.auth.hosts import listed
 from appbuilder.serve.asgi.auth.origins import cookies_count
+from appbuilder.serve.asgi.auth.page import KEY, VISITOR, PageDoor, visitor_of
 from appbuilder.serve.asgi.auth.tokens import Tokens, tokens_of
 from appbuilder.serve.asking import ANONYMOUS, Asking, Identity, is_local
-from appbuilder.serve.chainlit.identity import LOGIN_DAYS, VISITOR_DAYS
+from appbuilder.serve.chainlit.identity import LOGIN_DAYS, VISITOR_DAYS, PageGate
 from appbuilder.serve.chainlit.page import LOCAL_USER
 from appbuilder.serve.chainlit.secret import signing_key
 from appbuilder.serve.cookies import SignedCookies
@@ -27,6 +28,10 @@ _LOCAL = Identity(LOCAL_USER, LOCAL_USER, sees_all_others=True)
 
 class Authenticator(Protocol):
     """Tells who is asking. To be used on one event loop."""
+
+    @property
+    def page(self) -> PageGate:
+        """The gate of the service's chat page."""
 
     async def identify(self, asking: Asking) -> Identity | None:
         """Who asks; None: nobody we know, and one must be known.
@@ -91,12 +96,13 @@ def make_authenticator(
     check_exposure(settings, host)
     cookies = SignedCookies(signing_key(settings, f"page of {database}"))
     if not kinds:
-        return OpenDoor(cookies, anonymous=settings.allow_anonymous)
+        return OpenDoor(cookies, PageDoor(cookies, None), anonymous=settings.allow_anonymous)
     if "keys" in kinds and keys is None:
         raise ConfigurationError("APPBUILDER_AUTH=keys needs a database that keeps keys.")
     if "hook" in kinds and hook is None:
         raise ConfigurationError("APPBUILDER_AUTH=hook needs APPBUILDER_AUTH_HOOK, the function to ask.")
     return GuardedDoor(
+        page=PageDoor(cookies, keys if "keys" in kinds else None),
         ring=KeyRing(keys) if keys is not None and "keys" in kinds else None,
         tokens=tokens_of(settings) if "jwt" in kinds else None,
         hook=hook if "hook" in kinds else None,
@@ -111,7 +117,8 @@ class OpenDoor:
     :param anonymous: others are let in too: the page's visitors by their cookie, programs as nobody known.
     """
 
-    def __init__(self, cookies: SignedCookies, *, anonymous: bool) -> None:
+    def __init__(self, cookies: SignedCookies, page: PageGate, *, anonymous: bool) -> None:
+        self.page = page
         self._cookies = cookies
         self._anonymous = anonymous
 
@@ -125,9 +132,9 @@ class OpenDoor:
                 "authentication, or starts it with --allow-anonymous."
             )
         if self._cookies.name in asking.cookies and cookies_count(asking):
-            visitor = self._cookies.read(asking, VISITOR_DAYS).get("visitor")
+            visitor = self._cookies.read(asking, VISITOR_DAYS).get(VISITOR)
             if isinstance(visitor, str):
-                return Identity(visitor, f"visitor:{visitor}")
+                return visitor_of(visitor)
         return Identity(ANONYMOUS, ANONYMOUS, peer=asking.peer)
 
 
@@ -141,12 +148,14 @@ class GuardedDoor:
     def __init__(
         self,
         *,
+        page: PageGate,
         ring: KeyRing | None,
         tokens: Tokens | None,
         hook: hooks.Hook | None,
         cookies: SignedCookies,
         administrators: Collection[str],
     ) -> None:
+        self.page = page
         self._ring = ring
         self._tokens = tokens
         self._hook = hook
@@ -176,7 +185,7 @@ class GuardedDoor:
     async def _by_cookie(self, asking: Asking) -> Identity | None:
         if self._ring is None or self._cookies.name not in asking.cookies or not cookies_count(asking):
             return None
-        key_id = self._cookies.read(asking, LOGIN_DAYS).get("key")
+        key_id = self._cookies.read(asking, LOGIN_DAYS).get(KEY)
         key = await self._ring.by_id(key_id) if isinstance(key_id, str) else None
         return None if key is None else self._user(key.user, key.administrator)
 

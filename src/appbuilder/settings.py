@@ -141,6 +141,9 @@ class Settings:
         "Where the service keeps conversations, as a SQLAlchemy URL.",
         secret=True,
     )
+    max_connections: int = _setting(
+        "APPBUILDER_MAX_CONNECTIONS", 20_000, "Connections the service takes per process; more get 503."
+    )
     history: bool = _setting(
         "APPBUILDER_HISTORY", True, "Whether the service keeps each turn, so that sessions can be read again."
     )

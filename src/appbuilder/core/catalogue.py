@@ -7,7 +7,7 @@ title, times), one per turn, one per rating; a deleted conversation is rows with
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -20,6 +20,9 @@ FEEDBACK_KEY = RESERVED_PREFIX + "feedback"
 
 Owner = str | None
 """Who began a conversation; None: nobody known, it was begun over ``POST /chat`` or by the SDK."""
+
+Place = tuple[datetime, str]
+"""Where a row stands in its conversation: its time and its id."""
 
 LONGEST_TITLE = 80
 
@@ -53,6 +56,10 @@ class StoredRow:
     value: Any
     created_at: datetime
 
+    @property
+    def place(self) -> Place:
+        return self.created_at, self.id
+
 
 @dataclass(frozen=True, slots=True)
 class Rating:
@@ -82,8 +89,14 @@ class Catalogue(Protocol):
     def find(self, session_id: str) -> Conversation | None:
         """The conversation, also one that nobody has listed yet; None: there is none, or it was deleted."""
 
-    def rows(self, session_id: str, limit: int) -> list[StoredRow]:
-        """The conversation's newest *limit* rows that are not deleted, oldest first; ratings among them."""
+    def rows(self, session_id: str, limit: int, *, before: Place | None = None) -> list[StoredRow]:
+        """The conversation's newest *limit* rows that are not deleted, oldest first; ratings among them.
+
+        :param before: only rows that stand before this place.
+        """
+
+    def rows_after(self, session_id: str, after: Place | None, limit: int) -> list[StoredRow]:
+        """The *limit* rows that follow a place (None: from the beginning), likewise."""
 
     def rename(self, session_id: str, title: str) -> bool:
         """Gives it another title, one line of at most 80 characters; False: there is no such conversation."""
@@ -102,6 +115,9 @@ class Catalogue(Protocol):
 
     def rate(self, turn_id: str, rating: Rating) -> bool:
         """Keeps a rating of a turn's answer, in place of one before; False: there is no such turn."""
+
+    def ratings(self, turn_ids: Sequence[str]) -> Mapping[str, Rating]:
+        """The ratings of these turns, where there are any, by the turns' ids."""
 
     def unrate(self, turn_id: str) -> bool:
         """Takes a rating back; False: there is none."""

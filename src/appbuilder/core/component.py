@@ -204,6 +204,17 @@ def entry(component: Any) -> tuple[Callable[..., Any], bool]:
     return run, inspect.iscoroutinefunction(run) or inspect.isasyncgenfunction(run)
 
 
+OURS = ("message", "stream")
+"""The arguments every ``run`` takes; further ones are the component's own."""
+
+
+def parameters_of(run: Callable[..., Any]) -> frozenset[str]:
+    """The names of the further arguments *run* takes, those it takes by ``**kwargs`` left out."""
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = inspect.signature(run).parameters.values()
+    return frozenset(each.name for each in parameters if each.kind in named and each.name not in OURS)
+
+
 def as_answer(value: Any) -> Message[Any]:
     """What a component returned, as a message.
 
@@ -232,7 +243,32 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
-    "Audio", "Browser", "Chart", "Code", "Component", "ComponentArguments", "ComponentOutput", "Content",
-    "Files", "FunctionCall", "Image", "ImageDetail", "Json", "Message", "OralText", "Plan", "PlanStep",
-    "Progress", "ReasoningContent", "References", "Task", "Text", "Urls", "VideoDetail", "as_answer", "entry",
+    "OURS",
+    "Audio",
+    "Browser",
+    "Chart",
+    "Code",
+    "Component",
+    "ComponentArguments",
+    "ComponentOutput",
+    "Content",
+    "Files",
+    "FunctionCall",
+    "Image",
+    "ImageDetail",
+    "Json",
+    "Message",
+    "OralText",
+    "Plan",
+    "PlanStep",
+    "Progress",
+    "ReasoningContent",
+    "References",
+    "Task",
+    "Text",
+    "Urls",
+    "VideoDetail",
+    "as_answer",
+    "entry",
+    "parameters_of",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from appbuilder import telemetry
-from appbuilder.core.component import entry
+from appbuilder.core.component import OURS, entry
 from appbuilder.core.locks import SessionLocks
 from appbuilder.core.runs import LiveRun
 from appbuilder.core.store import SessionStore
@@ -225,9 +225,6 @@ def _live_run(turn: Turn) -> LiveRun:
     )
 
 
-_OURS = ("message", "stream")
-
-
 def argument_check(run: Callable[..., Any]) -> Callable[[Any], None]:
     """A function that raises InvalidRequest for keyword arguments *run* does not take.
 
@@ -236,18 +233,18 @@ def argument_check(run: Callable[..., Any]) -> Callable[[Any], None]:
     parameters = inspect.signature(run).parameters.values()
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
     names = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    missing = [name for name in _OURS if name not in names]
+    missing = [name for name in OURS if name not in names]
     if missing and not takes_any:
         raise ConfigurationError(
             f"The component's run must take message and stream, as run(message, stream, **args); "
             f"it does not take {' and '.join(missing)}."
         )
     required = [p.name for p in parameters
-                if p.default is p.empty and p.name not in _OURS and p.name in names]
+                if p.default is p.empty and p.name not in OURS and p.name in names]
 
     def check(args: Any) -> None:
         for name in args:
-            if name == "self" or name in _OURS or not (takes_any or name in names):
+            if name == "self" or name in OURS or not (takes_any or name in names):
                 raise InvalidRequest(f"The service takes no member {name[:100]!r}.")
         for name in required:
             if name not in args:

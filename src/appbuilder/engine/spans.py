@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from appbuilder import jsontext, tracing
+from appbuilder import tracing
 from appbuilder.core.message import text_of
 
 if TYPE_CHECKING:
@@ -53,9 +53,10 @@ def end(
         if isinstance(usage.get(ours), int):
             attributes[f"gen_ai.usage.{theirs}_tokens"] = usage[ours]
     if tracing.captures_texts():
-        attributes["gen_ai.input.messages"] = messages(("user", text_of(request.message)))
+        attributes["gen_ai.input.messages"] = tracing.messages([("user", text_of(request.message))])
         if answer is not None:
-            attributes["gen_ai.output.messages"] = messages(("assistant", text_of(answer.get("content"))))
+            said = text_of(answer.get("content"))
+            attributes["gen_ai.output.messages"] = tracing.messages([("assistant", said)])
     tracing.end(span, error, attributes)
 
 
@@ -72,10 +73,3 @@ def commit(turn: Span | None) -> Iterator[None]:
         tracing.end(span, type(error).__name__)
         raise
     tracing.end(span)
-
-
-def messages(*said: tuple[str, str]) -> str:
-    """What was said, as (role, text), in the form the conventions give it, as JSON."""
-    return jsontext.dumps(
-        [{"role": role, "parts": [{"type": "text", "content": text}]} for role, text in said]
-    ).decode()

@@ -107,18 +107,5 @@ class ChainlitRuntime(Runtime):
         # The store last: a browser that is told to go may ask for something on its way.
         serve(app, host=host, port=port, settings=self.settings, drain=drain, close=self._store.close)
 
-    def _completed(self, page: Page) -> Page:
-        """The page with what the component says of itself where nothing else was said."""
-        component = self.component
-        meta = getattr(component, "meta", None)
-        name = page.name or getattr(component, "name", "") or getattr(meta, "name", "")
-        starters = page.starters if page.starters is not None else getattr(component, "starters", ())
-        return replace(
-            page,
-            name=str(name or type(component).__name__),
-            icon=page.icon or getattr(component, "icon", None),
-            starters=starters,
-        )
-
 
 __all__ = ["ChainlitRuntime", "Page", "Starter", "TrustedHeader"]

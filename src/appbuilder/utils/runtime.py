@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextvars
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from appbuilder.core.component import as_answer, entry
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from appbuilder.core.store import SessionStore
     from appbuilder.core.user_session import UserSession
     from appbuilder.engine.engine import Engine
+    from appbuilder.serve.chainlit.page import Page
 
 
 class Runtime:
@@ -31,6 +33,7 @@ class Runtime:
         ``sqlite:///user_session.db``. The database is opened when the service starts.
     :param user_session: a UserSession whose database is used instead.
     :param tool_choice: the tool that an application is to use.
+    :param settings: default: those of the environment.
     :raises ConfigurationError: (a ValueError) the component has no fitting ``run``, or the configuration is
         not a URL.
     """
@@ -41,6 +44,8 @@ class Runtime:
         user_session_config: str | URL | None = None,
         user_session: UserSession | None = None,
         tool_choice: Any = None,
+        *,
+        settings: Settings | None = None,
     ) -> None:
         from appbuilder.core.user_session import UserSession
         from appbuilder.engine.engine import argument_check
@@ -57,7 +62,7 @@ class Runtime:
         self._answering = _answering(component, tool_choice, self._store)
         self._run, self._asynchronous = entry(self._answering)
         argument_check(self._run)
-        self.settings = Settings.load()
+        self.settings = settings or Settings.load()
         self._engine: PerProcess[Engine] = PerProcess(self._make_engine)
 
     def chat(self, message: Message[Any], stream: bool = False, **args: Any) -> Message[Any]:
@@ -82,6 +87,24 @@ class Runtime:
         if isinstance(answer.content, AsyncContentStream):
             answer.content = iterate(answer.content, context)
         return answer
+
+    @property
+    def name(self) -> str:
+        """What the component is called: what it says itself, or its class's name."""
+        component = self.component
+        meta = getattr(component, "meta", None)
+        return str(getattr(component, "name", "") or getattr(meta, "name", "") or type(component).__name__)
+
+    def _completed(self, page: Page) -> Page:
+        """The page with what the component says of itself where nothing else was said."""
+        component = self.component
+        starters = page.starters if page.starters is not None else getattr(component, "starters", ())
+        return replace(
+            page,
+            name=page.name or self.name,
+            icon=page.icon or getattr(component, "icon", None),
+            starters=starters,
+        )
 
     def _make_engine(self) -> Engine:
         return self._engine_of(self._answering)

@@ -1,4 +1,4 @@
-"""POST /chat: the seeds' protocol. It is the way most turns take, so nothing stands between it and the loop."""
+"""POST /chat: the seeds' protocol, the way most turns take."""
 
 from __future__ import annotations
 

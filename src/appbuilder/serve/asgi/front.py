@@ -11,7 +11,7 @@ from appbuilder import errors
 from appbuilder.ids import new_id
 from appbuilder.logs import logger
 from appbuilder.serve.asgi.auth.origins import Rules, check_request, cors_headers, preflight
-from appbuilder.serve.asgi.http import IDENTITY, REQUEST_ID, BrokenBody, header_of, send_whole
+from appbuilder.serve.asgi.http import IDENTITY, REQUEST_ID, BrokenBody, header_of, in_thread, send_whole
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import App, Receive, Scope, Send, read_asking
 from appbuilder.wire import chat
@@ -23,12 +23,39 @@ Body = Callable[[Problem, BaseException, str], bytes]
 _REQUEST_ID = chat.REQUEST_ID_HEADER.lower().encode()
 
 
+class Lifespan:
+    """What is done before the first request and after the last.
+
+    :param start: begins what goes on beside the requests.
+    :param drain: takes no new turns, and returns when the running ones have ended.
+    :param close: is called when nothing is served any more.
+    """
+
+    def __init__(
+        self, start: Callable[[], None], drain: Callable[[], None], close: Callable[[], None]
+    ) -> None:
+        self.start = start
+        self.drain = drain
+        self.close = close
+
+    async def __call__(self, receive: Receive, send: Send) -> None:
+        """The lifespan protocol, for servers that are not ours."""
+        await receive()  # lifespan.startup
+        await in_thread(self.start)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()  # lifespan.shutdown
+        await in_thread(self.drain)
+        await in_thread(self.close)
+        await send({"type": "lifespan.shutdown.complete"})
+
+
 class Front:
     """The service's ASGI application.
 
     :param rules: which hosts and origins are let in.
     :param doors: by path, or by prefix where it ends with a slash, what answers there.
     :param page: answers everywhere else; None: nothing does.
+    :param lifespan: of the service.
     :param bodies: by prefix of the path, how errors are told there; elsewhere in the seeds' envelope.
     """
 
@@ -39,12 +66,14 @@ class Front:
         doors: MutableMapping[str, App],
         page: App | None,
         bodies: MutableMapping[str, Body],
+        lifespan: Lifespan,
     ) -> None:
         self._service = service
         self._rules = rules
         self._doors = doors
         self._page = page
         self._bodies = bodies
+        self.lifespan = lifespan
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -52,6 +81,8 @@ class Front:
             await self._http(scope, receive, send)
         elif kind == "websocket":
             await self._websocket(scope, receive, send)
+        elif kind == "lifespan":
+            await self.lifespan(receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         reply = _Reply(send)
@@ -67,7 +98,7 @@ class Front:
                 return
             scope[IDENTITY] = await self._service.authenticator.identify(asking)
             await self._door(scope["path"])(scope, receive, reply)
-        except Exception as error:  # noqa: BLE001 - every error has an answer
+        except Exception as error:
             if reply.started:
                 raise
             await self._tell(scope, reply, error, request_id)
@@ -99,7 +130,8 @@ class Front:
         if what.status >= 500 and not isinstance(error, errors.AppBuilderError):
             logger.error("request %s failed", request_id, exc_info=error)
         headers = [(_REQUEST_ID, request_id.encode()), *_headers_of(error, what)]
-        await send_whole(send, self._body(scope["path"], what, error, request_id), status=what.status, headers=headers)
+        body = self._body(scope["path"], what, error, request_id)
+        await send_whole(send, body, status=what.status, headers=headers)
 
     def _body(self, path: str, what: Problem, error: Exception, request_id: str) -> bytes:
         for prefix, body in self._bodies.items():

@@ -12,6 +12,7 @@ from appbuilder.serve.asgi.reference import page
 from appbuilder.serve.asgi.service import Service
 from appbuilder.wire import openapi
 
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _OK = {"code": 0, "message": "", "result": {"status": "ok"}}
 
 
@@ -36,7 +37,7 @@ def routes(service: Service) -> list[BaseRoute]:
         return Response(text, media_type=JSON)
 
     async def docs(_: Request) -> Response:
-        return HTMLResponse(html, headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"})
+        return HTMLResponse(html, headers={"Content-Security-Policy": _POLICY})
 
     return [
         Route("/health", health),

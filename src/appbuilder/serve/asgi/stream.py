@@ -107,17 +107,13 @@ class _Reader:
         self._log = log
         self._send = send
         self._heartbeat = max(0.05, settings.heartbeat)
-        self._write_timeout = settings.write_timeout
         self._gate: Gate = new_gate()
         self._wake = self._gate.open_from_thread
         self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
         self._watcher = self._loop.create_task(self._watch(receive))
         self._timer: asyncio.TimerHandle | None = None
         self._last_write = clock.monotonic()
-        self._writing = False
         self._left = False
-        self._stuck = False
 
     def close(self) -> None:
         """Waits for nothing any more."""
@@ -149,12 +145,8 @@ class _Reader:
         self._beat()
         try:
             await self._write_all(encoded)
-        except OSError as error:
+        except OSError as error:  # of servers that tell so that the reader has left
             raise _Left from error
-        except asyncio.CancelledError:
-            if not self._stuck:
-                raise
-            raise _Left from None
 
     async def _write_all(self, encoded: Encode) -> None:
         log, cursor = self._log, 0
@@ -191,9 +183,7 @@ class _Reader:
     async def _write(self, body: bytes, *, more: bool) -> None:
         if self._left:
             raise _Left
-        self._writing = True
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
-        self._writing = False
         self._last_write = clock.monotonic()
 
     async def _watch(self, receive: Receive) -> None:
@@ -203,14 +193,8 @@ class _Reader:
         self._gate.open()
 
     def _beat(self) -> None:
-        """Looks, once a heartbeat, whether a sign of life is due or a write does not end."""
-        silent = self._silent()
-        if self._writing:
-            if silent >= self._write_timeout and self._task is not None:
-                self._stuck = True
-                self._task.cancel()
-                return
-        elif silent >= self._heartbeat:
+        """Looks, once a heartbeat, whether a sign of life is due."""
+        if self._silent() >= self._heartbeat:
             self._gate.open()
         self._timer = self._loop.call_later(self._heartbeat, self._beat)
 

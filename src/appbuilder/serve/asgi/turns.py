@@ -28,7 +28,7 @@ async def begin(
 
     :param on_disconnect: ``cancel`` or ``continue``, for this turn; None: as the settings say.
     :raises RateLimited, Forbidden: the limits, or the program's own hook, refuse it.
-    :raises NotFound: the session is somebody else's (also raised by the turn itself, where only that can tell).
+    :raises NotFound: the session is somebody else's; as a rule the turn itself fails with it.
     :raises InvalidRequest, Overloaded, Draining, SessionBusy: as :meth:`Engine.start`.
     """
     if on_disconnect is not None and on_disconnect not in _CHOICES:

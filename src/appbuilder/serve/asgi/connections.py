@@ -1,0 +1,93 @@
+"""Connections of the service's own server: slow senders, stuck readers and endless headers are cut.
+
+uvicorn has a deadline for idle kept connections only. Looking at all connections once a second costs a
+request nothing, where a timer each would be a tenth of an echo.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from appbuilder.serve.uvicorn_thread import Server
+
+MOST_HEADERS = 64 * 1024
+"""Bytes of a request's line and headers."""
+_TICKS = 10
+"""Of uvicorn's ticks a second."""
+_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+    b"content-type: text/plain; charset=utf-8\r\ncontent-length: 22\r\nconnection: close\r\n\r\n"
+    b"The headers are large."
+)
+
+
+class Connection(HttpToolsProtocol):
+    """One connection, which knows how long it has been waiting for its client."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._asked_since: float | None = self.loop.time()
+        self._in_head = True
+        self._head = 0
+        self._unread = (0, 0.0)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._in_head and self.parser is not None:
+            self._head += len(data)
+            if self._head > MOST_HEADERS:
+                self.transport.write(_TOO_LARGE)
+                self.transport.close()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._asked_since = self.loop.time()
+        self._in_head = True
+        self._head = 0
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._asked_since = None
+        super().on_message_complete()
+
+    def check(self, now: float, most_sending: float, most_unread: float) -> None:
+        """Cuts the connection if its client is too slow.
+
+        :param now: of the loop's clock, like all times here in seconds.
+        :param most_sending: for a request to arrive whole.
+        :param most_unread: for something to be read of what was written.
+        """
+        if self._asked_since is not None and now - self._asked_since > most_sending:
+            self.transport.abort()
+            return
+        waiting = self.transport.get_write_buffer_size()
+        if not waiting or waiting != self._unread[0]:
+            self._unread = (waiting, now)
+        elif now - self._unread[1] > most_unread:
+            self.transport.abort()
+
+
+class WatchingServer(Server):
+    """uvicorn's server, which looks at its connections once a second."""
+
+    most_sending = 30.0
+    most_unread = 60.0
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS == 0 and self.started:
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, Connection):
+                    connection.check(now, self.most_sending, self.most_unread)
+        return await super().on_tick(counter)
+
+
+def watching(most_sending: float, most_unread: float) -> type[WatchingServer]:
+    """The kind of server that cuts after so many seconds."""
+    return type("Server", (WatchingServer,), {"most_sending": most_sending, "most_unread": most_unread})

@@ -1,0 +1,179 @@
+"""ServiceRuntime: a component as a service of its own, every front door on one port."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from appbuilder import logs
+from appbuilder.components.function import as_component
+from appbuilder.core.component import entry, parameters_of
+from appbuilder.errors import ConfigurationError
+from appbuilder.settings import Settings
+from appbuilder.utils.runtime import Runtime
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
+    from appbuilder.core.user_session import UserSession
+    from appbuilder.engine.engine import Engine
+    from appbuilder.serve.asgi.front import Front
+    from appbuilder.serve.asgi.service import Service
+    from appbuilder.serve.asking import App
+    from appbuilder.serve.chainlit.page import Page
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """Functions of the program's own that the service asks; see docs/auth.md and docs/limits.md.
+
+    :param auth: tells whose a request is.
+    :param turn: is asked before each turn, and may refuse it.
+    """
+
+    auth: Callable[..., Any] | None = None
+    turn: Callable[..., Any] | None = None
+
+
+class ServiceRuntime(Runtime):
+    """Serves a component over HTTP: POST /chat, an OpenAI-compatible API, sessions, runs, and the chat page.
+
+    :param component: a Component (an instance or its class), a function or generator, asynchronous ones too,
+        or any object with a fitting ``run``.
+    :param user_session_config: where conversations are kept, as a SQLAlchemy URL; default: the settings'.
+    :param settings: default: those of the environment.
+    :param hooks: functions of the program's own.
+    :param page: how the chat page looks; default: the component's name.
+    :raises ConfigurationError: the component cannot answer, or the configuration is not a URL.
+    """
+
+    def __init__(
+        self,
+        component: Any,
+        user_session_config: str | URL | None = None,
+        user_session: UserSession | None = None,
+        *,
+        settings: Settings | None = None,
+        hooks: Hooks | None = None,
+        page: Page | None = None,
+    ) -> None:
+        settings = settings or Settings.load()
+        config = user_session_config or (None if user_session else settings.database)
+        super().__init__(as_component(component), config, user_session, settings=settings)
+        self._hooks = hooks or Hooks()
+        self._page = page
+
+    def create_asgi_app(self, *, host: str | None = None) -> Front:
+        """The application, for uvicorn, hypercorn, granian and others, one a process.
+
+        Its lifespan makes the database ready, and ends the turns when the server stops.
+
+        :param host: the address the server listens on, which decides who may come in; default: the settings'.
+        :raises ConfigurationError: the service is open to strangers and was not told to be, or a setting or
+            the database is wrong.
+        """
+        return self._app(self.settings.host if host is None else host, logs.set_level)
+
+    def serve(
+        self,
+        host: str | None = None,
+        port: int | None = None,
+        *,
+        listeners: Sequence[socket.socket] = (),
+    ) -> None:
+        """Serves until the process is told to stop, in this one process (`appbuilder serve` can have more).
+
+        :param listeners: sockets that listen already, instead of *host* and *port*.
+        :raises ConfigurationError: as :meth:`create_asgi_app`, or the address cannot be listened on.
+        """
+        from appbuilder.serve.address import listen
+        from appbuilder.serve.asgi.hosting import serve
+
+        host = self.settings.host if host is None else host
+        app = self._app(host, lambda _: logs.configure(self.settings.loglevel))
+        sockets = listeners or [listen(host, self.settings.port if port is None else port)]
+        app.lifespan.start()
+        serve(
+            app,
+            sockets,
+            settings=self.settings,
+            drain=app.lifespan.drain,
+            close=app.lifespan.close,
+            last=_put_away,
+        )
+
+    def _app(self, host: str, set_up_logs: Callable[[str], None]) -> Front:
+        set_up_logs(self.settings.loglevel)
+        try:
+            from appbuilder.serve.asgi.app import create_app
+            from appbuilder.serve.asgi.auth.authenticator import check_exposure
+            from appbuilder.serve.asgi.auth.origins import Rules
+            from appbuilder.serve.asgi.front import Lifespan
+        except ModuleNotFoundError as missing:
+            raise ConfigurationError(
+                f"The service needs {missing.name}: pip install 'appbuilder-runtime[serve]'"
+            ) from None
+        check_exposure(self.settings, host)
+        if hasattr(self._store, "prepare_service"):
+            self._store.prepare_service()
+        self._store.prepare_catalogue()
+        service = self._service(host)
+        lifespan = Lifespan(
+            start=lambda: service.register and service.register.start(service.engine),
+            drain=self._end_turns,
+            close=self._close,
+        )
+        page = self._page_app(service) if self.settings.page else None
+        return create_app(service, rules=Rules.of(self.settings, host), page=page, lifespan=lifespan)
+
+    def _service(self, host: str) -> Service:
+        from appbuilder.serve.asgi.auth.authenticator import make_authenticator
+        from appbuilder.serve.asgi.limits import Limits
+        from appbuilder.serve.asgi.service import Service
+
+        settings, store = self.settings, self._store
+        keys = store.keys() if hasattr(store, "keys") else None  # until the tables are there
+        return Service(
+            engine=self._engine.get,  # the one that is drained, also when it is
+            store=store,
+            settings=settings,
+            authenticator=make_authenticator(settings, keys, host=host, hook=self._hooks.auth),
+            limits=Limits(settings, store.catalogue(), self._hooks.turn),
+            register=store.run_register() if hasattr(store, "run_register") else None,
+            transcripts=store.transcripts() if hasattr(store, "transcripts") else None,
+            name=self.name,
+            takes=parameters_of(entry(self.component)[0]),
+            needs_credential=getattr(self.component, "lazy_certification", False) is True,
+            keys=keys,
+        )
+
+    def _page_app(self, service: Service) -> App:
+        from appbuilder.serve.chainlit.app import create_app
+        from appbuilder.serve.chainlit.page import Page
+
+        page = self._completed(self._page or Page())
+        return create_app(
+            page,
+            service.engine,
+            self._store.catalogue(),
+            self.settings,
+            database=repr(self._store),
+        )
+
+    def _engine_of(self, component: Any) -> Engine:
+        from appbuilder.engine.engine import Engine
+
+        return Engine(component, self._store, self.settings, self._store.session_locks(), self.name)
+
+    def _close(self) -> None:
+        self._store.close()
+
+
+def _put_away() -> None:
+    """The page's folder, of a process that is ended by a signal."""
+    load = sys.modules.get("appbuilder.serve.chainlit.load")
+    if load is not None:
+        load.put_away()

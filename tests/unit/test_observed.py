@@ -10,16 +10,21 @@ from tests.unit.engines import ask, engine_of
 
 from appbuilder.core.context import get_context
 from appbuilder.core.message import Message
-from appbuilder.core.steps import ModelStep
+from appbuilder.core.steps import ModelStep, OnStep
 from appbuilder.errors import ModelRejected, ModelTimeout, TurnCancelled
-from appbuilder.models.base import Delta, ModelCall
-from appbuilder.models.observed import open_observed
+from appbuilder.models.base import Delta, Model, ModelCall, ModelStream
+from appbuilder.models.observed import StepWatch
 from appbuilder.models.registry import call_model
+from appbuilder.models.watched import open_watched
 from appbuilder.settings import Settings
 from appbuilder.testing import Fault, FaultyModel, ScriptedModel, model_named
 
 CALL = ModelCall("playground", {"query": "q"}, [{"role": "user", "content": "q"}])
 USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+
+
+def open_observed(model: Model, name: str, call: ModelCall, on_step: OnStep) -> ModelStream:
+    return open_watched(model, call, [StepWatch(name, call, on_step)])
 
 
 class Steps(list[Any]):

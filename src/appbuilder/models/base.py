@@ -60,11 +60,14 @@ class ModelCall:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of an answer. ``usage`` and ``extra`` are empty but where the server sent them."""
+    """A piece of an answer. ``usage`` and ``extra`` are empty but where the server sent them; so is
+    ``response``: its ``id``, its ``model`` and the ``finish_reasons``, as it tells them.
+    """
 
     text: str = ""
     usage: Mapping[str, int] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
+    response: Mapping[str, Any] = field(default_factory=dict)
 
 
 class ModelStream(Iterator[Delta], Protocol):
@@ -84,6 +87,19 @@ class ModelStream(Iterator[Delta], Protocol):
 
         To be called where the stream is iterated; from elsewhere, cancel the turn.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Whom a model's calls go to, as traces name it.
+
+    :param provider: as OpenTelemetry's conventions name it (``gen_ai.provider.name``).
+    :param model: the model's name there.
+    """
+
+    provider: str
+    model: str
+    url: str = ""
 
 
 class Model(Protocol):

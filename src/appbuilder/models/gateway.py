@@ -27,7 +27,7 @@ from appbuilder.models.appbuilder import (
     refusal,
     unreadable,
 )
-from appbuilder.models.base import Delta, ModelCall
+from appbuilder.models.base import Delta, ModelCall, Server
 from appbuilder.models.catalog import Catalog
 from appbuilder.models.failures import Failure, with_retries
 from appbuilder.models.network import current_token
@@ -57,6 +57,7 @@ class GatewayModel:
 
     def __init__(self, name: str, settings: Settings) -> None:
         self.name = name
+        self.server = Server("baidu.appbuilder", name, with_scheme(settings.gateway_url))
         self._settings = settings
 
     def open(self, call: ModelCall) -> ResponseStream[Delta]:

@@ -8,13 +8,14 @@ the next call starts another. :mod:`.local_server` says why it is a process, :mo
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 
 from appbuilder.errors import ConfigurationError, ModelUnavailable
 from appbuilder.logs import logger
-from appbuilder.models.base import Delta, ModelCall, ModelStream
+from appbuilder.models.base import Delta, ModelCall, ModelStream, Server
 from appbuilder.models.failures import Failure, with_retries
 from appbuilder.models.local_owner import Address, connect
 from appbuilder.models.local_state import Order
@@ -43,6 +44,7 @@ class LocalModel:
     """See :class:`appbuilder.models.base.Model`."""
 
     def __init__(self, order: Order, settings: Settings) -> None:
+        self.server = Server("llama_cpp", os.path.basename(order.model))
         self._order = order
         self._settings = settings
 

@@ -17,9 +17,10 @@ import httpx2
 import openai
 from openai.types.chat import ChatCompletionChunk
 
+from appbuilder import tracing
 from appbuilder.errors import ConfigurationError, ModelRejected, ModelUnavailable
 from appbuilder.models import failures, http
-from appbuilder.models.base import Delta, ModelCall, ModelParameters
+from appbuilder.models.base import Delta, ModelCall, ModelParameters, Server
 from appbuilder.models.failures import Failure
 from appbuilder.models.stream import Reader, ResponseStream, Sent
 from appbuilder.settings import Settings
@@ -33,6 +34,16 @@ _USAGE = ("prompt_tokens", "completion_tokens", "total_tokens")
 # pays, nor the prompt.
 _OURS = ("model", "messages", "stream")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_PROVIDERS = {
+    "openai.azure.com": "azure.ai.openai",
+    "api.deepseek.com": "deepseek",
+    "api.groq.com": "groq",
+    "api.mistral.ai": "mistral_ai",
+    "api.moonshot.cn": "moonshot_ai",
+    "api.perplexity.ai": "perplexity",
+    "api.x.ai": "x_ai",
+    "qianfan.baidubce.com": "baidu.qianfan",
+}
 
 
 class OpenAIModel:
@@ -48,6 +59,7 @@ class OpenAIModel:
         self._base_url = base_url
         self._api_key = api_key
         self._settings = settings
+        self.server = Server(_provider(base_url), name, base_url)
         # Names of parameters this server refused; a benign race at worst asks it twice.
         self._refused: frozenset[str] = frozenset()
 
@@ -68,7 +80,7 @@ class OpenAIModel:
                         "/chat/completions",
                         cast_to=ChatCompletionChunk,
                         body=body,
-                        options={"timeout": wait},
+                        options={"timeout": wait, "headers": tracing.carried()},
                         stream=True,
                         stream_cls=openai.Stream[ChatCompletionChunk],
                     )
@@ -142,14 +154,29 @@ def _deltas(stream: openai.Stream[ChatCompletionChunk]) -> Iterator[Delta]:
     finished = False
     for chunk in stream:
         text = ""
+        ends = [choice.finish_reason for choice in chunk.choices or () if choice.finish_reason]
         for choice in chunk.choices or ():
-            finished = finished or bool(choice.finish_reason)
             text += (choice.delta and choice.delta.content) or ""
-        yield Delta(text, _usage(chunk))
+        finished = finished or bool(ends)
+        if ends:
+            yield Delta(text, _usage(chunk), response=_response(chunk, ends))
+        else:
+            yield Delta(text, _usage(chunk))
     if not finished:
         call_id = stream.response.headers.get("x-request-id", "")
         error = ModelUnavailable("The model server's answer was cut short.", request_id=call_id)
         raise Failure(error, again=True)
+
+
+def _response(chunk: ChatCompletionChunk, finish_reasons: list[str]) -> dict[str, Any]:
+    told = {"id": chunk.id, "model": chunk.model, "finish_reasons": finish_reasons}
+    return {name: value for name, value in told.items() if value}
+
+
+def _provider(base_url: str) -> str:
+    """Who is there, by the address; behind one that nobody knows, whoever speaks OpenAI's protocol."""
+    host = urlsplit(base_url).hostname or ""
+    return next((name for known, name in _PROVIDERS.items() if host.endswith(known)), "openai")
 
 
 def _usage(chunk: ChatCompletionChunk) -> dict[str, int]:

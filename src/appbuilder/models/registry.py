@@ -15,10 +15,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
+from appbuilder import telemetry
 from appbuilder.core.context import current_context
 from appbuilder.errors import ConfigurationError
-from appbuilder.models.base import Model, ModelCall, ModelStream
-from appbuilder.models.observed import open_observed
+from appbuilder.models import spans
+from appbuilder.models.base import Model, ModelCall, ModelStream, Server
+from appbuilder.models.observed import StepWatch
+from appbuilder.models.watched import TokenWatch, Watch, open_watched
 from appbuilder.settings import Settings
 
 Factory = Callable[[str, Settings], Model]
@@ -78,7 +81,16 @@ def call_model(name: str, call: ModelCall, settings: Settings | None = None) -> 
     """Sends *call* to the model *name* means; see :meth:`appbuilder.models.base.Model.open`."""
     settings = Settings.load() if settings is None else settings
     model = resolve(name, settings)
-    context = current_context()
-    if context is None or context.on_step is None:
+    context, watches = current_context(), list[Watch]()
+    if context is not None:
+        context.model_calls += 1
+        if context.on_step is not None:
+            watches.append(StepWatch(settings.model or name, call, context.on_step))
+    if telemetry.sink() is not telemetry.NOBODY:
+        watches.append(TokenWatch())
+    traced = spans.begin(getattr(model, "server", None) or Server("_OTHER", settings.model or name), call)
+    if traced is not None:
+        watches.append(traced)
+    if not watches:
         return model.open(call)
-    return open_observed(model, settings.model or name, call, context.on_step)
+    return open_watched(model, call, watches, None if traced is None else traced.span)

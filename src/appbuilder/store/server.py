@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 from sqlalchemy import Connection, Engine, create_engine, exc, pool
 from sqlalchemy.engine import URL
 
-from appbuilder import clock
+from appbuilder import clock, telemetry
 from appbuilder.errors import StoreUnavailable
 from appbuilder.settings import Settings
 from appbuilder.store import listing, rows
@@ -45,20 +45,32 @@ class ServerBackend(ABC):
     def __init__(self, url: URL, settings: Settings) -> None:
         self._url = url
         self._timeout = max(1.0, settings.db_timeout)
-        self._engine = create_engine(
-            url,
-            hide_parameters=True,
+        self._engine = self._make_engine(
             poolclass=pool.QueuePool,
             pool_size=max(1, settings.db_pool),
             max_overflow=0,
             pool_timeout=self._timeout,
             pool_pre_ping=True,
             pool_use_lifo=True,
+        )
+
+    def _make_engine(self, **options: Any) -> Engine:
+        engine = create_engine(
+            self._url,
+            hide_parameters=True,
             # Reads need no BEGIN and ROLLBACK around them; a write says BEGIN itself.
             isolation_level="AUTOCOMMIT",
             **self.options(self._timeout),
+            **options,
         )
-        self.listen(self._engine, self._timeout)
+        self.listen(engine, self._timeout)
+        return engine
+
+    def connect_apart(self) -> Any:
+        """A driver's connection like those of the pool, but not of it; the caller closes it."""
+        fairy = self._make_engine(poolclass=pool.NullPool).raw_connection()
+        fairy.detach()
+        return fairy.driver_connection
 
     @abstractmethod
     def options(self, timeout: float) -> dict[str, Any]:
@@ -104,7 +116,7 @@ class ServerBackend(ABC):
         return self._read_once(sql, parameters)
 
     def _read_once(self, sql: str, parameters: tuple[Any, ...]) -> Sequence[Any]:
-        with self._engine.connect() as connection:
+        with self.connect() as connection:
             return connection.exec_driver_sql(sql, parameters).all()
 
     def _deadline(self) -> float:
@@ -114,7 +126,7 @@ class ServerBackend(ABC):
 
     def write(self, turn: PreparedTurn) -> None:
         attempt = _Attempt(self, turn)
-        deadline = self._deadline()
+        began, deadline = clock.monotonic(), self._deadline()
         while True:
             try:
                 attempt.run()
@@ -123,10 +135,14 @@ class ServerBackend(ABC):
                     raise attempt.in_doubt() or error from None
                 time.sleep(RETRY_PAUSE if attempt.committing else 0)
             else:
+                telemetry.sink().committed(clock.monotonic() - began, 1)
                 return
 
     def connect(self) -> Connection:
-        return self._engine.connect()
+        began = clock.monotonic()
+        connection = self._engine.connect()
+        telemetry.sink().pool_waited(clock.monotonic() - began)
+        return connection
 
     # The catalogue
 

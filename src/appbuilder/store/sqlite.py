@@ -20,7 +20,7 @@ from typing import Any, TypeVar, cast
 from sqlalchemy import Engine, create_engine, event, pool
 from sqlalchemy.engine import URL
 
-from appbuilder import clock
+from appbuilder import clock, telemetry
 from appbuilder.logs import logger
 from appbuilder.settings import Settings
 from appbuilder.store import catalogue_sql, listing, migrate, rows, statements, urls
@@ -135,7 +135,9 @@ class SqliteBackend:
 
     def _read_once(self, sql: str, parameters: tuple[Any, ...]) -> list[Any]:
         with self._sharing():
+            began = clock.monotonic()
             fairy = self._engine.raw_connection()
+            telemetry.sink().pool_waited(clock.monotonic() - began)
             try:
                 connection = cast(sqlite3.Connection, fairy.driver_connection)
                 return when_unlocked(lambda: connection.execute(sql, parameters).fetchall(), self._deadline())
@@ -153,6 +155,7 @@ class SqliteBackend:
     def _write_group(
         self, take: Callable[[], list[PreparedTurn]], deadline: float
     ) -> Sequence[Exception | None]:
+        began = clock.monotonic()
         with self._sharing():
             connection = self._begin(deadline)
             group = take()
@@ -167,17 +170,19 @@ class SqliteBackend:
             except BaseException:
                 self._forget_writer()
                 raise
+            telemetry.sink().committed(clock.monotonic() - began, len(group))
             return [None] * len(group)
 
     def _write_alone(self, turn: PreparedTurn) -> Exception | None:
         """A turn of a group that failed: one bad turn must not fail the others."""
-        deadline = self._deadline()
+        began, deadline = clock.monotonic(), self._deadline()
         try:
             if self._stored(turn):
                 return None
             connection = self._begin(deadline)
             self._insert(connection, [turn])
             self._commit(connection, deadline)
+            telemetry.sink().committed(clock.monotonic() - began, 1)
         except Exception as error:  # noqa: BLE001 - handed to the thread that waits for this turn
             self._forget_writer()
             return error

@@ -27,7 +27,7 @@ from appbuilder.serve.chainlit.page import Page, Starter
 from appbuilder.serve.chainlit.routes import OUR_ICON, Routes
 from appbuilder.serve.chainlit.secret import signing_key
 from appbuilder.serve.chainlit.shell import UPLOAD, Shell
-from appbuilder.serve.chainlit.turns import PageTurns
+from appbuilder.serve.chainlit.turns import Begin, PageTurns
 from appbuilder.serve.chainlit.web import LEAST_FREE, MOST_FILES, MOST_KEPT, MOST_UPLOAD, failed
 from appbuilder.settings import Settings
 
@@ -40,6 +40,7 @@ def create_app(
     *,
     database: str = "",
     gate: PageGate | None = None,
+    begin: Begin | None = None,
 ) -> Shell:
     """The page as an ASGI application. One a process: Chainlit's application is a module global.
 
@@ -48,6 +49,7 @@ def create_app(
     :param catalogue: of the engine's store.
     :param database: names the database; browsers known to a page of one are unknown to those of others.
     :param gate: who may come in; None: as *page* says.
+    :param begin: begins a turn; None: the engine does.
     :raises ConfigurationError: Chainlit is not installed, or the page is not set up rightly.
     """
     if gate is None:
@@ -63,7 +65,8 @@ def create_app(
     chainlit = load(settings)
     html = render(Path(chainlit.server.build_dir) / "index.html", page.name)
     policy = content_security_policy(html, page.image_hosts)
-    turns = PageTurns(engine, page.name, debug=page.debug, steps=page.steps or page.debug)
+    steps = page.steps or page.debug
+    turns = PageTurns(engine, page.name, debug=page.debug, steps=steps, begin=begin)
     _configure(chainlit, page, turns, catalogue)
     routes = Routes(gate, html=html, icon=icon, theme=page.theme)
     check_room = _room_check(chainlit) if page.uploads else None

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 from appbuilder import clock
 from appbuilder.core.attachment import Attachment
-from appbuilder.engine.engine import Engine
+from appbuilder.engine.engine import Engine, Run
 from appbuilder.engine.keeping import Keeping
 from appbuilder.engine.reader import batches
 from appbuilder.engine.turn import TurnRequest
@@ -24,6 +24,9 @@ from appbuilder.serve.chainlit.steps import Place
 from appbuilder.serve.chainlit.web import MOST_FILES
 from appbuilder.wire.problems import problem
 
+Begin = Callable[[Identity, TurnRequest], Awaitable[Run]]
+"""Begins somebody's turn, which goes on without a reader; raises what :meth:`Engine.start` does, and more."""
+
 STOP_WAIT = 5.0
 """Seconds a deletion waits for the turns of its conversation to end."""
 
@@ -35,13 +38,21 @@ class PageTurns:
     :param author: the assistant's name.
     :param debug: shows tracebacks.
     :param steps: shows what a run does beside answering.
+    :param begin: begins a turn; None: the engine does.
     """
 
     def __init__(
-        self, engine: Callable[[], Engine], author: str, *, debug: bool = False, steps: bool = False
+        self,
+        engine: Callable[[], Engine],
+        author: str,
+        *,
+        debug: bool = False,
+        steps: bool = False,
+        begin: Begin | None = None,
     ) -> None:
         self.author = author
         self._engine = engine
+        self._begin = begin or self._begin_at_once
         self._debug = debug
         self._steps = steps
         self._live: dict[str, list[LiveTurn]] = {}
@@ -57,7 +68,7 @@ class PageTurns:
         words = message.content
         place = Place(session.thread_id, str(message.id), new_id(), self.author, language)
         try:
-            live = self._start(place, identity, words, attachments(message))
+            live = await self._start(place, identity, words, attachments(message))
         except AppBuilderError as error:
             await self._screen(session, place).refuse(words, error)
             return
@@ -119,7 +130,7 @@ class PageTurns:
         for live in self.live(session_id):
             await asyncio.to_thread(live.run.log.wait, 2**62, STOP_WAIT)
 
-    def _start(
+    async def _start(
         self, place: Place, identity: Identity, words: Any, files: Sequence[Attachment]
     ) -> LiveTurn:
         if not is_new_id(place.request_id) or not isinstance(words, str) or clean(words) != words:
@@ -136,9 +147,12 @@ class PageTurns:
             watch=self._steps,
             attachments=files,
         )
-        # A run is a thing of its own: who closes the page finds the answer when he comes back.
-        run = self._engine().start(request, on_disconnect="continue")
+        run = await self._begin(identity, request)
         return LiveTurn(identity.owner, words, clock.now(), place.turn_id, run)
+
+    async def _begin_at_once(self, _: Identity, request: TurnRequest) -> Run:
+        # A run is a thing of its own: who closes the page finds the answer when he comes back.
+        return self._engine().start(request, on_disconnect="continue")
 
     async def _forget_when_ended(self, session_id: str, live: LiveTurn) -> None:
         await _end_of(live)

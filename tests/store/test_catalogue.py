@@ -266,6 +266,33 @@ def test_rows(store: CataloguedStore, catalogue: Catalogue, owner: str) -> None:
     assert feedback.request_id == rows[1].request_id
 
 
+@pytest.mark.parametrize("limit", [1, 2, 5, 2**40])
+def test_rows_in_pages(
+    store: CataloguedStore, catalogue: Catalogue, owner: str, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moment = clock.now()
+    monkeypatch.setattr(clock, "now", lambda: moment)
+    session_id = begin(store, owner)
+    for number in range(3):
+        add(store, session_id, f"number {number}")
+    catalogue.delete(begin(store, owner))
+    rows = catalogue.rows(session_id, 100)
+    assert len(rows) == 8
+    back: list[Any] = []
+    while page := catalogue.rows(session_id, limit, before=back[0].place if back else None):
+        assert len(page) <= limit
+        back[:0] = page
+    assert back == rows
+    forth: list[Any] = []
+    while page := catalogue.rows_after(session_id, forth[-1].place if forth else None, limit):
+        assert len(page) <= limit
+        forth += page
+    assert forth == rows
+    assert catalogue.rows_after(session_id, None, 0) == []
+    assert catalogue.rows(session_id, 0, before=rows[3].place) == []
+    assert catalogue.rows_after("x" * 37, None, 3) == []
+
+
 def test_ratings(store: CataloguedStore, catalogue: Catalogue, owner: str) -> None:
     session_id = begin(store, owner)
     turn_id = turn_of(catalogue, session_id)
@@ -277,9 +304,12 @@ def test_ratings(store: CataloguedStore, catalogue: Catalogue, owner: str) -> No
     assert [row.value["good"] for row in catalogue.rows(session_id, 10) if row.key == FEEDBACK_KEY] == [False]
     assert catalogue.unrate(turn_id)
     assert not catalogue.unrate(turn_id)
+    assert catalogue.ratings([turn_id]) == {}
     assert [row.key for row in catalogue.rows(session_id, 10)] == ["query", TURN_KEY]
     assert catalogue.rate(turn_id, Rating(True))
     assert [row.key for row in catalogue.rows(session_id, 10)] == ["query", TURN_KEY, FEEDBACK_KEY]
+    assert catalogue.ratings([turn_id, new_id()]) == {turn_id: Rating(True)}
+    assert catalogue.ratings([]) == {}
     assert catalogue.find(session_id) == before, "a rating is no turn"
     for nothing in (new_id(), catalogue.rows(session_id, 10)[-1].id, "x" * 99, "a\x00", "\ud800"):
         assert catalogue.conversation_of(nothing) is None

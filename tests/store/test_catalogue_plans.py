@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -29,14 +30,15 @@ ROWS_EACH = 12
 START = datetime(2026, 1, 1)
 SORTS = ("TEMP B-TREE", "Sort", "filesort")
 ANY_ID = "c" * 36
+LONG = "l" * 36
+"""A session of very many rows."""
 
 
 @pytest.fixture
 def filled(database_url: URL, opened: Opener) -> URL:
     """12,000 rows: conversations of one owner, with turns and messages."""
     opened(database_url).prepare_catalogue()
-    engine = create_engine(parse(database_url))
-    encode: Any = sqlite.encode_time if engine.name == "sqlite" else lambda stamp: stamp
+    encode = _encode(database_url)
     values: list[Any] = []
     for number in range(SESSIONS):
         session_id, began = new_id(), encode(START + timedelta(seconds=number))
@@ -46,12 +48,21 @@ def filled(database_url: URL, opened: Opener) -> URL:
             at = encode(START + timedelta(seconds=number + row * SESSIONS))
             key = TURN_KEY if row % 3 == 0 else "query"
             values.append((new_id(), session_id, "r", key, '{"content": "x"}', at, at))
+    _insert(database_url, values)
+    return database_url
+
+
+def _encode(database_url: URL) -> Callable[[datetime], Any]:
+    return sqlite.encode_time if database_url.get_backend_name() == "sqlite" else lambda stamp: stamp
+
+
+def _insert(database_url: URL, values: list[Any]) -> None:
+    engine = create_engine(parse(database_url))
     with engine.begin() as connection:
         connection.exec_driver_sql(SQL[database_url.get_backend_name()].insert, values)
         if engine.name == "postgresql":
             connection.exec_driver_sql("ANALYZE appbuilder_session_messages")
     engine.dispose()
-    return database_url
 
 
 def test_the_named_indexes_serve_the_catalogue(filled: URL) -> None:
@@ -81,6 +92,21 @@ def test_the_named_indexes_serve_the_catalogue(filled: URL) -> None:
                 assert sorting not in text, (statement, text)
 
 
+def test_a_page_of_a_long_session_is_one_range(filled: URL) -> None:
+    sql, encode = CATALOGUE[filled.get_backend_name()], _encode(filled)
+    stamps = [encode(START + timedelta(seconds=row)) for row in range(2 * SESSIONS)]
+    _insert(filled, [(new_id(), LONG, "r", TURN_KEY, '{"content": "x"}', at, at) for at in stamps])
+    place = (stamps[SESSIONS], stamps[SESSIONS], ANY_ID)
+    for statement, parameters in [
+        (sql.older_rows, (LONG, *place, 10)),
+        (sql.first_rows, (LONG, 10)),
+        (sql.next_rows, (LONG, *place, 10)),
+    ]:
+        text = plan(filled, statement, parameters)
+        assert str(SESSION_INDEX.name) in text, (statement, text)
+        assert not any(sorting in text for sorting in SORTS), (statement, text)
+
+
 def test_the_newest_message_is_one_step(filled: URL) -> None:
     if filled.get_backend_name() == "sqlite":
         return  # it asks for the last row number instead
@@ -102,6 +128,7 @@ def test_rows_are_found_by_their_ids(filled: URL) -> None:
     primary = {"sqlite": "sqlite_autoindex", "postgresql": "_pkey", "mysql": "PRIMARY"}
     for statement, parameters in [
         (sql.conversation, (ANY_ID,)), (sql.turn, (ANY_ID,)), (sql.states(2), (ANY_ID, "b")),
+        (sql.values(2), (ANY_ID, "b")),
         (sql.drop, (ANY_ID,)), (sql.bump, (START, ANY_ID, START)),
     ]:
         values = tuple(sqlite.encode_time(each) if isinstance(each, datetime) and filled.get_backend_name()

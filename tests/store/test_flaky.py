@@ -70,7 +70,8 @@ def test_its_catalogue_fails_too(operation: str) -> None:
     store = FlakyStore(MemoryStore())
     store.prepare_catalogue()
     arguments: dict[str, tuple[Any, ...]] = {
-        "page": (["x"],), "rows": ("s", 1), "rename": ("s", "x"), "rate": ("x", Rating(True)),
+        "page": (["x"],), "rows": ("s", 1), "rows_after": ("s", None, 1), "rename": ("s", "x"),
+        "rate": ("x", Rating(True)),
     }
     store.fail(operation)
     call = getattr(store.catalogue(), operation)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from appbuilder.core.catalogue import (
     Conversation,
     ConversationPage,
     Owner,
+    Place,
     Rating,
     StoredRow,
 )
@@ -75,12 +76,17 @@ class SqlCatalogue:
                 return Conversation(session_id, None, title_of_row(value), decode(created_at), newest)
         return None
 
-    def rows(self, session_id: str, limit: int) -> list[StoredRow]:
-        if limit <= 0 or not _storable(session_id):
-            return []
+    def rows(self, session_id: str, limit: int, *, before: Place | None = None) -> list[StoredRow]:
         with self._asking("a conversation was read") as backend:
-            found = backend.read(backend.catalogue_sql.rows, (session_id, min(limit, MAX_LIMIT)))
+            sql = backend.catalogue_sql
+            found = _rows_at(backend, (sql.rows, sql.older_rows), session_id, before, limit)
             return list(stored_rows(reversed(found), backend.decode))
+
+    def rows_after(self, session_id: str, after: Place | None, limit: int) -> list[StoredRow]:
+        with self._asking("a conversation was read") as backend:
+            sql = backend.catalogue_sql
+            found = _rows_at(backend, (sql.first_rows, sql.next_rows), session_id, after, limit)
+            return list(stored_rows(found, backend.decode))
 
     def rename(self, session_id: str, title: str) -> bool:
         def work(execute: Execute, backend: Backend) -> bool:
@@ -121,6 +127,14 @@ class SqlCatalogue:
             return True
 
         return self._change(self.conversation_of(turn_id), "a rating was written", work)
+
+    def ratings(self, turn_ids: Sequence[str]) -> Mapping[str, Rating]:
+        if not turn_ids:
+            return {}
+        ids = tuple(map(conversations.rating_id, turn_ids))
+        with self._asking("ratings were read") as backend:
+            found = backend.read(backend.catalogue_sql.values(len(ids)), ids)
+        return dict(conversations.rating_of(rows.parse(value)) for (value,) in found)
 
     def unrate(self, turn_id: str) -> bool:
         def work(execute: Execute, backend: Backend) -> bool:
@@ -174,6 +188,19 @@ def _listed(
     for session_id, value, created_at, updated_at, row_id in backend.read(sql, (*parameters, limit)):
         created, updated = backend.decode(created_at), backend.decode(updated_at)
         yield Cursor(updated, row_id), conversations.read(session_id, value, created, updated)
+
+
+def _rows_at(
+    backend: Backend, statements: tuple[str, str], session_id: str, place: Place | None, limit: int
+) -> Sequence[Any]:
+    """:param statements: without a place, and from one on."""
+    if limit <= 0 or not _storable(session_id):
+        return []
+    limit = min(limit, MAX_LIMIT)
+    if place is None:
+        return backend.read(statements[0], (session_id, limit))
+    at = backend.encode(place[0])
+    return backend.read(statements[1], (session_id, at, at, place[1], limit))
 
 
 def stored_rows(found: Any, decode: Callable[[Any], Any]) -> Iterator[StoredRow]:

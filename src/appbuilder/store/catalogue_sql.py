@@ -100,11 +100,23 @@ class CatalogueSql:
         )
         """session id -> session id, request id, value, created_at of its first message;
         ix_appbuilder_session."""
-        self.rows = (
-            f"SELECT id, request_id, message_key, {value}, created_at {of_session} NOT {_IS_CONVERSATION} "
+        all_rows = (
+            f"SELECT id, request_id, message_key, {value}, created_at {of_session} NOT {_IS_CONVERSATION}"
+        )
+        self.rows = f"{all_rows} ORDER BY created_at DESC, id DESC LIMIT {mark}"
+        """session id, limit -> the rows, newest first; ix_appbuilder_session."""
+        self.older_rows = (
+            f"{all_rows} AND created_at <= {mark} AND (created_at < {mark} OR id < {mark}) "
             f"ORDER BY created_at DESC, id DESC LIMIT {mark}"
         )
-        """session id, limit -> the rows, newest first; ix_appbuilder_session."""
+        """session id, time, time, row id, limit -> as ``rows``, those before that one."""
+        self.first_rows = f"{all_rows} ORDER BY created_at, id LIMIT {mark}"
+        """session id, limit -> the rows, oldest first; ix_appbuilder_session."""
+        self.next_rows = (
+            f"{all_rows} AND created_at >= {mark} AND (created_at > {mark} OR id > {mark}) "
+            f"ORDER BY created_at, id LIMIT {mark}"
+        )
+        """session id, time, time, row id, limit -> as ``first_rows``, those after that one."""
         self.turn = f"SELECT session_id, request_id FROM {TABLE} WHERE id = {mark} AND {alive} AND {_TURNS}"
         """row id of a turn -> session id, request id; the primary key."""
         self.set_value = f"UPDATE {TABLE} SET message_value = {mark} WHERE id = {mark}"
@@ -167,6 +179,11 @@ class CatalogueSql:
         """*count* row ids -> id, updated_at, deleted; the primary key."""
         marks = ", ".join([self._dialect.mark] * count)
         return f"SELECT id, updated_at, deleted FROM {TABLE} WHERE id IN ({marks})"
+
+    def values(self, count: int) -> str:
+        """*count* row ids -> values; the primary key."""
+        marks, alive = ", ".join([self._dialect.mark] * count), f"deleted = {self._dialect.false}"
+        return f"SELECT {self._dialect.value} FROM {TABLE} WHERE id IN ({marks}) AND {alive}"
 
     @staticmethod
     def each(statement: str, count: int) -> str:

@@ -93,6 +93,11 @@ def rating_text(turn_id: str, rating: Rating) -> str:
     return jsontext.dumps({"turn": turn_id, "good": rating.good, "comment": rating.comment}).decode()
 
 
+def rating_of(value: Any) -> tuple[str, Rating]:
+    """The turn's id, and its rating, from the row's value."""
+    return str(value["turn"]), Rating(bool(value["good"]), str(value.get("comment") or ""))
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Cursor:
     """A place in a list of conversations: that of one with this time and row id."""

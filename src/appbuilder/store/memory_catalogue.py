@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from appbuilder.core.catalogue import (
     FEEDBACK_KEY,
     Conversation,
     ConversationPage,
     Owner,
+    Place,
     Rating,
     StoredRow,
 )
@@ -51,12 +52,19 @@ class MemoryCatalogue:
             row = self._listed(session_id)
             return None if row is None else _conversation(row)
 
-    def rows(self, session_id: str, limit: int) -> list[StoredRow]:
+    def rows(self, session_id: str, limit: int, *, before: Place | None = None) -> list[StoredRow]:
+        stored = [row for row in self._rows(session_id) if before is None or row.place < before]
+        return stored[-limit:] if limit > 0 else []
+
+    def rows_after(self, session_id: str, after: Place | None, limit: int) -> list[StoredRow]:
+        stored = [row for row in self._rows(session_id) if after is None or row.place > after]
+        return stored[: max(0, limit)]
+
+    def _rows(self, session_id: str) -> list[StoredRow]:
         with self._table.lock:
             stored = [row for row in self._table.by_session.get(session_id, ()) if not row.deleted]
-        newest = stored[-limit:] if limit > 0 else []
         return [
-            StoredRow(row.id, row.request_id, row.key, rows.parse(row.text), row.created_at) for row in newest
+            StoredRow(row.id, row.request_id, row.key, rows.parse(row.text), row.created_at) for row in stored
         ]
 
     def rename(self, session_id: str, title: str) -> bool:
@@ -93,6 +101,12 @@ class MemoryCatalogue:
             who = (row_id, turn.session_id, turn.request_id, FEEDBACK_KEY)
             self._table.insert(Row(*who, text, at, at))
             return True
+
+    def ratings(self, turn_ids: Sequence[str]) -> Mapping[str, Rating]:
+        with self._table.lock:
+            found = [self._table.by_id.get(conversations.rating_id(turn_id)) for turn_id in turn_ids]
+            alive = [row for row in found if row is not None and not row.deleted]
+            return dict(conversations.rating_of(rows.parse(row.text)) for row in alive)
 
     def unrate(self, turn_id: str) -> bool:
         with self._table.lock:

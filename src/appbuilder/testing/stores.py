@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from appbuilder.core.catalogue import (
@@ -13,6 +13,7 @@ from appbuilder.core.catalogue import (
     Conversation,
     ConversationPage,
     Owner,
+    Place,
     Rating,
     StoredRow,
 )
@@ -20,7 +21,7 @@ from appbuilder.core.store import SessionStore, TurnRecord
 from appbuilder.errors import StoreUnavailable
 
 CATALOGUE_OPERATIONS = (
-    "page", "find", "rows", "rename", "delete", "conversation_of", "rate", "unrate"
+    "page", "find", "rows", "rows_after", "rename", "delete", "conversation_of", "rate", "ratings", "unrate"
 )
 OPERATIONS = ("history", "commit", "ping", *CATALOGUE_OPERATIONS)
 
@@ -136,9 +137,13 @@ class _FlakyCatalogue:
         self._store.meet("find")
         return self._catalogue.find(session_id)
 
-    def rows(self, session_id: str, limit: int) -> list[StoredRow]:
+    def rows(self, session_id: str, limit: int, *, before: Place | None = None) -> list[StoredRow]:
         self._store.meet("rows")
-        return self._catalogue.rows(session_id, limit)
+        return self._catalogue.rows(session_id, limit, before=before)
+
+    def rows_after(self, session_id: str, after: Place | None, limit: int) -> list[StoredRow]:
+        self._store.meet("rows_after")
+        return self._catalogue.rows_after(session_id, after, limit)
 
     def rename(self, session_id: str, title: str) -> bool:
         self._store.meet("rename")
@@ -155,6 +160,10 @@ class _FlakyCatalogue:
     def rate(self, turn_id: str, rating: Rating) -> bool:
         self._store.meet("rate")
         return self._catalogue.rate(turn_id, rating)
+
+    def ratings(self, turn_ids: Sequence[str]) -> Mapping[str, Rating]:
+        self._store.meet("ratings")
+        return self._catalogue.ratings(turn_ids)
 
     def unrate(self, turn_id: str) -> bool:
         self._store.meet("unrate")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from appbuilder._version import __version__
@@ -108,6 +108,14 @@ def carried() -> dict[str, str]:
 def captures_texts() -> bool:
     """Whether spans may hold what users and models say; nobody's texts leave the process unasked."""
     return os.environ.get(CAPTURE, "").lower() in ("true", "span_only", "span_and_event")
+
+
+def messages(said: Sequence[tuple[str, str]]) -> str:
+    """What was said, as (role, text), in the form the conventions give it, as JSON."""
+    from appbuilder import jsontext
+
+    parts = [{"role": role, "parts": [{"type": "text", "content": text}]} for role, text in said]
+    return jsontext.dumps(parts).decode()
 
 
 def _api() -> Any:

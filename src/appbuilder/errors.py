@@ -41,7 +41,15 @@ class ConfigurationError(AppBuilderError, ValueError):
 
 
 class RequestError(AppBuilderError):
-    """The request cannot be served as it is. Its text is shown to the caller, so it holds no secret."""
+    """The request cannot be served as it is. Its text is shown to the caller, so it holds no secret.
+
+    ``param`` is the member of the request that is at fault, ``messages[0].role`` for instance; empty where the
+    protocol does not tell it.
+    """
+
+    def __init__(self, text: str, *, param: str = "") -> None:
+        super().__init__(text)
+        self.param = param
 
 
 class InvalidRequest(RequestError, ValueError):

@@ -45,8 +45,8 @@ def parse(body: bytes, header: Header, *, id: str, needs_credential: bool) -> Tu
     :raises InvalidRequest: the body is not the JSON the protocol asks for.
     :raises Unauthenticated: a credential is needed and there is none, or more than one.
     """
-    credential = _credential(header, needed=needs_credential)
-    user_id = header(USER_ID_HEADER)
+    credential = credential_of(header, needed=needs_credential)
+    user_id = user_of(header)
     try:
         data = jsontext.loads(body)
     except jsontext.NotJson as error:
@@ -66,7 +66,7 @@ def parse(body: bytes, header: Header, *, id: str, needs_credential: bool) -> Tu
         stream=stream,
         args=data,
         request_id=id,
-        user_id=None if user_id is None else checked_id(_text(user_id), USER_ID_HEADER, MAX_USER_ID),
+        user_id=user_id,
         credential=credential,
         new_session=not named,
     )
@@ -116,7 +116,20 @@ def _around_content(body: bytes) -> tuple[bytes, bytes]:
     return body[:at], body[at + len(b"null") :]
 
 
-def _credential(header: Header, *, needed: bool) -> str | None:
+def user_of(header: Header) -> str | None:
+    """Who the caller says asks.
+
+    :raises InvalidRequest: the header is empty, too long, or holds control characters.
+    """
+    given = header(USER_ID_HEADER)
+    return None if given is None else checked_id(_text(given), USER_ID_HEADER, MAX_USER_ID)
+
+
+def credential_of(header: Header, *, needed: bool) -> str | None:
+    """The AppBuilder token the request brought.
+
+    :raises Unauthenticated: one is needed and there is none, or more than one.
+    """
     given = [value.strip() for name in TOKEN_HEADERS if (value := header(name)) is not None]
     if not needed:
         return given[0] if len(given) == 1 and given[0] else None

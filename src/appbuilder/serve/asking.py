@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from starlette.requests import cookie_parser
@@ -19,6 +20,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 ANONYMOUS = "anonymous"
 """Owner of what programs begin that nobody knows, where these are let in."""
+
+_LONGEST_KEPT = 64
+"""Characters of what is remembered as looked at: a client may send long ones, and many."""
 
 _FORWARDED = re.compile(
     r"forwarded|x-forwarded.*|via|(.*-)?client-ip|.*-connecting-ip|x-real-ip|x-original-.*"
@@ -82,15 +86,44 @@ def is_local(asking: Asking) -> bool:
     The peer alone is not enough: a proxy on this machine connects from here for strangers, and a page of a
     stranger may have its name resolved to this machine.
     """
-    address = address_of(asking.peer)
+    if not _is_loopback_peer(asking.peer):
+        return False
     hosts = asking.values("host")
-    return (
-        address is not None
-        and address.is_loopback
-        and len(hosts) == 1
-        and is_loopback_name(host_name(hosts[0]))
-        and not any(_FORWARDED.fullmatch(name) for name, _ in asking.headers)
-    )
+    if len(hosts) != 1 or not is_loopback_host(hosts[0]):
+        return False
+    for name, _ in asking.headers:  # noqa: SIM110 - half the time
+        if _forwards(name):
+            return False
+    return True
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether a Host header means the machine itself."""
+    return _means_loopback(host) if len(host) <= _LONGEST_KEPT else is_loopback_name(host_name(host))
+
+
+def _forwards(name: str) -> bool:
+    """Whether a proxy adds a header of this name."""
+    return _is_forwarding(name) if len(name) <= _LONGEST_KEPT else _FORWARDED.fullmatch(name) is not None
+
+
+# Every request asks these, and nearly all ask the same.
+
+
+@lru_cache(4096)
+def _is_loopback_peer(peer: str) -> bool:
+    address = address_of(peer)
+    return address is not None and address.is_loopback
+
+
+@lru_cache(1024)
+def _means_loopback(host: str) -> bool:
+    return is_loopback_name(host_name(host))
+
+
+@lru_cache(1024)
+def _is_forwarding(name: str) -> bool:
+    return _FORWARDED.fullmatch(name) is not None
 
 
 def host_name(host: str) -> str:

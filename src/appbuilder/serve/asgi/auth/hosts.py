@@ -10,7 +10,7 @@ import re
 
 from appbuilder.errors import ConfigurationError, Forbidden, InvalidRequest
 from appbuilder.serve.address import is_loopback
-from appbuilder.serve.asking import Asking, address_of, host_name, is_loopback_name
+from appbuilder.serve.asking import Asking, address_of, host_name, is_loopback_host
 from appbuilder.settings import Settings
 
 ANY = frozenset({"*"})
@@ -45,8 +45,8 @@ def check_host(asking: Asking, hosts: frozenset[str]) -> None:
         raise InvalidRequest("A request has one Host header.")
     if hosts is ANY or asking.path in _PROBES:
         return
-    name = host_name(given[0]) if given else ""
-    if name not in hosts and not is_loopback_name(name):
+    host = given[0] if given else ""
+    if not is_loopback_host(host) and host_name(host) not in hosts:
         raise Forbidden("The service does not answer to this host name; its setting `hosts` says to which.")
 
 

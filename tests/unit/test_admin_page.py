@@ -14,7 +14,7 @@ from starlette.requests import Request
 
 from appbuilder.core.catalogue import FEEDBACK_KEY, Conversation, Rating, StoredRow
 from appbuilder.core.store import TURN_KEY
-from appbuilder.errors import Forbidden
+from appbuilder.errors import Forbidden, InvalidRequest
 from appbuilder.serve.asgi.admin import shown, turns
 from appbuilder.serve.asgi.admin.forms import check_own_page
 from appbuilder.serve.asgi.admin.pages import HEADERS, STATIC, page
@@ -103,9 +103,9 @@ def test_turns_over_post_chat_or_by_the_sdk_are_paired_by_request() -> None:
 
 def test_a_turn_whose_beginning_is_missing_is_left_out() -> None:
     rows = [row("answer", {"content": "of before"}), row("query", {"content": "q"}, "r2"), kept("r3")]
-    assert [turn.request_id for turn in turns.turns(rows, whole=False)] == ["r2", "r3"]
-    assert [turn.request_id for turn in turns.turns(rows)] == ["r1", "r2", "r3"]
-    assert len(turns.turns(rows[:1], whole=False)) == 1
+    assert [turn.request_id for turn in turns.turns(turns.whole_turns(rows))] == ["r2", "r3"]
+    assert turns.whole_turns(rows[2:]) == rows[2:]
+    assert turns.whole_turns(rows[:1]) == rows[:1]
 
 
 def test_a_long_text_is_cut_and_says_so() -> None:
@@ -149,8 +149,8 @@ ROWS = st.lists(
 @settings(max_examples=50)
 @given(rows=ROWS, whole=st.booleans())
 def test_whatever_some_program_stored_is_shown_as_text(rows: list[StoredRow], whole: bool) -> None:
-    told = turns.turns(rows, whole=whole)
-    html = render("session.html", session=conversation(), turns=told, more=None, chat=None,
+    told = turns.turns(rows if whole else turns.whole_turns(rows))
+    html = render("session.html", session=conversation(), turns=told, earlier=None, newest=None, chat=None,
                   sums=turns.totals(told, whole=whole))
     html.encode()
 
@@ -181,6 +181,14 @@ def test_who_is_meant_by_what_one_writes() -> None:
     assert shown.owners_meant("nobody") == (None,)
     assert shown.owners_meant(" ann ") == ("user:ann", "ann", "visitor:ann")
     assert shown.owners_meant("user:ann") == ("user:ann",)
+
+
+def test_a_place_comes_back_as_it_was_written() -> None:
+    assert shown.place(None) is None
+    assert shown.place(shown.written((AT, "row"))) == (AT, "row")
+    for bad in ("", "yesterday~row", "~"):
+        with pytest.raises(InvalidRequest):
+            shown.place(bad)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +245,7 @@ def test_html_in_what_people_say_is_text() -> None:
     rows = [row(TURN_KEY, value, EVIL, EVIL), rated(EVIL, True, EVIL),
             *(row(f"{EVIL}{number}", {"content": EVIL}, "r2") for number in range(3))]
     told = turns.turns(rows)
-    html = render("session.html", turns=told, sums=turns.totals(told), more=None, chat=None,
+    html = render("session.html", turns=told, sums=None, earlier=None, newest=None, chat=None,
                   session=conversation(session_id=EVIL, owner=f"user:{EVIL}", title=EVIL))
     assert html.count("&lt;script&gt;") > 15
     assert "<script>" not in html
@@ -251,7 +259,7 @@ def test_html_in_what_people_say_is_text() -> None:
 
 def test_no_page_holds_inline_script_or_style() -> None:
     assert "unsafe" not in HEADERS["Content-Security-Policy"]
-    html = render("session.html", turns=[], sums=turns.Totals(), more=None, chat="/thread/s",
+    html = render("session.html", turns=[], sums=turns.Totals(), earlier=None, newest=None, chat="/thread/s",
                   session=conversation())
     assert re.findall(r"<script(?![^>]*\bsrc=)|<style|\bstyle=|\bon[a-z]+=", html) == []
     assert set(re.findall(r"""(?:src|href|action)="([^"]*)""", html)) == {

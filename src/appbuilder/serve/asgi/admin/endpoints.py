@@ -5,7 +5,7 @@ Every read is one that an index serves: a page of the catalogue, and of each con
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -14,7 +14,7 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from appbuilder import clock
-from appbuilder.core.catalogue import Catalogue, Conversation
+from appbuilder.core.catalogue import Catalogue, Conversation, Place, StoredRow
 from appbuilder.errors import AppBuilderError, InvalidRequest, NotFound
 from appbuilder.serve.asgi.admin import shown, turns
 from appbuilder.serve.asgi.admin.forms import check_own_page, fields
@@ -35,9 +35,8 @@ LISTED = 25
 """Sessions on one page of the list."""
 COUNTED_ROWS = 120
 """Rows of a session that its line in the list sums up; of a longer one the newest."""
-FIRST_ROWS = 500
-"""Rows of a session that are shown at first; each "show more" shows four times as many."""
-MOST_ROWS = 8 * FIRST_ROWS
+SHOWN_ROWS = 400
+"""Rows of a session on one page of it."""
 _LONGEST_SEARCH = 300
 
 _STATIC = {
@@ -121,27 +120,34 @@ class Admin:
         )
 
     async def session(self, request: Request) -> Response:
-        """One of them, with all that was said."""
-        rows = request.query_params.get("rows", "")
-        most = min(max(int(rows), FIRST_ROWS), MOST_ROWS) if rows.isascii() and rows.isdigit() else FIRST_ROWS
+        """One of them, with what was said."""
+        before = shown.place(request.query_params.get("before"))
         frame, session_id = self._frame(request, "sessions"), request.path_params["session_id"]
-        return await in_thread(self._session, frame, caller(request), session_id, most)
+        return await in_thread(self._session, frame, caller(request), session_id, before)
 
-    def _session(self, frame: dict[str, Any], viewer: Identity, session_id: str, most: int) -> Response:
-        conversation = self._catalogue.find(session_id)
+    def _session(
+        self, frame: dict[str, Any], viewer: Identity, session_id: str, before: Place | None
+    ) -> Response:
+        catalogue = self._catalogue
+        conversation = catalogue.find(session_id)
         if conversation is None:
             return page("problem.html", 404, told=frame["words"]["not_found"], **frame)
-        rows = self._catalogue.rows(session_id, most)
-        whole = len(rows) < most
-        told = turns.turns(rows, whole=whole)
-        more = _session_path(frame["base"], session_id) + f"?rows={min(4 * most, MOST_ROWS)}"
+        rows: Sequence[StoredRow] = catalogue.rows(session_id, SHOWN_ROWS, before=before)
+        whole = len(rows) < SHOWN_ROWS
+        if not whole:
+            rows = turns.whole_turns(rows)
+        # A rating is a row too, but not always one of this page.
+        rated = None if before is None else catalogue.ratings([row.id for row in rows])
+        told = turns.turns(rows, rated)
+        here = _session_path(frame["base"], session_id)
         return page(
             "session.html",
             **frame,
             session=conversation,
             turns=told,
-            sums=turns.totals(told, whole=whole),
-            more=more if most < MOST_ROWS else None,
+            sums=turns.totals(told, whole=whole) if before is None else None,
+            earlier=None if whole else f"{here}?before={quote(shown.written(rows[0].place))}",
+            newest=None if before is None else here,
             chat=self._chat_path(conversation, viewer),
         )
 
@@ -229,7 +235,7 @@ class Admin:
 def _totals(catalogue: Catalogue, conversation: Conversation) -> turns.Totals:
     rows = catalogue.rows(conversation.session_id, COUNTED_ROWS)
     whole = len(rows) < COUNTED_ROWS
-    return turns.totals(turns.turns(rows, whole=whole), whole=whole)
+    return turns.totals(turns.turns(rows if whole else turns.whole_turns(rows)), whole=whole)
 
 
 def _base(request: Request) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from appbuilder.core.catalogue import Owner
+from appbuilder.core.catalogue import Owner, Place
+from appbuilder.errors import InvalidRequest
 from appbuilder.serve.asgi.admin.texts import Words
 
 NOBODY = "nobody"
@@ -43,6 +44,26 @@ def owners_meant(text: str) -> Sequence[Owner] | None:
     if text == NOBODY:
         return (None,)
     return (text,) if ":" in text else (_USER + text, text, _VISITOR + text)
+
+
+def written(where: Place) -> str:
+    """A place among rows, for an address."""
+    at, row_id = where
+    return f"{at.isoformat(timespec='microseconds')}~{row_id}"
+
+
+def place(text: str | None) -> Place | None:
+    """The place that was :func:`written`; None: none was.
+
+    :raises InvalidRequest: *text* is none.
+    """
+    if text is None:
+        return None
+    at, _, row_id = text.partition("~")
+    try:
+        return datetime.fromisoformat(at).replace(tzinfo=None), row_id
+    except ValueError:
+        raise InvalidRequest("There is no such place in this session: begin again without it.") from None
 
 
 def iso(at: datetime) -> str:

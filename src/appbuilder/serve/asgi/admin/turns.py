@@ -87,27 +87,43 @@ class Totals:
     whole: bool = True
 
 
-def turns(rows: Sequence[StoredRow], *, whole: bool = True) -> list[Turn]:
+def turns(rows: Sequence[StoredRow], ratings: Mapping[str, Rating] | None = None) -> list[Turn]:
     """The turns of a conversation.
 
-    :param rows: of all keys, in their order.
-    :param whole: False: there are earlier rows than these.
+    :param rows: of all keys, in their order; see :func:`whole_turns`.
+    :param ratings: by the ids of turns; default: those among the rows.
     """
-    told = rows if whole else _without_the_rest_of_a_turn(rows)
-    by_id = {row.id: row for row in told}
+    by_id = {row.id: row for row in rows}
     by_request: dict[str, list[StoredRow]] = {}
-    for row in told:
+    for row in rows:
         by_request.setdefault(row.request_id, []).append(row)
-    ratings = _ratings(rows)
+    rated = _ratings(rows) if ratings is None else ratings
     found = []
-    for each in exchanges(told):
+    for each in exchanges(rows):
         row, appended = by_id[each.id], by_request[each.request_id]
         if row.key == TURN_KEY:
-            found.append(_kept(each, row, ratings.get(row.id)))
+            found.append(_kept(each, row, rated.get(row.id)))
         else:
-            rating = next((ratings[one.id] for one in appended if one.id in ratings), None)
+            rating = next((rated[one.id] for one in appended if one.id in rated), None)
             found.append(_appended(each, appended, rating))
     return found
+
+
+def whole_turns(rows: Sequence[StoredRow]) -> Sequence[StoredRow]:
+    """*rows*, before which there are others, without a first turn whose beginning may be among those.
+
+    Its answer would stand as a question.
+    """
+    first = next((row.request_id for row in rows if not is_aside(row)), None)
+    own = [row for row in rows if row.request_id == first]
+    if any(row.key == TURN_KEY for row in own):
+        return rows
+    return [row for row in rows if row.request_id != first] or rows
+
+
+def is_aside(row: StoredRow) -> bool:
+    """Whether a row is neither a turn nor part of one."""
+    return row.key != TURN_KEY and row.key.startswith(RESERVED_PREFIX)
 
 
 def totals(told: Iterable[Turn], *, whole: bool = True) -> Totals:
@@ -121,20 +137,6 @@ def totals(told: Iterable[Turn], *, whole: bool = True) -> Totals:
             sums.good += turn.rating.good
             sums.bad += not turn.rating.good
     return sums
-
-
-def _without_the_rest_of_a_turn(rows: Sequence[StoredRow]) -> Sequence[StoredRow]:
-    """Takes out a first turn whose beginning is not among the rows: its answer would stand as a question."""
-    first = next((row.request_id for row in rows if not _is_aside(row)), None)
-    own = [row for row in rows if row.request_id == first]
-    if any(row.key == TURN_KEY for row in own):
-        return rows
-    return [row for row in rows if row.request_id != first] or rows
-
-
-def _is_aside(row: StoredRow) -> bool:
-    """Whether it tells of no turn."""
-    return row.key != TURN_KEY and row.key.startswith(RESERVED_PREFIX)
 
 
 def _ratings(rows: Iterable[StoredRow]) -> dict[str, Rating]:
@@ -170,7 +172,7 @@ def _kept(told: Exchange, row: StoredRow, rating: Rating | None) -> Turn:
 
 def _appended(told: Exchange, rows: Sequence[StoredRow], rating: Rating | None) -> Turn:
     """A turn that is known by what the component appended in it: over FlaskRuntime, by the SDK."""
-    between = [row for row in rows if not _is_aside(row)][1:-1]
+    between = [row for row in rows if not is_aside(row)][1:-1]
     return Turn(
         id=told.id,
         request_id=told.request_id,

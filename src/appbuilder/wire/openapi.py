@@ -1,92 +1,138 @@
-"""The OpenAPI document of the seeds' protocol."""
+"""The OpenAPI documents: of the seeds' protocol, and of the service with all its doors."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from appbuilder._version import __version__
-from appbuilder.wire.chat import MAX_ID, MAX_USER_ID, REQUEST_ID_HEADER, TOKEN_HEADERS, USER_ID_HEADER
+from appbuilder.wire import openapi_sessions
+from appbuilder.wire.chat import MAX_USER_ID, REQUEST_ID_HEADER, TOKEN_HEADERS, USER_ID_HEADER
+from appbuilder.wire.openapi_parts import ID, body, content, enveloped, members, parameter, problems, ref
 
-_ID = {"type": "string", "minLength": 1, "maxLength": MAX_ID, "pattern": r"^[^\x00-\x1f\x7f-\x9f]+$"}
-_PROBLEMS = {
-    "400": "The request is not what the protocol asks for.",
-    "401": "No credential where one is needed, or one that was refused.",
-    "404": "There is nothing at this address.",
-    "405": "The address exists, the method does not.",
-    "409": "Another turn of this session is running.",
-    "413": "The body is larger than the limit.",
-    "415": "The body is not uncompressed JSON.",
-    "429": "Too many requests.",
-    "500": "The component failed.",
-    "502": "The model server failed.",
-    "503": "Overloaded, shutting down, or the database does not answer.",
-    "504": "The model server did not answer in time.",
-}
-
+ON_DISCONNECT_HEADER = "X-Appbuilder-On-Disconnect"
+_VERSION = "3.1.0"
 _EVENTS = (
     "Server-sent events; the data of each is an Answer with a piece of the text. The last has is_completion "
     "true and no content; of a stream that failed it is a Problem."
 )
+_PROBLEMS = ("400", "401", "404", "405", "409", "413", "415", "429", "500", "502", "503", "504")
 
 
 def document(url_rule: str) -> dict[str, Any]:
-    """The document for a service whose chat is at *url_rule*."""
+    """The document for a service of the seeds, whose chat is at *url_rule*."""
     return {
-        "openapi": "3.1.0",
+        "openapi": _VERSION,
         "info": {"title": "AppBuilder Runtime", "version": __version__},
         "paths": {
             url_rule: {"post": _chat()},
             "/health": {"get": _health()},
-            "/openapi.json": {"get": {"summary": "This document", "responses": {"200": _json({})}}},
+            "/openapi.json": {"get": {"summary": "This document", "responses": {"200": content({})}}},
         },
         "components": {"schemas": _SCHEMAS},
     }
 
 
+def service_document(name: str) -> dict[str, Any]:
+    """The document of the service of a component.
+
+    :param name: the component's.
+    """
+    return {
+        "openapi": _VERSION,
+        "info": {"title": name, "version": __version__, "description": _ABOUT},
+        "tags": [{"name": tag, "description": text} for tag, text in _TAGS.items()],
+        "security": [{}, {"bearer": []}, {"key": []}],
+        "paths": {
+            "/chat": {"post": _service_chat()},
+            **openapi_sessions.PATHS,
+            **_status_paths(),
+        },
+        "components": {
+            "schemas": {**_SCHEMAS, **openapi_sessions.SCHEMAS},
+            "securitySchemes": _SECURITY,
+        },
+    }
+
+
+_ABOUT = (
+    "Every answer but those of `/v1` and `/metrics` is an object with `code` (0, or the status of the error), "
+    "`message` and `result`. A session is one and the same whichever door its turns come in by."
+)
+_TAGS = {
+    "Chat": "One turn: a message and its answer, whole or as a stream.",
+    "Sessions": "Conversations: the caller's own; administrators see everybody's.",
+    "Runs": "Turns under way, in all workers.",
+    "Service": "Whether it is there, and what it can do.",
+}
+_SECURITY = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key (`appbuilder keys add`) or a JSON Web Token, if the service asks for one.",
+    },
+    "key": {"type": "apiKey", "in": "header", "name": "X-Api-Key", "description": "An API key, likewise."},
+}
+
+
 def _chat() -> dict[str, Any]:
-    problems = {status: _json(_ref("Problem"), text) for status, text in _PROBLEMS.items()}
     return {
         "summary": "Say something to the component",
         "parameters": [
-            _header(REQUEST_ID_HEADER, "The request's id; made by the service if absent.", _ID),
-            _header(USER_ID_HEADER, "Who asks.", {**_ID, "maxLength": MAX_USER_ID}),
+            _header(REQUEST_ID_HEADER, "The request's id; made by the service if absent.", ID),
+            _header(USER_ID_HEADER, "Who asks.", {**ID, "maxLength": MAX_USER_ID}),
             *(_header(name, "The caller's AppBuilder token.", {"type": "string"}) for name in TOKEN_HEADERS),
         ],
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": _ref("ChatRequest")}},
-        },
+        "requestBody": body(ref("ChatRequest")),
         "responses": {
             "200": {
                 "description": "The answer: whole, or with stream=true as events.",
                 "content": {
-                    "application/json": {"schema": _ref("Answer")},
+                    "application/json": {"schema": ref("Answer")},
                     # No type: tools disagree whether the schema is of the text or of one event.
                     "text/event-stream": {"schema": {"description": _EVENTS}},
                 },
             },
-            **problems,
+            **problems(*_PROBLEMS),
         },
     }
+
+
+def _service_chat() -> dict[str, Any]:
+    chat = _chat()
+    leaving = {"type": "string", "enum": ["cancel", "continue"]}
+    about = "What becomes of the turn when its reader leaves."
+    chat["parameters"].append(_header(ON_DISCONNECT_HEADER, about, leaving))
+    chat["responses"].update(problems("403"))
+    return {"tags": ["Chat"], "operationId": "chat", **chat}
 
 
 def _health() -> dict[str, Any]:
     return {
         "summary": "Whether the process takes new turns",
-        "responses": {"200": _json({}, "It does."), "503": _json(_ref("Problem"), "It shuts down.")},
+        "responses": {"200": content({}, "It does."), "503": content(ref("Problem"), "It shuts down.")},
     }
 
 
+def _status_paths() -> dict[str, Any]:
+    well = enveloped(members({"status": {"const": "ok"}}), "It is well.")
+    html = content({"type": "string"}, "A page.", "text/html")
+    metrics = content({"type": "string"}, "In Prometheus's text format.", "text/plain")
+    return {
+        "/health": _asked("health", "Whether the process takes new turns", well, "503"),
+        "/ready": _asked("ready", "Whether it does, and the database answers", well, "503"),
+        "/metrics": _asked("metrics", "Numbers for Prometheus", metrics, "404"),
+        "/openapi.json": _asked("openapi", "This document", content({"type": "object"}, "OpenAPI 3.1.")),
+        "/docs": _asked("docs", "This document, for reading", html),
+    }
+
+
+def _asked(name: str, summary: str, found: dict[str, Any], *statuses: str) -> dict[str, Any]:
+    responses = {"200": found, **problems("400", "403", *statuses)}
+    return {"get": {"tags": ["Service"], "operationId": name, "summary": summary, "responses": responses}}
+
+
 def _header(name: str, text: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"name": name, "in": "header", "required": False, "description": text, "schema": schema}
-
-
-def _json(schema: dict[str, Any], text: str = "") -> dict[str, Any]:
-    return {"description": text, "content": {"application/json": {"schema": schema}}}
-
-
-def _ref(name: str) -> dict[str, Any]:
-    return {"$ref": f"#/components/schemas/{name}"}
+    return parameter("header", name, text, schema)
 
 
 _SCHEMAS: dict[str, Any] = {
@@ -94,9 +140,9 @@ _SCHEMAS: dict[str, Any] = {
         "type": "object",
         "required": ["message"],
         "properties": {
-            "message": {"description": "Anything the component understands."},
+            "message": {"description": "Anything the component understands.", "example": "Hello!"},
             "stream": {"type": "boolean", "default": False},
-            "session_id": {**_ID, "description": "The conversation; made by the service if absent."},
+            "session_id": {**ID, "description": "The conversation; made by the service if absent."},
         },
         "additionalProperties": {"description": "A keyword argument of the component's run."},
     },
@@ -123,7 +169,7 @@ _SCHEMAS: dict[str, Any] = {
                 "properties": {
                     "session_id": {"type": "string"},
                     "is_completion": {"type": "boolean", "description": "Only in events of a stream."},
-                    "answer_message": _ref("Message"),
+                    "answer_message": ref("Message"),
                 },
             },
         },

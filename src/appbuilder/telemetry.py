@@ -24,7 +24,7 @@ class Sink(Protocol):
     def turn_began(self) -> None:
         """A turn was admitted; it is in flight until :meth:`turn_ended`."""
 
-    def turn_ended(self, door: str, outcome: str, seconds: float, pieces: int) -> None:
+    def turn_ended(self, door: str, outcome: str, pieces: int) -> None:
         """A turn that had begun is over: ``done``, ``incomplete`` (it was stopped) or ``failed``.
 
         One that was refused while it waited for its session ends as ``refused``.
@@ -69,7 +69,7 @@ class _Nobody:
 
     def turn_began(self) -> None: ...
 
-    def turn_ended(self, door: str, outcome: str, seconds: float, pieces: int) -> None: ...
+    def turn_ended(self, door: str, outcome: str, pieces: int) -> None: ...
 
     def turn_refused(self, door: str) -> None: ...
 

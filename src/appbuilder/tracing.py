@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from appbuilder._version import __version__
@@ -55,6 +55,13 @@ def begin(
     if parent is not None:
         context = _api().set_span_in_context(parent)
     return ours.start_span(name, context=context, kind=_kind(kind), attributes=attributes)
+
+
+def caller(headers: Iterable[tuple[bytes, bytes]]) -> Any:
+    """The context a caller says his request belongs to, as this process's propagators read it."""
+    from opentelemetry import propagate
+
+    return propagate.extract({name.decode("latin-1"): value.decode("latin-1") for name, value in headers})
 
 
 def make_current(span: Span) -> None:

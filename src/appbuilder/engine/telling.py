@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from appbuilder import clock, logs, telemetry
+from appbuilder import logs, telemetry
 from appbuilder.core.message import text_of
 from appbuilder.engine import spans
 from appbuilder.engine.machine import Phase
@@ -28,7 +28,7 @@ def ended(turn: Turn, outcome: Outcome, span: Span | None, *, model_calls: int) 
     error = None if outcome.error is None else telemetry.kind_of(outcome.error)
     if error is not None:
         sink.error(error)
-    sink.turn_ended(request.door, _how(turn), clock.monotonic() - turn.began, pieces)
+    sink.turn_ended(request.door, _how(turn), pieces)
     if span is not None:
         spans.end(span, request, error, outcome.answer, pieces=pieces)
     if logs.texts_wanted():

@@ -9,7 +9,7 @@ A call is always streamed, with usage; a blocking one drains the stream. An answ
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -168,8 +168,8 @@ def _deltas(stream: openai.Stream[ChatCompletionChunk]) -> Iterator[Delta]:
         raise Failure(error, again=True)
 
 
-def _response(chunk: ChatCompletionChunk, finish_reasons: list[str]) -> dict[str, Any]:
-    told = {"id": chunk.id, "model": chunk.model, "finish_reasons": finish_reasons}
+def _response(chunk: ChatCompletionChunk, finish_reasons: Sequence[str]) -> dict[str, Any]:
+    told = {"id": chunk.id, "model": chunk.model, "finish_reasons": list(finish_reasons)}
     return {name: value for name, value in told.items() if value}
 
 

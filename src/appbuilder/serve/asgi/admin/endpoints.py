@@ -59,9 +59,9 @@ def routes(service: Service) -> list[BaseRoute]:
     return [
         at("", admin.sessions),
         at("/", admin.sessions),
-        at("/sessions/{session_id}", admin.session),
-        at("/sessions/{session_id}/rename", admin.rename, "POST"),
-        at("/sessions/{session_id}/delete", admin.delete, "POST"),
+        at("/sessions/{session_id:path}", admin.session),
+        at("/sessions/{session_id:path}/rename", admin.rename, "POST"),
+        at("/sessions/{session_id:path}/delete", admin.delete, "POST"),
         at("/runs", admin.runs),
         at("/runs/{run_id}/stop", admin.stop, "POST"),
         at("/keys", admin.keys),

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, create_engine, exc, pool
 from sqlalchemy.engine import URL
 
 from appbuilder import clock, telemetry
+from appbuilder.blocking import about_to_block
 from appbuilder.errors import StoreUnavailable
 from appbuilder.settings import Settings
 from appbuilder.store import listing, rows
@@ -69,8 +70,9 @@ class ServerBackend(ABC):
     def connect_apart(self) -> Any:
         """A driver's connection like those of the pool, but not of it; the caller closes it."""
         fairy = self._make_engine(poolclass=pool.NullPool).raw_connection()
+        connection = fairy.driver_connection
         fairy.detach()
-        return fairy.driver_connection
+        return connection
 
     @abstractmethod
     def options(self, timeout: float) -> dict[str, Any]:
@@ -139,6 +141,7 @@ class ServerBackend(ABC):
                 return
 
     def connect(self) -> Connection:
+        about_to_block()
         began = clock.monotonic()
         connection = self._engine.connect()
         telemetry.sink().pool_waited(clock.monotonic() - began)

@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy.engine import URL
 
+from appbuilder.core.locks import SessionLocks
 from appbuilder.core.store import TurnRecord
 from appbuilder.errors import AppBuilderError, ConfigurationError, StoreUnavailable
 from appbuilder.settings import Settings
-from appbuilder.store import rows, urls
+from appbuilder.store import locks_file, rows, urls
 from appbuilder.store.backend import Backend
 from appbuilder.store.catalogue import SqlCatalogue
 from appbuilder.store.errors import FAILURES, describe, unavailable
+from appbuilder.store.locks import FreeLocks
+
+if TYPE_CHECKING:
+    from appbuilder.store.server import ServerBackend
 
 _locks: dict[object, Any] = {}
 # Backends made before a fork. To close a connection that belongs to the parent would harm the parent.
@@ -45,6 +50,7 @@ class SqlStore:
         self._backend: Backend | None = None
         self._home: object = None
         self._catalogue = SqlCatalogue(url, self._live)
+        self._locks: SessionLocks | None = None
 
     def __repr__(self) -> str:
         return f"SqlStore({urls.show(self.url)!r})"
@@ -78,6 +84,30 @@ class SqlStore:
         else:
             self._preparing(lambda backend: backend.prepare_catalogue())
         self._catalogue.catch_up()
+
+    def session_locks(self) -> SessionLocks:
+        """Locks that keep other processes on this database from a session; the same object each time."""
+        if self._locks is None:
+            with process_lock():
+                self._locks = self._locks or self._make_locks()
+        return self._locks
+
+    def _make_locks(self) -> SessionLocks:
+        if urls.in_memory(self.url):
+            return FreeLocks()
+        if self.url.get_backend_name() == "sqlite":
+            return locks_file.open_locks(self._database_file)
+        from appbuilder.store import lines
+
+        return lines.open_locks(self.url, self._settings, lambda: cast("ServerBackend", self._live()))
+
+    def _database_file(self) -> str:
+        backend = self._live()
+        try:
+            ((_, _, path), *_) = backend.read("PRAGMA database_list", ())
+        except FAILURES as error:
+            raise unavailable(error, self.url, "its path was asked for") from None
+        return str(path)
 
     def _preparing(self, work: Callable[[Backend], None]) -> None:
         backend = self._make()
@@ -119,6 +149,8 @@ class SqlStore:
             raise unavailable(error, self.url, "it was asked for a sign of life") from None
 
     def close(self) -> None:
+        if self._locks is not None:
+            self._locks.close()
         with process_lock():
             backend, self._backend = self._backend, None
             mine = self._home == _here()

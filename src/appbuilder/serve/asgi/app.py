@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from starlette.routing import BaseRoute, Router
 
 from appbuilder.errors import NotFound
-from appbuilder.serve.asgi import admin, status
+from appbuilder.serve.asgi import admin, metrics, status
 from appbuilder.serve.asgi.auth.origins import Rules
 from appbuilder.serve.asgi.chat import ChatEndpoint
 from appbuilder.serve.asgi.front import Body, Front, Lifespan, only
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import App, Receive, Scope, Send
 
-GROUPS = (status, admin)
+GROUPS = (status, metrics, admin)
 """Modules with a function ``routes``."""
 
 BODIES: dict[str, Body] = {}

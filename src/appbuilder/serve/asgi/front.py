@@ -12,6 +12,7 @@ from appbuilder.ids import new_id
 from appbuilder.logs import logger
 from appbuilder.serve.asgi.auth.origins import Rules, check_request, cors_headers, preflight
 from appbuilder.serve.asgi.http import IDENTITY, REQUEST_ID, BrokenBody, header_of, in_thread, send_whole
+from appbuilder.serve.asgi.observed import Observed
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import App, Receive, Scope, Send, read_asking
 from appbuilder.wire import chat
@@ -74,11 +75,12 @@ class Front:
         self._page = page
         self._bodies = bodies
         self.lifespan = lifespan
+        self._observed = Observed(self._http, page=page is not None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "http":
-            await self._http(scope, receive, send)
+            await self._observed(scope, receive, send)
         elif kind == "websocket":
             await self._websocket(scope, receive, send)
         elif kind == "lifespan":

@@ -26,7 +26,7 @@ _EVENTS = sse.CONTENT_TYPE.encode()
 
 
 class Observed:
-    """An ASGI application in front of *app*.
+    """An ASGI application in front of *app*, for HTTP alone.
 
     :param page: whether paths that no route has are the chat page's.
     """
@@ -36,10 +36,7 @@ class Observed:
         self._elsewhere = "page" if page else "none"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers as *app* does."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+        """Answers a request as *app* does."""
         answer = _Answer(send)
         span = _begin_span(scope)
         current: AbstractContextManager[Any] = nullcontext() if span is None else tracing.current(span)

@@ -1,0 +1,70 @@
+"""Sending traces: an OpenTelemetry provider for a process of the service, where an endpoint is configured."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from appbuilder.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+_HTTP = "http/protobuf"
+
+
+def set_up(name: str, environ: Mapping[str, str] | None = None) -> Callable[[], None]:
+    """Sets this process's tracer provider up, if an OTLP endpoint is configured and nobody has set one.
+
+    To be called in the process that serves, after any fork. All further variables are OpenTelemetry's own.
+
+    :param name: of the service, where ``OTEL_SERVICE_NAME`` says no other.
+    :returns: sends what is still to be sent and stops; to be called at the end of the process.
+    :raises ConfigurationError: the extra ``otel`` is not installed, or the protocol is not ours.
+    """
+    env = os.environ if environ is None else environ
+    if not _wanted(env):
+        return _nothing
+    protocol = next((env[each] for each in _PROTOCOLS if env.get(each)), _HTTP)
+    if protocol != _HTTP:
+        raise ConfigurationError(f"Traces are sent as {_HTTP}; {_PROTOCOLS[1]} asks for {protocol!r}.")
+    try:
+        from opentelemetry import trace
+
+        if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+            return _nothing  # the program's own, or opentelemetry-instrument's
+        provider = _provider(name)
+    except ModuleNotFoundError as missing:
+        raise ConfigurationError(
+            f"An endpoint for traces is set, and {missing.name} is not installed: "
+            "pip install 'appbuilder-runtime[otel]'"
+        ) from None
+    trace.set_tracer_provider(provider)
+    return provider.shutdown
+
+
+def _wanted(env: Mapping[str, str]) -> bool:
+    if env.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return False
+    if env.get("OTEL_TRACES_EXPORTER", "otlp") != "otlp":
+        return False
+    return any(env.get(each) for each in _ENDPOINTS)
+
+
+def _provider(name: str) -> TracerProvider:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    resource = Resource.create({"service.name": name}).merge(OTELResourceDetector().detect())
+    provider = TracerProvider(resource=resource)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return provider
+
+
+def _nothing() -> None:
+    """There is nothing to send."""

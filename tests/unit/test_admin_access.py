@@ -86,10 +86,10 @@ class Desk:
         assert answer.status_code == status, answer.text
         return answer
 
-    def say(self, session_id: str, owner: str, question: str, answer: str = "said", **members: Any) -> str:
+    def say(self, session_id: str, owner: str, question: str, **members: Any) -> str:
         """A turn of the service; returns its id."""
         turn_id = new_id()
-        value = {"input": {"content": question}, "answer": {"content": answer}, "state": "complete"}
+        value = {"input": {"content": question}, "answer": {"content": "said"}, "state": "complete"}
         entry = TurnEntry(turn_id, owner, question, {**value, **members})
         self.store.commit(TurnRecord(session_id, new_id(), [], entry))
         return turn_id
@@ -169,7 +169,7 @@ def test_what_changes_something_is_no_link(desk: Desk, path: str) -> None:
 
 def test_the_list_is_by_the_newest_turn_and_sums_up(desk: Desk) -> None:
     usage = {"prompt_tokens": 1000, "completion_tokens": 234, "total_tokens": 1234}
-    desk.say("one", "user:ann", "first", **{"answer": {"content": "x", "token_usage": usage}})
+    desk.say("one", "user:ann", "first", answer={"content": "x", "token_usage": usage})
     rated = desk.say("one", "user:ann", "more", state="failed")
     desk.say("two", "user:ann", "second")
     desk.store.catalogue().rate(rated, Rating(good=False))

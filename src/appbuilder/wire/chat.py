@@ -33,8 +33,8 @@ def request_id(header: Header) -> str:
 
     :raises InvalidRequest: the header is empty, too long, or holds control characters.
     """
-    given = header(REQUEST_ID_HEADER)
-    return new_id() if given is None else checked_id(_text(given), REQUEST_ID_HEADER)
+    given = id_in(header, REQUEST_ID_HEADER)
+    return new_id() if given is None else given
 
 
 def parse(body: bytes, header: Header, *, id: str, needs_credential: bool) -> TurnRequest:  # noqa: A002
@@ -46,7 +46,7 @@ def parse(body: bytes, header: Header, *, id: str, needs_credential: bool) -> Tu
     :raises Unauthenticated: a credential is needed and there is none, or more than one.
     """
     credential = credential_of(header, needed=needs_credential)
-    user_id = user_of(header)
+    user_id = id_in(header, USER_ID_HEADER, MAX_USER_ID)
     try:
         data = jsontext.loads(body)
     except jsontext.NotJson as error:
@@ -116,13 +116,13 @@ def _around_content(body: bytes) -> tuple[bytes, bytes]:
     return body[:at], body[at + len(b"null") :]
 
 
-def user_of(header: Header) -> str | None:
-    """Who the caller says asks.
+def id_in(header: Header, name: str, limit: int = MAX_ID) -> str | None:
+    """The id in the header *name*; None: there is no such header.
 
-    :raises InvalidRequest: the header is empty, too long, or holds control characters.
+    :raises InvalidRequest: it is empty, too long, not UTF-8, or holds control characters.
     """
-    given = header(USER_ID_HEADER)
-    return None if given is None else checked_id(_text(given), USER_ID_HEADER, MAX_USER_ID)
+    given = header(name)
+    return None if given is None else checked_id(_text(given), name, limit)
 
 
 def credential_of(header: Header, *, needed: bool) -> str | None:
@@ -144,11 +144,17 @@ def checked_id(value: Any, name: str, limit: int = MAX_ID) -> str:
     :param name: what the error calls it.
     :raises InvalidRequest: it is no string, empty, too long, or holds control characters.
     """
-    if not isinstance(value, str) or not 0 < len(value) <= limit or _UNFIT.search(value):
+    if not isinstance(value, str) or not is_fit_id(value, limit):
         raise InvalidRequest(
-            f"{name} must be a string of 1 to {limit} characters, none of them a control character."
+            f"{name} must be a string of 1 to {limit} characters, none of them a control character.",
+            param=name,
         )
     return value
+
+
+def is_fit_id(value: str, limit: int) -> bool:
+    """Whether *value* has 1 to *limit* characters, none of them a control character or half of one."""
+    return 0 < len(value) <= limit and not _UNFIT.search(value)
 
 
 def _text(header_value: str) -> str:

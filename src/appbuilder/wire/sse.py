@@ -10,3 +10,17 @@ COMMENT = b": keep-alive\n\n"
 def event(data: bytes) -> bytes:
     """One event. *data* is JSON on one line, so nothing in it can end the event."""
     return b"data: " + data + b"\n\n"
+
+
+def one_line(events: bytes) -> bytes:
+    """*events* of JSON, with the line ends of Unicode escaped.
+
+    The standard knows only LF and CR, but some clients split with a function that knows the others too.
+    """
+    for raw, escaped in _LINE_ENDS:
+        if raw in events:
+            events = events.replace(raw, escaped)
+    return events
+
+
+_LINE_ENDS = tuple((end.encode(), b"\\u%04x" % ord(end)) for end in "\x85\u2028\u2029")

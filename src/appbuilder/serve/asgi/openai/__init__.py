@@ -1,0 +1,47 @@
+"""The OpenAI-compatible API."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from appbuilder.errors import NotFound
+from appbuilder.serve.asgi.http import caller, reply
+from appbuilder.serve.asgi.openai.chat import ChatCompletions
+from appbuilder.serve.asgi.openai.conversing import now_in_seconds
+from appbuilder.serve.asgi.openai.responses import CreateResponse, read_response
+from appbuilder.serve.asgi.service import Service
+from appbuilder.wire.openai.errors import body as error_body
+from appbuilder.wire.openai.models import model, model_list
+
+__all__ = ["error_body", "routes"]
+
+
+def routes(service: Service) -> Sequence[BaseRoute]:
+    """The routes under /v1."""
+    started = now_in_seconds()
+
+    async def models(request: Request) -> Response:
+        caller(request)
+        return reply(model_list(service.name, started))
+
+    async def one_model(request: Request) -> Response:
+        caller(request)
+        name = request.path_params["id"]
+        if name != service.name:
+            raise NotFound(f"The model {name[:100]!r} does not exist.", param="model")
+        return reply(model(service.name, started))
+
+    async def response(request: Request) -> Response:
+        return reply(await read_response(service, caller(request), request.path_params["id"]))
+
+    return [
+        Route("/v1/models", models, methods=["GET"]),
+        Route("/v1/models/{id:path}", one_model, methods=["GET"]),
+        Route("/v1/chat/completions", ChatCompletions(service), methods=["POST"]),
+        Route("/v1/responses", CreateResponse(service), methods=["POST"]),
+        Route("/v1/responses/{id}", response, methods=["GET"]),
+    ]

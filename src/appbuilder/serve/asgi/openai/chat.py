@@ -1,0 +1,68 @@
+"""POST /v1/chat/completions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from appbuilder.engine.engine import Run
+from appbuilder.engine.log import Outcome
+from appbuilder.serve.asgi.openai.conversing import (
+    Asked,
+    converse,
+    now_in_seconds,
+    read_request,
+    turn_id_of,
+)
+from appbuilder.serve.asgi.service import Service
+from appbuilder.serve.asking import Receive, Scope, Send
+from appbuilder.wire.openai.chat import ChunkEncoder, Head, completion, read
+from appbuilder.wire.openai.usage import usage_of
+from appbuilder.wire.problems import problem
+
+
+class ChatCompletions:
+    """The endpoint, an ASGI application; errors are raised."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        service = self._service
+        identity, body = await read_request(service, scope, receive)
+        call = read(body, model=service.name, takes=service.takes)
+        asked = Asked(call.talk, call.args, call.stream, call.session_id)
+
+        def answering(run: Run) -> _Answering:
+            head = Head(f"chatcmpl-{turn_id_of(run)}", now_in_seconds(), service.name)
+            return _Answering(head, include_usage=call.include_usage)
+
+        await converse(service, identity, asked, answering, scope, receive, send)
+
+
+class _Answering:
+    def __init__(self, head: Head, *, include_usage: bool) -> None:
+        self._head = head
+        self._include_usage = include_usage
+
+    def stream(self) -> _Chunks:
+        return _Chunks(ChunkEncoder(self._head, include_usage=self._include_usage))
+
+    def whole(self, answer: Mapping[str, Any]) -> bytes:
+        return completion(self._head, answer.get("content"), usage_of(answer.get("token_usage")))
+
+
+class _Chunks:
+    """The events of one stream."""
+
+    def __init__(self, encoder: ChunkEncoder) -> None:
+        self._encoder = encoder
+
+    def pieces(self, pieces: Sequence[Any]) -> bytes:
+        return self._encoder.pieces(pieces)
+
+    def last(self, outcome: Outcome) -> bytes:
+        if outcome.answer is not None:
+            return self._encoder.end(usage_of(outcome.answer.get("token_usage")))
+        assert outcome.error is not None
+        return self._encoder.error(problem(outcome.error), outcome.error)

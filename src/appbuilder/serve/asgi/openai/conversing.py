@@ -1,0 +1,161 @@
+"""One turn behind either API of OpenAI's: its session, its run, its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, replace
+from datetime import timezone
+from typing import Any, Protocol
+
+from appbuilder import clock
+from appbuilder.engine.engine import Run
+from appbuilder.engine.log import Outcome
+from appbuilder.engine.turn import TurnRequest
+from appbuilder.errors import Unauthenticated
+from appbuilder.ids import new_id
+from appbuilder.serve.asgi.http import IDENTITY, REQUEST_ID, header_of, parsed_object, read_json, send_whole
+from appbuilder.serve.asgi.openai.places import Place, on_behalf, recognized
+from appbuilder.serve.asgi.service import Service
+from appbuilder.serve.asgi.stream import Encoder, EventStream, outcome_of
+from appbuilder.serve.asgi.turns import ON_DISCONNECT_HEADER, begin
+from appbuilder.serve.asking import Identity, Receive, Scope, Send
+from appbuilder.wire import chat
+from appbuilder.wire.chat import Header
+from appbuilder.wire.openai import open_webui
+from appbuilder.wire.openai.messages import Talk
+from appbuilder.wire.openai.sessions import SESSION_ID_HEADER, named_session
+
+_REQUEST_IDS = (chat.REQUEST_ID_HEADER.lower().encode(), b"x-request-id")
+_SESSION_ID = SESSION_ID_HEADER.lower().encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asks, whichever API it came by.
+
+    :param session_id: the session its body names.
+    :param forget: nothing of the turn is to be kept.
+    """
+
+    talk: Talk
+    args: Mapping[str, Any]
+    stream: bool
+    session_id: str | None
+    forget: bool = False
+
+
+class Answering(Protocol):
+    """Writes the answer of one run."""
+
+    def stream(self) -> Encoder:
+        """What writes its events."""
+
+    def whole(self, answer: Mapping[str, Any]) -> bytes:
+        """The body of a whole answer, of a message's members."""
+
+
+async def read_request(service: Service, scope: Scope, receive: Receive) -> tuple[Identity, dict[str, Any]]:
+    """Whose turn it is, and the body's members.
+
+    :raises Unauthenticated, InvalidRequest, PayloadTooLarge, UnsupportedMediaType: see there.
+    """
+    identity, header = scope[IDENTITY], header_of(scope)
+    if identity is None:
+        raise Unauthenticated("Send your key: Authorization: Bearer ...")
+    body = parsed_object(await read_json(header, receive, service.settings.max_body))
+    return on_behalf(identity, header), body
+
+
+async def converse(  # noqa: PLR0917 - an ASGI application, and what it serves
+    service: Service,
+    identity: Identity,
+    asked: Asked,
+    answering: Callable[[Run], Answering],
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+) -> None:
+    """Runs the turn and sends its answer.
+
+    :raises AppBuilderError: it failed before there was a piece, and before anything was sent.
+    """
+    asked = _settled(asked, header_of(scope))
+    place = await _place(service, identity, asked)
+    try:
+        run = await _begin(service, identity, asked, place, scope)
+        headers = [(name, scope[REQUEST_ID].encode()) for name in _REQUEST_IDS]
+        if not asked.forget:
+            headers.append((_SESSION_ID, place.session_id.encode()))
+        if asked.stream:
+            events = EventStream(run, answering(run).stream(), service.settings, headers)
+            await events(scope, receive, _settling(send, place, run))
+            return
+        outcome = await outcome_of(run, receive)
+        await place.settle(outcome)
+        if outcome is not None:
+            await _send_answer(send, outcome, answering(run), headers)
+    finally:
+        await place.settle(None)
+
+
+def _settled(asked: Asked, header: Header) -> Asked:
+    """*asked* with what the headers say of its session."""
+    if open_webui.is_task(header, asked.talk.messages):
+        # The session they name is the chat that a title is to be found for; it has no part in this.
+        return replace(asked, session_id=None, forget=True)
+    return replace(asked, session_id=named_session(header, asked.session_id))
+
+
+async def _place(service: Service, identity: Identity, asked: Asked) -> Place:
+    if asked.session_id is not None:
+        return Place(asked.session_id, new=False)
+    if asked.forget:
+        return Place(new_id(), new=True)
+    return await recognized(service.transcripts, identity.owner, asked.talk)
+
+
+async def _begin(service: Service, identity: Identity, asked: Asked, place: Place, scope: Scope) -> Run:
+    header = header_of(scope)
+    turn = TurnRequest(
+        message=asked.talk.message,
+        session_id=place.session_id,
+        stream=asked.stream,
+        args=asked.args,
+        request_id=scope[REQUEST_ID],
+        user_id=chat.id_in(header, chat.USER_ID_HEADER, chat.MAX_USER_ID),
+        credential=chat.credential_of(header, needed=service.needs_credential),
+        new_session=place.new,
+        forget=asked.forget,
+    )
+    return await begin(service, identity, turn, header(ON_DISCONNECT_HEADER))
+
+
+def _settling(send: Send, place: Place, run: Run) -> Send:
+    """*send*, before whose last part the conversation is remembered: the client may go on at once."""
+
+    async def settling(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            await place.settle(run.log.outcome)
+        await send(message)
+
+    return settling
+
+
+async def _send_answer(
+    send: Send, outcome: Outcome, answering: Answering, headers: list[tuple[bytes, bytes]]
+) -> None:
+    if outcome.answer is None:
+        assert outcome.error is not None
+        raise outcome.error
+    await send_whole(send, answering.whole(outcome.answer), headers=headers)
+
+
+def turn_id_of(run: Run) -> str:
+    """The id of a run's turn, under which its row is found where there is one."""
+    request = run.request
+    return request.run_id if request.keep is None else request.keep.turn_id
+
+
+def now_in_seconds() -> int:
+    """The time, in seconds since 1970."""
+    return int(clock.now().replace(tzinfo=timezone.utc).timestamp())

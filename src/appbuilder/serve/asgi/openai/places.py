@@ -1,0 +1,92 @@
+"""Which session a turn belongs to, and how its conversation is recognized the next time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from appbuilder.core.message import text_of
+from appbuilder.core.transcripts import Transcripts
+from appbuilder.engine.log import Outcome
+from appbuilder.errors import StoreUnavailable
+from appbuilder.ids import new_id
+from appbuilder.logs import logger
+from appbuilder.serve.asgi.http import in_thread
+from appbuilder.serve.asking import Identity
+from appbuilder.wire.chat import Header
+from appbuilder.wire.openai import open_webui
+from appbuilder.wire.openai.messages import Said, Talk
+from appbuilder.wire.openai.transcripts import digest
+
+
+@dataclass(slots=True)
+class Place:
+    """The session of one turn.
+
+    :param new: its id was made for this request.
+    """
+
+    session_id: str
+    new: bool
+
+    async def settle(self, outcome: Outcome | None) -> None:
+        """To be called when the turn has ended, before that is told; None: it did not begin, or goes on.
+
+        Calls after the first do nothing.
+        """
+
+
+async def recognized(transcripts: Transcripts, owner: str, talk: Talk) -> Place:
+    """The place of a conversation that a client sends whole each time; a new one where it is not known.
+
+    :raises StoreUnavailable: the database does not answer.
+    """
+    before = digest(talk.before) if talk.before else None
+    session_id = None if before is None else await in_thread(transcripts.take, owner, before)
+    return _RecognizedPlace(
+        session_id or new_id(), session_id is None, transcripts, owner, talk, before if session_id else None
+    )
+
+
+@dataclass(slots=True)
+class _RecognizedPlace(Place):
+    """A place that must be remembered when its turn has ended.
+
+    :param taken: the digest it was found by, given back where the turn adds nothing.
+    """
+
+    transcripts: Transcripts
+    owner: str
+    talk: Talk
+    taken: str | None
+    settled: bool = False
+
+    async def settle(self, outcome: Outcome | None) -> None:
+        if self.settled:
+            return
+        self.settled = True
+        stands_for_it = self._after(outcome)
+        if stands_for_it is None:
+            return
+        try:
+            await in_thread(self.transcripts.remember, self.owner, stands_for_it, self.session_id)
+        except StoreUnavailable:
+            # The turn itself is stored, or was refused; either way that is what the caller must hear.
+            logger.warning("session %s will not be recognized by its history", self.session_id, exc_info=True)
+
+    def _after(self, outcome: Outcome | None) -> str | None:
+        if outcome is None or outcome.answer is None:
+            return self.taken
+        talk, answer = self.talk, text_of(outcome.answer.get("content"))
+        return digest([*talk.before, Said("user", talk.asked), Said("assistant", answer)])
+
+
+def on_behalf(identity: Identity, header: Header) -> Identity:
+    """Whose a turn is: Open WebUI's user where the caller may speak for others, else the caller.
+
+    Who may see everybody's sessions gains nothing by naming another user; anybody else would.
+    """
+    user = open_webui.user_of(header) if identity.sees_all_others else None
+    if user is None:
+        return identity
+    # Not user:<e-mail address>. Open WebUI lets people sign up with addresses nobody has checked.
+    return Identity(user.label, f"openwebui:{user.id}", peer=identity.peer)

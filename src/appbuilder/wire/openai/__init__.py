@@ -1,0 +1,1 @@
+"""The OpenAI API, as its clients speak it: chat completions, responses and models; pure."""

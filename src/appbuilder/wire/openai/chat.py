@@ -1,0 +1,129 @@
+"""Chat completions: requests, whole answers, and streams of chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from appbuilder import jsontext
+from appbuilder.core.message import text_of
+from appbuilder.wire import sse
+from appbuilder.wire.openai import errors, reading
+from appbuilder.wire.openai.messages import Talk, read_messages
+from appbuilder.wire.openai.usage import Usage
+from appbuilder.wire.problems import Problem
+
+DONE = b"data: [DONE]\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCall:
+    """A request.
+
+    :param args: keyword arguments for the component's ``run``.
+    :param session_id: the session the body names.
+    :param include_usage: whether a stream is to tell its tokens.
+    """
+
+    talk: Talk
+    args: Mapping[str, Any]
+    stream: bool
+    include_usage: bool
+    session_id: str | None
+
+
+def read(body: Mapping[str, Any], *, model: str, takes: frozenset[str]) -> ChatCall:
+    """Reads a request.
+
+    :param model: the service's only one.
+    :param takes: names of the arguments the component's ``run`` takes.
+    :raises InvalidRequest: a member is missing, or has a wrong type or value; ``param`` says which.
+    :raises NotFound: the request is for another model.
+    """
+    reading.check_model(body, model)
+    talk = read_messages(body.get("messages"))
+    stream = reading.flag(body, "stream")
+    options = reading.members(body, "stream_options")
+    n = body.get("n")
+    if n is not None and (n != 1 or isinstance(n, bool)):
+        raise reading.unfit("n", "1: a service of one component has one answer")
+    reading.check_sampling(body)
+    return ChatCall(
+        talk=talk,
+        args=reading.passed_on(_component_members(body), takes, messages=talk.messages, system=talk.system),
+        stream=stream,
+        include_usage=reading.flag(options, "include_usage"),
+        session_id=reading.session_of(body),
+    )
+
+
+_OURS = ("model", "messages", "stream", "stream_options", "n", "session_id", "metadata", "message")
+
+
+def _component_members(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: value for name, value in body.items() if name not in _OURS}
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the parts of one answer share. ``created`` is in seconds since 1970."""
+
+    id: str
+    created: int
+    model: str
+
+    def members(self, kind: str) -> dict[str, Any]:
+        """The members of an object of the API."""
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+
+
+def completion(head: Head, content: Any, usage: Usage | None) -> bytes:
+    """A whole answer; zeros where nobody counted the tokens, because clients need the member."""
+    message = {"role": "assistant", "content": text_of(content), "refusal": None}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+    told = (usage or Usage()).for_chat()
+    return jsontext.dumps({**head.members("chat.completion"), "choices": [choice], "usage": told})
+
+
+class ChunkEncoder:
+    """Writes the events of one stream; the part that is the same in each is encoded once.
+
+    No event has an ``id:``. The openai package takes a comment after one for an event without data.
+    """
+
+    def __init__(self, head: Head, *, include_usage: bool = False) -> None:
+        self._head = head
+        self._include_usage = include_usage
+        start = jsontext.dumps(head.members("chat.completion.chunk"))[:-1]
+        self._open = b"data: " + start + b',"choices":[{"index":0,"delta":'
+        self._before = self._open + b'{"content":'
+        self._end = b',"usage":null}\n\n' if include_usage else b"}\n\n"
+        self._after = b'},"logprobs":null,"finish_reason":null}]' + self._end
+        self._begun = False
+
+    def pieces(self, pieces: Sequence[Any]) -> bytes:
+        """The events of pieces that leave together."""
+        before, after, dumps = self._before, self._after, jsontext.dumps
+        events = [before + dumps(piece if type(piece) is str else text_of(piece)) + after for piece in pieces]
+        return sse.one_line(self._begin() + b"".join(events))
+
+    def end(self, usage: Usage | None) -> bytes:
+        """The events that end a stream: why it ended, and the tokens where they are asked for and known."""
+        stop = self._open + b'{},"logprobs":null,"finish_reason":"stop"}]' + self._end
+        told = b""
+        if self._include_usage and usage is not None:
+            head = self._head.members("chat.completion.chunk")
+            told = sse.event(jsontext.dumps({**head, "choices": [], "usage": usage.for_chat()}))
+        return self._begin() + stop + told + DONE
+
+    def error(self, what: Problem, error: BaseException) -> bytes:
+        """The event that ends a stream which failed: clients raise at it, and no [DONE] follows."""
+        return sse.one_line(sse.event(jsontext.dumps({"error": errors.members(what, error)})))
+
+    def _begin(self) -> bytes:
+        if self._begun:
+            return b""
+        self._begun = True
+        first = b'{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":null}]'
+        return self._open + first + self._end

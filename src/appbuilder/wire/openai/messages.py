@@ -1,0 +1,106 @@
+"""The messages a client sends: which one is asked now, and what was said before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from appbuilder.errors import InvalidRequest
+from appbuilder.wire.openai.reading import unfit
+
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+_INSTRUCTING = ("system", "developer")
+_TEXTS = ("text", "input_text", "output_text")
+"""Types of the parts of a content that are text, in both APIs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One message as it is told apart from others: who said it (``user`` or ``assistant``), and its text."""
+
+    role: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """What a request asks.
+
+    :param message: the last user message's content: text, or the list of its parts where not all are text.
+    :param messages: everything the client sent, each with ``role`` and ``content``.
+    :param system: what system and developer messages say, joined by blank lines.
+    :param before: what user and assistant said before that message.
+    :param asked: the text of that message.
+    """
+
+    message: Any
+    messages: Sequence[Mapping[str, Any]]
+    system: str
+    before: Sequence[Said]
+    asked: str
+
+
+def read_messages(value: Any, name: str = "messages") -> Talk:
+    """Reads the ``messages`` of a chat completion.
+
+    :raises InvalidRequest: they are not what OpenAI's are, or none is the user's; ``param`` says which.
+    """
+    if not isinstance(value, list) or not value:
+        raise unfit(name, "an array of at least one message")
+    return talk([_message(each, f"{name}[{at}]") for at, each in enumerate(value)], name)
+
+
+def talk(messages: Sequence[Mapping[str, Any]], name: str) -> Talk:
+    """What *messages*, which are in order, ask.
+
+    :raises InvalidRequest: none of them is the user's.
+    """
+    asked = next((at for at in reversed(range(len(messages))) if messages[at]["role"] == "user"), None)
+    if asked is None:
+        raise InvalidRequest("There is no message of the role 'user'.", param=name)
+    content = messages[asked]["content"]
+    return Talk(
+        message=text_in(content) if _all_text(content) else content,
+        messages=messages,
+        system="\n\n".join(text_in(each["content"]) for each in messages if each["role"] in _INSTRUCTING),
+        before=[Said(each["role"], text_in(each["content"])) for each in messages[:asked]
+                if each["role"] in ("user", "assistant")],
+        asked=text_in(content),
+    )
+
+
+def check_content(content: Any, name: str) -> None:
+    """:raises InvalidRequest: *content* is neither a string nor a list of parts."""
+    if isinstance(content, str):
+        return
+    if not isinstance(content, list) or not content:
+        raise unfit(name, "a string, or an array of at least one part")
+    for at, part in enumerate(content):
+        if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+            raise unfit(f"{name}[{at}]", "an object with a type")
+        if part["type"] in _TEXTS and not isinstance(part.get("text"), str):
+            raise unfit(f"{name}[{at}].text", "a string")
+
+
+def text_in(content: Any) -> str:
+    """The text of a content; that of several parts on lines of their own, and of what is no text nothing."""
+    if isinstance(content, list):
+        return "\n".join(part["text"] for part in content if part["type"] in _TEXTS)
+    return content or ""
+
+
+def _all_text(content: Any) -> bool:
+    return not isinstance(content, list) or all(part["type"] in _TEXTS for part in content)
+
+
+def _message(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise unfit(name, "an object")
+    role = value.get("role")
+    if role not in ROLES:
+        raise unfit(f"{name}.role", f"one of {', '.join(ROLES)}")
+    content = value.get("content")
+    if content is not None or role == "user":  # an assistant that calls a tool says nothing
+        check_content(content, f"{name}.content")
+    return {**value, "content": content}

@@ -1,0 +1,123 @@
+"""Members of a request body, each with the type it must have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from appbuilder.errors import InvalidRequest, NotFound
+from appbuilder.wire.chat import checked_id
+
+_SHOWN = 100
+"""Characters of what a caller sent that an error repeats."""
+
+
+def flag(body: Mapping[str, Any], name: str, *, default: bool = False) -> bool:
+    """A member that is true or false; null and absent are *default*.
+
+    :raises InvalidRequest: it is something else.
+    """
+    value = body.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, bool):
+        raise unfit(name, "true or false")
+    return value
+
+
+def text(body: Mapping[str, Any], name: str) -> str | None:
+    """A member that is a string; None where it is null or absent.
+
+    :raises InvalidRequest: it is something else.
+    """
+    value = body.get(name)
+    if value is not None and not isinstance(value, str):
+        raise unfit(name, "a string")
+    return value
+
+
+def members(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A member that is an object; null and absent are an empty one.
+
+    :raises InvalidRequest: it is something else.
+    """
+    value = body.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise unfit(name, "an object")
+    return value
+
+
+def session_of(body: Mapping[str, Any]) -> str | None:
+    """The session a body names: ``session_id``, or ``metadata.session_id``.
+
+    :raises InvalidRequest: it is no id.
+    """
+    named = body.get("session_id")
+    where = "session_id"
+    if named is None:
+        named, where = members(body, "metadata").get("session_id"), "metadata.session_id"
+    return None if named is None else checked_id(named, where)
+
+
+def check_model(body: Mapping[str, Any], model: str) -> None:
+    """Whether the request is for *model*.
+
+    :raises InvalidRequest: it names none.
+    :raises NotFound: it names another.
+    """
+    named = text(body, "model")
+    if not named:
+        raise InvalidRequest("The member 'model' is required.", param="model")
+    if named != model:
+        raise NotFound(
+            f"The model {named[:_SHOWN]!r} does not exist; this service has {model!r}.", param="model"
+        )
+
+
+def check_sampling(body: Mapping[str, Any]) -> None:
+    """Whether what steers the model has the types OpenAI gives it.
+
+    :raises InvalidRequest: one has not.
+    """
+    for name in _NUMBERS:
+        value = body.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            raise unfit(name, "a number")
+    for name in (*LIMITS, "seed"):
+        value = body.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            raise unfit(name, "a whole number")
+    stop = body.get("stop")
+    several = isinstance(stop, list) and all(isinstance(each, str) for each in stop)
+    if stop is not None and not several and not isinstance(stop, str):
+        raise unfit("stop", "a string, or an array of strings")
+    text(body, "user")
+
+
+LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+"""Names of one thing: how many tokens an answer may have."""
+_NUMBERS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
+
+
+def passed_on(body: Mapping[str, Any], takes: frozenset[str], **made: Any) -> dict[str, Any]:
+    """The arguments for a component's ``run``: members of the body it takes by their name, and *made*.
+
+    A limit of tokens is passed under whichever of its names the component takes. What is null is left out.
+    """
+    found = {name: value for name, value in body.items() if name in takes and value is not None}
+    limit = next((body[name] for name in LIMITS if body.get(name) is not None), None)
+    for name in LIMITS:
+        if limit is not None and name in takes and name not in found:
+            found[name] = limit
+    for name, value in made.items():
+        found.pop(name, None)
+        if name in takes and value:
+            found[name] = value
+    return found
+
+
+def unfit(name: str, wanted: str) -> InvalidRequest:
+    """The error of a member of a wrong type or value."""
+    return InvalidRequest(f"The member {name!r} must be {wanted}.", param=name)

@@ -1,0 +1,94 @@
+"""The events of a response that is streamed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from appbuilder import jsontext
+from appbuilder.core.message import text_of
+from appbuilder.wire import sse
+from appbuilder.wire.openai.responses import Response, part
+from appbuilder.wire.openai.usage import Usage
+from appbuilder.wire.problems import Problem
+
+_DELTA = "response.output_text.delta"
+
+
+class ResponseEncoder:
+    """Writes the events of one stream, numbered; the part that is the same in each delta is encoded once."""
+
+    def __init__(self, response: Response) -> None:
+        self._response = response
+        self._number = 0
+        self._texts: list[str] = []
+        self._created = self._has_item = False
+        place = jsontext.dumps({"type": _DELTA, **self._place(), "logprobs": []})
+        self._before = f"event: {_DELTA}\ndata: ".encode() + place[:-1] + b',"sequence_number":'
+
+    def pieces(self, pieces: Sequence[Any]) -> bytes:
+        """The events of pieces that leave together."""
+        begin = self._create() + self._begin_item()
+        texts = [piece if type(piece) is str else text_of(piece) for piece in pieces]
+        self._texts += texts
+        before, first, dumps = self._before, self._number, jsontext.dumps
+        self._number += len(texts)
+        events = [before + b'%d,"delta":' % number + dumps(text) + b"}\n\n"
+                  for number, text in enumerate(texts, first)]
+        return begin + sse.one_line(b"".join(events))
+
+    def completed(self, usage: Usage | None) -> bytes:
+        """The events that end a response that is whole."""
+        begin = self._create() + self._begin_item()
+        whole = self._response.members("completed", content="".join(self._texts), usage=usage)
+        return begin + self._end_item("completed") + self._event("response.completed", response=whole)
+
+    def incomplete(self) -> bytes:
+        """The events that end a response that was stopped."""
+        return self._broken("incomplete", None)
+
+    def failed(self, what: Problem) -> bytes:
+        """The events that end a response that failed."""
+        code = "rate_limit_exceeded" if what.status == 429 else "server_error"
+        return self._broken("failed", {"code": code, "message": what.text})
+
+    def _broken(self, status: str, error: Mapping[str, Any] | None) -> bytes:
+        begin = self._create()
+        item = self._end_item("incomplete") if self._has_item else b""
+        content = "".join(self._texts) if self._has_item else None
+        told = self._response.members(status, content=content, error=error)
+        return begin + item + self._event(f"response.{status}", response=told)
+
+    def _create(self) -> bytes:
+        if self._created:
+            return b""
+        self._created = True
+        told = self._response.members("in_progress")
+        return self._event("response.created", response=told) + self._event(
+            "response.in_progress", response=told
+        )
+
+    def _begin_item(self) -> bytes:
+        if self._has_item:
+            return b""
+        self._has_item = True
+        item = self._response.item("in_progress", None)
+        return self._event("response.output_item.added", output_index=0, item=item) + self._event(
+            "response.content_part.added", **self._place(), part=part("")
+        )
+
+    def _end_item(self, status: str) -> bytes:
+        text = "".join(self._texts)
+        return (
+            self._event("response.output_text.done", **self._place(), text=text, logprobs=[])
+            + self._event("response.content_part.done", **self._place(), part=part(text))
+            + self._event("response.output_item.done", output_index=0, item=self._response.item(status, text))
+        )
+
+    def _place(self) -> dict[str, Any]:
+        return {"item_id": self._response.item_id, "output_index": 0, "content_index": 0}
+
+    def _event(self, kind: str, **members: Any) -> bytes:
+        told = {"type": kind, "sequence_number": self._number, **members}
+        self._number += 1
+        return sse.one_line(f"event: {kind}\n".encode() + sse.event(jsontext.dumps(told)))

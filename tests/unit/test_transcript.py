@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -38,9 +39,11 @@ def row(key: str, value: Any, request: str = "r1", row_id: str = "row") -> Store
     return StoredRow(row_id, request, key, value, NOON)
 
 
-def turn(asked: str, answered: str, state: str = "complete", **of_answer: Any) -> StoredRow:
+def turn(
+    asked: str, answered: str, state: str = "complete", request: str = "r1", **of_answer: Any
+) -> StoredRow:
     answer = {**dump(AnswerMessage(answered)), **of_answer}
-    return row(TURN_KEY, {"input": dump(Message(asked)), "answer": answer, "state": state})
+    return row(TURN_KEY, {"input": dump(Message(asked)), "answer": answer, "state": state}, request)
 
 
 def of(*rows: StoredRow) -> Transcript:
@@ -166,3 +169,37 @@ def test_a_line_that_does_not_fit_is_named(lines: list[Any], sentence: str) -> N
 def test_a_line_that_is_no_json_is_named() -> None:
     with pytest.raises(InvalidRequest, match=r"^Line 2: not valid JSON, a name stands twice"):
         list(transcript.read([b"\n", b'{"a": 1, "a": 1}']))
+
+
+def test_turns_of_one_request_id_and_requests_among_each_other() -> None:
+    rows = [
+        row("query", "1", "same"), turn("1", "a", request="same"),
+        row("query", "2", "other"), turn("2", "b", request="other"),
+        turn("3", "c", request="same"),
+        row("query", "x", "r1"), row("query", "y", "r2"), row("answer", "X", "r1"), row("answer", "Y", "r2"),
+        *(row("query", str(number), f"q{number}") for number in range(40)),
+        row("answer", "late", "q39"),
+    ]
+    told = [(each.input, each.answer) for each in transcript.exchanges(rows)]
+    assert told[:5] == [("1", "a"), ("2", "b"), ("3", "c"), ("x", "X"), ("y", "Y")]
+    assert told[5:] == [*((str(number), None) for number in range(39)), ("39", "late")]
+    seen = 0
+
+    def counted() -> Iterator[StoredRow]:
+        nonlocal seen
+        for each in rows:
+            seen += 1
+            yield each
+
+    next(transcript.turns(counted()))
+    assert seen == 2, "a turn is told as soon as it is whole"
+
+
+def test_what_else_is_known_of_a_turn() -> None:
+    told = turn("a", "")
+    told.value.update(milliseconds=12, error={"kind": "ComponentError", "text": "It failed."})
+    odd = turn("a", "")
+    odd.value.update(milliseconds="soon", error="it")
+    first, second = transcript.exchanges([told, odd])
+    assert (first.milliseconds, first.error) == (12, {"kind": "ComponentError", "text": "It failed."})
+    assert (second.milliseconds, second.error) == (None, {})

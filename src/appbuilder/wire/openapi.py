@@ -55,8 +55,8 @@ def service_document(name: str) -> dict[str, Any]:
 
 
 _ABOUT = (
-    "Every answer but those of `/v1` and `/metrics` is an object with `code` (0, or the status of the error), "
-    "`message` and `result`. A session is one and the same whichever door its turns come in by."
+    "Every answer but those of `/v1` and `/metrics` is an object with `code` (0, or the status of an "
+    "error), `message` and `result`. A session is one and the same whichever door its turns come in by."
 )
 _TAGS = {
     "Chat": "One turn: a message and its answer, whole or as a stream.",

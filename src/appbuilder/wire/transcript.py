@@ -14,6 +14,7 @@ A file may hold both kinds.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -35,6 +36,8 @@ from appbuilder.core.store import COMPLETE, INCOMPLETE, RESERVED_PREFIX, STATE, 
 from appbuilder.errors import InvalidRequest
 from appbuilder.ids import new_id
 
+_AT_ONCE = 16
+"""Turns whose rows may stand among each other's."""
 _DEPTH = 2 * jsontext.MAX_DEPTH
 """A value in a row stands some levels deeper than where it was accepted."""
 
@@ -64,29 +67,60 @@ class Exchange:
     answer: Any
     state: str = COMPLETE
     usage: Mapping[str, Any] = field(default_factory=dict)
+    milliseconds: int | None = None
+    error: Mapping[str, Any] = field(default_factory=dict)
 
 
 def exchanges(rows: Iterable[StoredRow]) -> list[Exchange]:
-    """What was said in a session, turn by turn.
+    """What was said in a session, turn by turn."""
+    return [exchange(turn) for turn in turns(rows)]
 
-    Where a turn has no row of its own (``POST /chat`` of FlaskRuntime, the SDK), the first message a
-    component stored in a request is what was asked, the last what was answered.
+
+def turns(rows: Iterable[StoredRow]) -> Iterator[Sequence[StoredRow]]:
+    """The rows of each turn of a session, in the order the turns began; rows of no turn are left out.
+
+    A turn is what has one request id, up to its own row where it has one: a client may use an id again. The
+    SDK wrote what several requests stored at a time among each other. Only a few turns are held at once.
     """
-    requests: dict[str, list[StoredRow]] = {}
+    begun: dict[str, list[StoredRow]] = {}
+    waiting: deque[list[StoredRow]] = deque()
     for row in rows:
-        if row.key == TURN_KEY or not row.key.startswith(RESERVED_PREFIX):
-            requests.setdefault(row.request_id, []).append(row)
-    found = []
-    for group in requests.values():
-        turns = [row for row in group if row.key == TURN_KEY]
-        found += [_of_turn(row) for row in turns] or [_of_messages(group)]
-    return found
+        if row.key.startswith(RESERVED_PREFIX) and row.key != TURN_KEY:
+            continue
+        turn = begun.get(row.request_id)
+        if turn is None:
+            turn = begun[row.request_id] = []
+            waiting.append(turn)
+        turn.append(row)
+        if row.key == TURN_KEY:
+            del begun[row.request_id]
+        while waiting and (waiting[0][-1].key == TURN_KEY or len(waiting) > _AT_ONCE):
+            done = waiting.popleft()
+            if begun.get(done[0].request_id) is done:
+                del begun[done[0].request_id]
+            yield done
+    yield from waiting
+
+
+def exchange(turn: Sequence[StoredRow]) -> Exchange:
+    """What was said in a turn.
+
+    Where it has no row of its own (``POST /chat`` of FlaskRuntime, the SDK), the first message a component
+    stored in it is what was asked, the last what was answered.
+    """
+    return _of_turn(turn[-1]) if turn[-1].key == TURN_KEY else _of_messages(turn)
 
 
 def as_lines(transcript: Transcript) -> Iterator[bytes]:
     """The session as JSON Lines."""
-    listed = transcript.conversation
-    yield _line(
+    yield session_line(transcript.conversation)
+    for row in transcript.rows:
+        yield row_line(transcript.conversation.session_id, row)
+
+
+def session_line(listed: Conversation) -> bytes:
+    """The line a session begins with."""
+    return _line(
         {
             "type": "session",
             "session_id": listed.session_id,
@@ -96,28 +130,39 @@ def as_lines(transcript: Transcript) -> Iterator[bytes]:
             "updated_at": _written(listed.updated_at),
         }
     )
-    for row in transcript.rows:
-        yield _line(
-            {
-                "type": "row",
-                "session_id": listed.session_id,
-                "id": row.id,
-                "request_id": row.request_id,
-                "key": row.key,
-                "value": row.value,
-                "created_at": _written(row.created_at),
-            }
-        )
+
+
+def row_line(session_id: str, row: StoredRow) -> bytes:
+    """The line of a row of a session."""
+    return _line(
+        {
+            "type": "row",
+            "session_id": session_id,
+            "id": row.id,
+            "request_id": row.request_id,
+            "key": row.key,
+            "value": row.value,
+            "created_at": _written(row.created_at),
+        }
+    )
 
 
 def as_openai(transcript: Transcript) -> bytes:
     """The session as one line of OpenAI's messages; what is no text stands as its JSON text."""
-    messages = []
-    for each in exchanges(transcript.rows):
-        for role, content in (("user", each.input), ("assistant", each.answer)):
+    return b"".join(openai_line(transcript.rows))
+
+
+def openai_line(rows: Iterable[StoredRow]) -> Iterator[bytes]:
+    """The same in parts, one a turn, so that a long session need not be held whole."""
+    yield b'{"messages":['
+    comma = b""
+    for turn in turns(rows):
+        said = exchange(turn)
+        for role, content in (("user", said.input), ("assistant", said.answer)):
             if text := text_of(content):
-                messages.append({"role": role, "content": text})
-    return _line({"messages": messages})
+                yield comma + jsontext.dumps({"role": role, "content": text})
+                comma = b","
+    yield b"]}\n"
 
 
 def read(lines: Iterable[bytes], *, trusted: bool = False) -> Iterator[Transcript]:
@@ -161,7 +206,13 @@ def _of_turn(row: StoredRow) -> Exchange:
         answer=_content(answer),
         state=str(value.get(STATE) or COMPLETE),
         usage=_usage(answer),
+        milliseconds=_milliseconds(value.get("milliseconds")),
+        error=value["error"] if isinstance(value.get("error"), dict) else {},
     )
+
+
+def _milliseconds(value: Any) -> int | None:
+    return value if isinstance(value, int) and value >= 0 and not isinstance(value, bool) else None
 
 
 def _of_messages(group: Sequence[StoredRow]) -> Exchange:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 from anyio import to_thread
@@ -42,16 +42,19 @@ def header_of(scope: Scope) -> Callable[[str], str | None]:
     return header
 
 
-async def read_json(header: Callable[[str], str | None], receive: Receive, limit: int) -> bytes:
+async def read_json(
+    header: Callable[[str], str | None], receive: Receive, limit: int, kinds: Sequence[str] = (JSON,)
+) -> bytes:
     """The body of a request that is to be JSON.
 
+    :param kinds: the types it may be declared as.
     :raises UnsupportedMediaType: it is not declared as JSON, or it is compressed.
     :raises PayloadTooLarge: it is larger than *limit* bytes; no more than that is kept.
     :raises InvalidRequest: the client broke it off.
     """
     kind = header("content-type") or ""
-    if kind != JSON and kind.partition(";")[0].strip().lower() != JSON:
-        raise errors.UnsupportedMediaType("Send the body as JSON, with Content-Type: application/json.")
+    if kind not in kinds and kind.partition(";")[0].strip().lower() not in kinds:
+        raise errors.UnsupportedMediaType(f"Send the body as JSON, with Content-Type: {kinds[0]}.")
     if (header("content-encoding") or "identity").lower() != "identity":
         raise errors.UnsupportedMediaType("Send the body uncompressed.")
     declared = header("content-length") or ""

@@ -7,17 +7,17 @@ from collections.abc import Iterable
 from starlette.routing import BaseRoute, Router
 
 from appbuilder.errors import NotFound
-from appbuilder.serve.asgi import admin, metrics, status
+from appbuilder.serve.asgi import admin, metrics, openai, status
 from appbuilder.serve.asgi.auth.origins import Rules
 from appbuilder.serve.asgi.chat import ChatEndpoint
 from appbuilder.serve.asgi.front import Body, Front, Lifespan, only
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import App, Receive, Scope, Send
 
-GROUPS = (status, metrics, admin)
+GROUPS = (status, metrics, openai, admin)
 """Modules with a function ``routes``."""
 
-BODIES: dict[str, Body] = {}
+BODIES: dict[str, Body] = {"/v1/": openai.error_body}
 """How errors are told under a prefix, where not in the seeds' envelope."""
 
 _PLACES = (

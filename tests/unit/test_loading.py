@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from appbuilder.errors import ConfigurationError
-from appbuilder.utils.loading import load
+from appbuilder.settings import Settings
+from appbuilder.utils.loading import load, load_function, load_service
 
 RUNS = "def run(self, message, stream=False): return 'whole'"
 
@@ -168,3 +169,28 @@ def test_a_class_that_cannot_be_made() -> None:
           f"class B:\n    def __init__(self, key): ...\n    {RUNS}")
     assert sentence("app.py:A").startswith("app.py:A could not be made: OSError: no disk\nTraceback")
     assert sentence("app.py:B").startswith("app.py:B: The class B cannot be made without arguments")
+
+
+def test_functions_of_the_program_that_settings_name() -> None:
+    write("app.py", "def answer(m): return m")
+    write("hooks.py", "def who(asking): return None\nX = 5")
+    assert load_function("", "APPBUILDER_AUTH_HOOK") is None
+    service = load_service("app.py", Settings(auth_hook="hooks.py:who", turn_hook="hooks:who"))
+    assert service.name == "answer"
+    assert service._hooks.auth is service._hooks.turn is sys.modules["hooks"].who
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("hooks.py", "V must name a function, as module:name or file.py:name."),
+        ("hooks.py:nobody", "V: hooks.py has no 'nobody'."),
+        ("hooks.py:X", "V: 'X' in hooks.py is no function."),
+        ("missing:who", "V: There is no module missing here"),
+    ],
+)
+def test_a_setting_that_names_no_function(target: str, expected: str) -> None:
+    write("hooks.py", "X = 5")
+    with pytest.raises(ConfigurationError) as caught:
+        load_function(target, "V")
+    assert str(caught.value).startswith(expected)

@@ -7,6 +7,7 @@ import inspect
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -16,7 +17,9 @@ from typing import Any
 from appbuilder.components.function import as_component
 from appbuilder.core.component import Component
 from appbuilder.errors import ConfigurationError
+from appbuilder.settings import Settings
 from appbuilder.utils.runtime import Runtime
+from appbuilder.utils.service import Hooks, ServiceRuntime
 
 
 def load(target: str) -> Any:
@@ -33,7 +36,12 @@ def load(target: str) -> Any:
     place, name = _parts(target)
     module = _imported(place)
     name = name or _only(module, place)
-    thing = _named(module, name, place)
+    try:
+        thing = _named(module, name)
+    except AttributeError:
+        found = candidates(module)
+        would_do = f"{_joined(found)} would do" if found else "nothing in it can answer a message"
+        raise ConfigurationError(f"{place} has no {name!r}; {would_do}.") from None
     if isinstance(thing, Runtime):
         thing = thing.component
     try:
@@ -42,6 +50,41 @@ def load(target: str) -> Any:
         raise ConfigurationError(f"{place}:{name}: {error}") from None
     except Exception as error:  # noqa: BLE001 - whatever the user's code raises
         raise _failed(f"{place}:{name} could not be made", error) from None
+
+
+def load_service(target: str, settings: Settings) -> ServiceRuntime:
+    """The service of what *target* means, with the functions that the settings name.
+
+    :raises ConfigurationError: as :func:`load` and :func:`load_function`.
+    """
+    hooks = Hooks(
+        auth=load_function(settings.auth_hook, "APPBUILDER_AUTH_HOOK"),
+        turn=load_function(settings.turn_hook, "APPBUILDER_TURN_HOOK"),
+    )
+    return ServiceRuntime(load(target), settings=settings, hooks=hooks)
+
+
+def load_function(target: str, variable: str) -> Callable[..., Any] | None:
+    """The function a setting names, as ``module:name`` or ``file.py:name``; None: it names none.
+
+    :param variable: the setting's, for errors.
+    :raises ConfigurationError: there is none there.
+    """
+    if not target:
+        return None
+    place, name = _parts(target)
+    if not name:
+        raise ConfigurationError(f"{variable} must name a function, as module:name or file.py:name.")
+    try:
+        found = _named(_imported(place), name)
+    except AttributeError:
+        raise ConfigurationError(f"{variable}: {place} has no {name!r}.") from None
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{variable}: {error}") from None
+    if not callable(found):
+        raise ConfigurationError(f"{variable}: {name!r} in {place} is no function.")
+    function: Callable[..., Any] = found
+    return function
 
 
 def _parts(target: str) -> tuple[str, str]:
@@ -146,15 +189,10 @@ def _file_of(module: ModuleType | ModuleSpec | None) -> Path | None:
 # The name in the module
 
 
-def _named(module: ModuleType, name: str, place: str) -> Any:
+def _named(module: ModuleType, name: str) -> Any:
     thing: Any = module
     for part in name.split("."):
-        try:
-            thing = getattr(thing, part)
-        except AttributeError:
-            found = candidates(module)
-            would_do = f"{_joined(found)} would do" if found else "nothing in it can answer a message"
-            raise ConfigurationError(f"{place} has no {name!r}; {would_do}.") from None
+        thing = getattr(thing, part)
     return thing
 
 

@@ -132,7 +132,7 @@ def test_a_turn_that_gets_no_thread_leaves_nothing_behind(
     else:
         engine, _, _ = engine_of(lambda message, stream: Message("ok"), max_turns=1)
     with monkeypatch.context() as patch:
-        patch.setattr("appbuilder.engine.engine.spawn", no_thread)
+        patch.setattr("appbuilder.engine.crew.spawn", no_thread)
         patch.setattr("appbuilder.engine.engine.bridge", no_thread)
         with pytest.raises(Overloaded):
             engine.start(ask())

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from appbuilder import clock
+from appbuilder.blocking import about_to_block
 from appbuilder.core.message import AsyncContentStream, ContentStream
 from appbuilder.engine.loop import iterate
 from appbuilder.engine.machine import (
@@ -36,8 +37,12 @@ CLOSE_FAILED = "request %s: the component failed while it was closed"
 class Driver:
     """Drives one turn to its end; call it in the thread that may block."""
 
-    def __init__(self, turn: Turn, run: Callable[..., Any], session_wait: float) -> None:
+    def __init__(
+        self, turn: Turn, run: Callable[..., Any], session_wait: float, *, commits_later: bool = False
+    ) -> None:
+        """:param commits_later: nobody waits for the call to return: the turn may end in another thread."""
         self._turn = turn
+        self._commits_later = commits_later
         self._run = run
         self._session_wait = session_wait
         self._iterator: Iterator[Any] | None = None
@@ -65,7 +70,7 @@ class Driver:
         if isinstance(action, Commit):
             # Before the commit: what the component appends while its iterator is closed belongs to the turn.
             self._close()
-            return turn.commit(action)
+            return None if self._commits_later and turn.commit_later(action) else turn.commit(action)
         event = self._attempt(action.delay) if isinstance(action, Attempt) else self._pump()
         if isinstance(event, Failed):
             self._close()
@@ -106,6 +111,7 @@ class Driver:
         turn, iterator = self._turn, self._iterator
         if iterator is None:
             return Ended()
+        about_to_block()  # a stream has a thread of its own
         publish, run, token = turn.publish, turn.context.run, turn.token
         time.sleep(0)  # the first piece goes out before the second is made
         pause = clock.monotonic() + YIELD_EVERY

@@ -14,13 +14,13 @@ from appbuilder.core.runs import LiveRun
 from appbuilder.core.store import SessionStore
 from appbuilder.engine import spans
 from appbuilder.engine.async_driver import AsyncDriver
+from appbuilder.engine.crew import run_beside
 from appbuilder.engine.deadlines import Deadlines
 from appbuilder.engine.driver import Driver
 from appbuilder.engine.limits import Admission, session_turns
 from appbuilder.engine.loop import bridge
 from appbuilder.engine.machine import Phase, RetryPolicy
 from appbuilder.engine.turn import Turn, TurnRequest
-from appbuilder.engine.workers import spawn
 from appbuilder.errors import (
     AppBuilderError,
     ConfigurationError,
@@ -191,15 +191,15 @@ class Engine:
             if self._asynchronous:
                 self._start_async(turn)
             else:
-                spawn(self._driver(turn))
+                run_beside(self._driver(turn, commits_later=True))
         except BaseException as error:
             turn.abandon()
             if isinstance(error, RuntimeError):  # Python's word for no more threads
                 raise Overloaded("The service is busy; try again in a moment.", retry_after=1) from error
             raise
 
-    def _driver(self, turn: Turn) -> Driver:
-        return Driver(turn, self._run, self.settings.session_wait)
+    def _driver(self, turn: Turn, *, commits_later: bool = False) -> Driver:
+        return Driver(turn, self._run, self.settings.session_wait, commits_later=commits_later)
 
     def _start_async(self, turn: Turn) -> None:
         here = bridge()

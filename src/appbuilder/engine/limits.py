@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from weakref import WeakKeyDictionary
 
 from appbuilder import clock, telemetry
+from appbuilder.blocking import about_to_block
 from appbuilder.core.cancel import CancelToken
 from appbuilder.errors import Draining, Overloaded, SessionBusy
 from appbuilder.per_process import PerProcess
@@ -116,6 +117,7 @@ class Ticket:
         """
         if self.ready is None:
             return
+        about_to_block()
         forget = token.on_cancel(self.ready.set)
         with waiting():
             in_time = self.ready.wait(timeout)

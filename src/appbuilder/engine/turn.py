@@ -282,23 +282,49 @@ class Turn:
 
     def commit(self, action: Commit) -> Action | None:
         """Writes what is kept of the turn; the machine goes on when it is durable."""
-        request = self.request
         try:
-            rows = self._rows(action.ending)
-            entry = self._entry(action.ending)
-            if rows or (entry is not None and entry.value is not None):
-                if self._lock_held is not None:
-                    self._lock_held.check()
+            record = self._record(action.ending)
+            if record is not None:
                 with spans.commit(self._span):
-                    self._store.commit(TurnRecord(request.session_id, request.request_id, rows, entry))
+                    self._store.commit(record)
         except BaseException as error:  # noqa: BLE001 - a SystemExit of what was appended, a kill: the turn failed
-            if action.ending is not Ending.FAILED:  # there the first error is the one to tell
-                self.error = error if isinstance(error, AppBuilderError) else _component_error(error)
-            logger.error(
-                "the turn of request %s was not stored", request.request_id, exc_info=error, extra=self.ids
-            )
-            return self.advance(Failed())
-        return self.advance(Committed())
+            return self._committed(action, error)
+        return self._committed(action, None)
+
+    def commit_later(self, action: Commit) -> bool:
+        """Begins to write what is kept of the turn, which takes its last steps in another thread then.
+
+        False: nothing was begun, and :meth:`commit` is to be called.
+        """
+        begin = getattr(self._store, "commit_later", None)
+        if begin is None or self._span is not None:
+            return False
+        try:
+            record = self._record(action.ending)
+            if record is not None:
+                return bool(begin(record, lambda error: self._committed(action, error)))
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._committed(action, error)
+        else:
+            self._committed(action, None)
+        return True
+
+    def _committed(self, action: Commit, error: BaseException | None) -> Action | None:
+        if error is None:
+            return self.advance(Committed())
+        if action.ending is not Ending.FAILED:  # there the first error is the one to tell
+            self.error = error if isinstance(error, AppBuilderError) else _component_error(error)
+        request_id = self.request.request_id
+        logger.error("the turn of request %s was not stored", request_id, exc_info=error, extra=self.ids)
+        return self.advance(Failed())
+
+    def _record(self, ending: Ending) -> TurnRecord | None:
+        rows, entry = self._rows(ending), self._entry(ending)
+        if not rows and (entry is None or entry.value is None):
+            return None
+        if self._lock_held is not None:
+            self._lock_held.check()
+        return TurnRecord(self.request.session_id, self.request.request_id, rows, entry)
 
     def _rows(self, ending: Ending) -> list[tuple[str, dict[str, Any]]]:
         if ending is Ending.FAILED or self.request.forget:

@@ -16,6 +16,7 @@ import functools
 from collections.abc import Callable
 
 from appbuilder import telemetry
+from appbuilder.blocking import about_to_block
 from appbuilder.core.context import current_context
 from appbuilder.errors import ConfigurationError
 from appbuilder.models import spans
@@ -79,6 +80,7 @@ def on_gateway(name: str, settings: Settings) -> bool:
 
 def call_model(name: str, call: ModelCall, settings: Settings | None = None) -> ModelStream:
     """Sends *call* to the model *name* means; see :meth:`appbuilder.models.base.Model.open`."""
+    about_to_block()
     settings = Settings.load() if settings is None else settings
     model = resolve(name, settings)
     context, watches = current_context(), list[Watch]()

@@ -10,6 +10,7 @@ from appbuilder.store.catalogue_sql import CatalogueSql
 from appbuilder.store.listing import Execute
 from appbuilder.store.rows import PreparedTurn
 from appbuilder.store.statements import Statements
+from appbuilder.store.writer import Done
 
 _T = TypeVar("_T")
 
@@ -27,6 +28,9 @@ class Backend(Protocol):
 
     def write(self, turn: PreparedTurn) -> None:
         """Inserts the turn's rows in one durable transaction, in commit order."""
+
+    def write_later(self, turn: PreparedTurn, tell: Done) -> bool:
+        """As :meth:`write`, but returns at once, and *tell* is called when it is done; False: not here."""
 
     def prepare(self) -> None:
         """Makes the table and the indexes where they are missing."""

@@ -22,6 +22,7 @@ from appbuilder.store.catalogue_sql import CatalogueSql
 from appbuilder.store.listing import Execute
 from appbuilder.store.rows import PreparedTurn
 from appbuilder.store.statements import Statements
+from appbuilder.store.writer import Done
 
 CONNECT_TIMEOUT = 5
 """Seconds to reach the server, if the settings' time-out is not shorter."""
@@ -139,6 +140,9 @@ class ServerBackend(ABC):
             else:
                 telemetry.sink().committed(clock.monotonic() - began, 1)
                 return
+
+    def write_later(self, turn: PreparedTurn, tell: Done) -> bool:
+        return False
 
     def connect(self) -> Connection:
         about_to_block()

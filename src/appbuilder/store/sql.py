@@ -141,6 +141,17 @@ class SqlStore:
         except FAILURES as error:
             raise unavailable(error, self.url, "a turn was written") from None
 
+    def commit_later(self, turn: TurnRecord, tell: Callable[[BaseException | None], None]) -> bool:
+        """As :meth:`commit`, but returns at once: *tell* is called, in another thread, when the turn is
+        durable, or with the error it failed with. False: nothing was begun; :meth:`commit` is to be called.
+        """
+
+        def told(error: BaseException | None) -> None:
+            failed = isinstance(error, FAILURES)
+            tell(unavailable(error, self.url, "a turn was written") if failed else error)
+
+        return self._live().write_later(rows.PreparedTurn.of(turn), told)
+
     def ping(self) -> None:
         backend = self._live()
         try:

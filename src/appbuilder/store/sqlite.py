@@ -29,7 +29,7 @@ from appbuilder.store.errors import is_busy
 from appbuilder.store.listing import Execute
 from appbuilder.store.rows import PreparedTurn
 from appbuilder.store.schema import TABLE
-from appbuilder.store.writer import GroupWriter
+from appbuilder.store.writer import Done, GroupWriter
 
 _T = TypeVar("_T")
 
@@ -151,6 +151,10 @@ class SqliteBackend:
 
     def write(self, turn: PreparedTurn) -> None:
         self._group.submit(turn, self._deadline())
+
+    def write_later(self, turn: PreparedTurn, tell: Done) -> bool:
+        self._group.submit_later(turn, self._deadline(), tell)
+        return True
 
     def _write_group(
         self, take: Callable[[], list[PreparedTurn]], deadline: float

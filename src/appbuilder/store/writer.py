@@ -1,8 +1,9 @@
-"""Group commit without a thread of its own: whoever comes first leads.
+"""Group commit: whoever comes first leads.
 
 The first to submit becomes the leader, lets the others catch up, takes all that wait, writes them in one
 transaction and wakes them. Who came meanwhile elects a next leader from their own number, so that nobody
-works for others longer than one group.
+works for others longer than one group. Where nobody waits, but is to be called when his item is written, a
+thread of the writer's own leads.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from appbuilder.blocking import about_to_block
 from appbuilder.errors import StoreUnavailable
 
 _T = TypeVar("_T")
@@ -28,12 +30,17 @@ alone.
 """
 
 
+Done = Callable[["BaseException | None"], None]
+"""Told that an item is written, or the error it failed with; raises nothing."""
+
+
 class _Ticket(Generic[_T]):
-    """One item in the queue, and who waits for it."""
+    """One item in the queue, and who waits for it, or is told."""
 
-    __slots__ = ("_gate", "deadline", "done", "error", "item", "leads")
+    __slots__ = ("_gate", "deadline", "done", "error", "item", "leads", "tell")
 
-    def __init__(self, item: _T, deadline: float) -> None:
+    def __init__(self, item: _T, deadline: float, tell: Done | None = None) -> None:
+        self.tell = tell
         self.item = item
         self.deadline = deadline
         self.error: BaseException | None = None
@@ -48,7 +55,10 @@ class _Ticket(Generic[_T]):
         self._gate.acquire()
 
     def wake(self) -> None:
-        self._gate.release()
+        if self.tell is None:
+            self._gate.release()
+        else:
+            self.tell(self.error)
 
 
 class GroupWriter(Generic[_T]):
@@ -59,9 +69,11 @@ class GroupWriter(Generic[_T]):
         self._lock = threading.Lock()
         self._queue: list[_Ticket[_T]] = []
         self._led = False
+        self._own_thread = _Leader[_T](self._lead)
 
     def submit(self, item: _T, deadline: float) -> None:
         """Returns when *item* is written; raises the error it failed with."""
+        about_to_block()
         ticket = _Ticket(item, deadline)
         with self._lock:
             self._queue.append(ticket)
@@ -76,6 +88,15 @@ class GroupWriter(Generic[_T]):
             self._lead(ticket)
         if ticket.error is not None:
             raise ticket.error
+
+    def submit_later(self, item: _T, deadline: float, tell: Done) -> None:
+        """Returns at once; *tell* is called in a thread of the writer's when *item* is written or failed."""
+        ticket = _Ticket(item, deadline, tell)
+        with self._lock:
+            self._queue.append(ticket)
+            ticket.leads, self._led = not self._led, True
+        if ticket.leads:
+            self._own_thread.lead(ticket)
 
     def _lead(self, own: _Ticket[_T]) -> None:
         group: list[_Ticket[_T]] = []
@@ -115,11 +136,19 @@ class GroupWriter(Generic[_T]):
             if own in self._queue:
                 self._queue.remove(own)
             heir = self._heir()
+        # Before the others are woken: the next group is written while they go on.
+        self._pass_on(heir)
         for ticket in group:
-            if ticket is not own:
+            if ticket is not own or ticket.tell is not None:
                 ticket.wake()
-        if heir is not None:
+
+    def _pass_on(self, heir: _Ticket[_T] | None) -> None:
+        if heir is None:
+            return
+        if heir.tell is None:
             heir.wake()
+        else:
+            self._own_thread.lead(heir)
 
     def _heir(self) -> _Ticket[_T] | None:
         if not self._queue:
@@ -134,5 +163,30 @@ class GroupWriter(Generic[_T]):
             if ticket in self._queue:
                 self._queue.remove(ticket)
             heir = self._heir() if ticket.leads and not ticket.done else None
-        if heir is not None:
-            heir.wake()
+        self._pass_on(heir)
+
+
+class _Leader(Generic[_T]):
+    """A thread that leads for items nobody waits for; made when there is the first."""
+
+    def __init__(self, lead: Callable[[_Ticket[_T]], None]) -> None:
+        self._lead = lead
+        self._next: _Ticket[_T] | None = None
+        self._gate = threading.Lock()
+        self._gate.acquire()
+        self._begun = False
+
+    def lead(self, ticket: _Ticket[_T]) -> None:
+        """Leads for *ticket*. There is one leader at a time, so the one before has nothing left to write."""
+        self._next = ticket
+        if not self._begun:
+            self._begun = True
+            threading.Thread(target=self._run, name="appbuilder-writer", daemon=True).start()
+        self._gate.release()
+
+    def _run(self) -> None:
+        while True:
+            self._gate.acquire()
+            ticket, self._next = self._next, None
+            assert ticket is not None
+            self._lead(ticket)

@@ -1,0 +1,29 @@
+"""Saying that one is about to wait: what blocks says so first, and whoever shares its thread makes way.
+
+Turns that are short share a thread (:mod:`appbuilder.engine.crew`). The store and the model clients, which
+wait for others, call :func:`about_to_block`; elsewhere it does nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+
+class _Here(threading.local):
+    make_way: Callable[[], None] | None = None
+
+
+_here = _Here()
+
+
+def about_to_block() -> None:
+    """To be called before what may take longer than a turn of a loop: a commit, a request to a server."""
+    make_way = _here.make_way
+    if make_way is not None:
+        make_way()
+
+
+def before_blocking(make_way: Callable[[], None] | None) -> None:
+    """From now on *make_way* is called in this thread before something blocks; None: nothing is."""
+    _here.make_way = make_way

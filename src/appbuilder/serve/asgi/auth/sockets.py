@@ -17,7 +17,7 @@ _POLICY_VIOLATION = 1008
 
 
 class WatchedSockets:
-    """Closes a WebSocket of *app* once its user is not known any more, before the next message, either way."""
+    """Closes a WebSocket of *app* at the next message, either way, once its user is not known any more."""
 
     def __init__(self, app: App, authenticator: Authenticator) -> None:
         self._app = app

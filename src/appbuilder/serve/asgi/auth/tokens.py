@@ -53,7 +53,7 @@ class Tokens:
             raise _refused(type(error).__name__) from None
         algorithm, key_id = header.get("alg"), header.get("kid")
         # Never one with a shared secret: the issuer's public key would be taken for it.
-        if algorithm not in ALGORITHMS:
+        if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
             raise _refused("its algorithm is not an asymmetric one")
         if "crit" in header or header.get("b64", True) is not True:
             raise _refused("it asks for what is not understood here")

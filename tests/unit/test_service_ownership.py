@@ -1,0 +1,103 @@
+"""Whose a session is: owner against caller, for a turn and for the session routes."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appbuilder.core.catalogue import Owner
+from appbuilder.core.store import TurnEntry, TurnRecord
+from appbuilder.errors import Forbidden, NotFound
+from appbuilder.ids import new_id
+from appbuilder.serve.asgi.ownership import (
+    check_listing,
+    guard_for,
+    may_continue,
+    may_see,
+    require_session,
+)
+from appbuilder.serve.asgi.service import Service
+from appbuilder.serve.asking import Identity
+from appbuilder.settings import Settings
+from appbuilder.store.memory import MemoryStore
+
+OWNERS: list[Owner] = [
+    None, "local", "anonymous", "visitor:1", "visitor:2", "user:ann", "user:bob", "user:local"
+]
+LOCAL = Identity("local", "local", sees_all_others=True)
+CALLERS = [
+    LOCAL, Identity("anonymous", "anonymous", peer="10.0.0.5"), Identity("1", "visitor:1"),
+    Identity("ann", "user:ann"), Identity("ada", "user:ada", sees_all_others=True),
+    Identity("local", "user:local"), Identity("anonymous", "user:anonymous"),
+]
+
+
+def service_of(store: MemoryStore, **given: Any) -> Service:
+    return cast(Service, SimpleNamespace(store=store, settings=Settings(**given)))
+
+
+def store_with(session_id: str, owner: Owner) -> MemoryStore:
+    store = MemoryStore()
+    kept = None if owner is None else TurnEntry(new_id(), owner, "title", {"input": {}, "answer": {}})
+    rows = [("query", {"content": "hi"})] if owner is None else []
+    store.commit(TurnRecord(session_id, new_id(), rows, kept))
+    return store
+
+
+@given(owner=st.sampled_from(OWNERS), caller=st.sampled_from(CALLERS), auth=st.sampled_from(["keys", ""]))
+def test_the_matrix(owner: Owner, caller: Identity, auth: str) -> None:
+    own = owner == caller.owner
+    nobodys = owner is None and caller.sees_all_others
+    service = service_of(store_with("s", owner), auth=auth, allow_anonymous=not auth)
+    guard = guard_for(service, caller, "s")
+    assert guard is not None
+    assert may_continue(caller, owner) == (own or nobodys)
+    assert may_see(caller, owner) == (own or caller.sees_all_others)
+    if own or nobodys:
+        assert guard() is True
+    else:
+        with pytest.raises(NotFound, match=r"^There is no such session\.$"):
+            guard()
+    if own or caller.sees_all_others:
+        assert require_session(service, caller, "s").owner == owner
+    else:
+        with pytest.raises(NotFound, match=r"^There is no such session\.$"):
+            require_session(service, caller, "s")
+
+
+@given(caller=st.sampled_from(CALLERS))
+def test_a_session_that_is_not_there_is_anybody_s_to_begin(caller: Identity) -> None:
+    service = service_of(store_with("s", "user:ann"), auth="keys")
+    guard = guard_for(service, caller, "new")
+    assert guard is not None
+    assert guard() is False
+    with pytest.raises(NotFound, match=r"^There is no such session\.$"):
+        require_session(service, caller, "new")
+
+
+def test_where_everybody_is_the_local_user_there_is_nothing_to_decide() -> None:
+    assert guard_for(service_of(MemoryStore()), LOCAL, "s") is None
+
+
+def test_the_guard_sees_what_came_meanwhile() -> None:
+    store = MemoryStore()
+    guard = guard_for(service_of(store, auth="keys"), Identity("ann", "user:ann"), "s")
+    assert guard is not None
+    assert guard() is False
+    bobs = TurnEntry(new_id(), "user:bob", "", {"input": {}, "answer": {}})
+    store.commit(TurnRecord("s", new_id(), [], bobs))
+    with pytest.raises(NotFound):
+        guard()
+
+
+def test_lists_are_for_those_we_know() -> None:
+    for caller in CALLERS:
+        if caller.owner == "anonymous":
+            with pytest.raises(Forbidden):
+                check_listing(caller)
+        else:
+            check_listing(caller)

@@ -1,0 +1,138 @@
+"""A WebSocket whose user is not known any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import MutableMapping
+from typing import Any
+
+import pytest
+from tests.unit.callers import Clock, MemoryKeys, authenticator, stopped_clock
+
+from appbuilder.serve.asgi.auth import api_keys, sockets
+from appbuilder.serve.asgi.auth.sockets import WatchedSockets
+from appbuilder.serve.asgi.http import IDENTITY
+from appbuilder.serve.asking import Receive, Scope, Send, read_asking
+
+Messages = list[MutableMapping[str, Any]]
+
+
+@pytest.fixture
+def still(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return stopped_clock(monkeypatch)
+
+
+def talk(
+    still: Clock, keys: MemoryKeys, pauses: list[float], *, revoke_at: int = -1
+) -> tuple[Messages, Messages]:
+    """What an echo behind the watch got and what the client got, with a pause before each message."""
+    door = authenticator(keys, auth="keys")
+    got: Messages = []
+    sent: Messages = []
+
+    async def echo(_: Scope, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            got.append(message)
+            if message["type"] == "websocket.disconnect":
+                return
+            kind = "websocket.accept" if message["type"] == "websocket.connect" else "websocket.send"
+            await send({"type": kind})
+
+    async def converse() -> None:
+        scope: Scope = {"type": "websocket", "path": "/", "client": ("10.0.0.5", 1),
+                        "headers": [(b"host", b"h"), (b"authorization", b"Bearer ab_secret1")]}
+        scope[IDENTITY] = await door.identify(read_asking(scope))
+        incoming = iter(enumerate(pauses))
+
+        async def receive() -> MutableMapping[str, Any]:
+            if not got:
+                return {"type": "websocket.connect"}
+            number, pause = next(incoming, (-2, 0))
+            still.now += pause
+            if number == revoke_at:
+                keys.revoke("laptop")
+            return {"type": "websocket.receive" if number >= 0 else "websocket.disconnect"}
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            sent.append(message)
+
+        await WatchedSockets(echo, door)(scope, receive, send)
+
+    asyncio.run(converse())
+    return got, sent
+
+
+@pytest.fixture
+def keys() -> MemoryKeys:
+    made = MemoryKeys()
+    made.add("laptop", "ann")
+    return made
+
+
+def test_a_socket_goes_on_while_its_key_holds(still: Clock, keys: MemoryKeys) -> None:
+    _, sent = talk(still, keys, [0.1, 10, 100, 0.1])
+    assert [each["type"] for each in sent] == ["websocket.accept", *["websocket.send"] * 4]
+    assert keys.calls["find"] == 3, "asked seldom"
+
+
+def test_it_is_closed_before_the_next_message_once_the_key_is_revoked(still: Clock, keys: MemoryKeys) -> None:
+    got, sent = talk(still, keys, [1, sockets.PAUSE + api_keys.FRESH, 1], revoke_at=1)
+    kinds = [each["type"].removeprefix("websocket.") for each in got]
+    assert kinds == ["connect", "receive", "disconnect"]
+    assert [each["type"] for each in sent] == ["websocket.accept", "websocket.send", "websocket.close"]
+    assert sent[-1]["code"] == 1008
+
+
+def test_a_database_that_is_away_closes_nothing(still: Clock, keys: MemoryKeys) -> None:
+    keys.fail = False
+    original = keys.find
+
+    def find(secret: str) -> Any:
+        keys.fail = keys.calls["find"] > 0
+        return original(secret)
+
+    keys.find = find  # type: ignore[method-assign]
+    _, sent = talk(still, keys, [10, 10])
+    assert [each["type"] for each in sent] == ["websocket.accept", "websocket.send", "websocket.send"]
+
+
+def test_nothing_is_sent_once_it_was_closed(still: Clock, keys: MemoryKeys) -> None:
+    """Also what the application sends of itself, without being asked."""
+    door = authenticator(keys, auth="keys")
+    sent: Messages = []
+
+    async def speaks(_: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        keys.revoke("laptop")
+        still.now += sockets.PAUSE + api_keys.FRESH
+        for _number in range(3):
+            await send({"type": "websocket.send"})
+
+    async def converse() -> None:
+        scope: Scope = {"type": "websocket", "path": "/", "client": ("10.0.0.5", 1),
+                        "headers": [(b"host", b"h"), (b"x-api-key", b"ab_secret1")]}
+        scope[IDENTITY] = await door.identify(read_asking(scope))
+
+        async def receive() -> MutableMapping[str, Any]:
+            return {"type": "websocket.connect"}
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            sent.append(message)
+
+        await WatchedSockets(speaks, door)(scope, receive, send)
+
+    asyncio.run(converse())
+    assert [each["type"] for each in sent] == ["websocket.accept", "websocket.close"]
+
+
+def test_requests_pass_as_they_are() -> None:
+    passed: list[Any] = []
+
+    async def app(*given: Any) -> None:
+        passed.append(given)
+
+    given: Any = ({"type": "http"}, object(), object())
+    asyncio.run(WatchedSockets(app, authenticator(MemoryKeys(), auth="keys"))(*given))
+    assert passed == [given]

@@ -19,6 +19,7 @@ from appbuilder.serve.asgi.ownership import (
     may_continue,
     may_see,
     require_session,
+    told_user,
 )
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import Identity
@@ -101,3 +102,13 @@ def test_lists_are_for_those_we_know() -> None:
                 check_listing(caller)
         else:
             check_listing(caller)
+
+
+@pytest.mark.parametrize(
+    ("auth", "caller", "told"),
+    [("keys", CALLERS[3], "ann"), ("keys", CALLERS[4], "bob"), ("", LOCAL, "bob"), ("", CALLERS[1], "bob")],
+)
+def test_who_has_shown_who_he_is_is_nobody_else(auth: str, caller: Identity, told: str) -> None:
+    service = service_of(MemoryStore(), auth=auth)
+    assert told_user(service, caller, "bob") == told
+    assert told_user(service, caller, None) == caller.name

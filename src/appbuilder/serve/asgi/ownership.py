@@ -46,6 +46,16 @@ def guard_for(service: Service, identity: Identity, session_id: str) -> Guard | 
     return guard
 
 
+def told_user(service: Service, identity: Identity, claimed: str | None) -> str:
+    """Which user the component is told of.
+
+    :param claimed: whom the request names (``X-Appbuilder-User-Id``). Where callers show who they are that
+        counts for those who may see everybody's sessions, a program that speaks for its users for instance.
+    """
+    may_claim = identity.sees_all_others or not service.settings.auth
+    return claimed if claimed and may_claim else identity.name
+
+
 def require_session(service: Service, identity: Identity, session_id: str) -> Conversation:
     """The session, where it is for this caller to see. It blocks: to be called in a thread.
 

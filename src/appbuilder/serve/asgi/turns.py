@@ -12,7 +12,7 @@ from appbuilder.engine.turn import TurnRequest
 from appbuilder.errors import AppBuilderError, InvalidRequest, SessionBusy
 from appbuilder.ids import new_id
 from appbuilder.serve.asgi.http import in_thread
-from appbuilder.serve.asgi.ownership import guard_for
+from appbuilder.serve.asgi.ownership import guard_for, told_user
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import Identity
 from appbuilder.wire.problems import problem
@@ -37,8 +37,12 @@ async def begin(
     if limits.any:
         await limits.check(identity, turn)
     guard = None if turn.new_session else guard_for(service, identity, turn.session_id)
-    keep = Keeping(new_id(), identity.owner, _explained, texts=service.settings.history)
-    request = replace(turn, guard=guard, keep=keep, user_id=turn.user_id or identity.name)
+    texts = service.settings.history
+    if turn.keep is None:
+        keep = Keeping(new_id(), identity.owner, _explained, texts=texts)
+    else:
+        keep = replace(turn.keep, texts=texts)
+    request = replace(turn, guard=guard, keep=keep, user_id=told_user(service, identity, turn.user_id))
     try:
         return service.engine().start(request, on_disconnect=on_disconnect)
     except SessionBusy:

@@ -26,13 +26,20 @@ class Terminated:
         self.by_signal = True
         self._event.set()
 
+    def wait(self, seconds: float) -> bool:
+        """Waits that long; True if SIGTERM came.
+
+        :raises KeyboardInterrupt: Ctrl-C came first.
+        """
+        return self._event.wait(seconds)
+
     def wait_for_end(self) -> None:
         """Waits for SIGTERM.
 
         :raises KeyboardInterrupt: Ctrl-C came first.
         """
         # In slices: on Windows a wait without end cannot be interrupted.
-        while not self._event.wait(0.5):
+        while not self.wait(0.5):
             pass
 
 

@@ -147,8 +147,9 @@ class SqlStore:
         """
 
         def told(error: BaseException | None) -> None:
-            failed = isinstance(error, FAILURES)
-            tell(unavailable(error, self.url, "a turn was written") if failed else error)
+            if isinstance(error, FAILURES):
+                error = unavailable(error, self.url, "a turn was written")
+            tell(error)
 
         return self._live().write_later(rows.PreparedTurn.of(turn), told)
 

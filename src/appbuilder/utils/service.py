@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from appbuilder import logs
 from appbuilder.components.function import as_component
 from appbuilder.core.component import entry, parameters_of
+from appbuilder.core.context import log_ids
 from appbuilder.errors import ConfigurationError
+from appbuilder.serve.asgi.supervisor import SECRET
 from appbuilder.settings import Settings
 from appbuilder.utils.runtime import Runtime
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from appbuilder.engine.engine import Engine
     from appbuilder.serve.asgi.front import Front
     from appbuilder.serve.asgi.service import Service
+    from appbuilder.serve.asgi.supervisor import Place
     from appbuilder.serve.asking import App
     from appbuilder.serve.chainlit.page import Page
 
@@ -83,29 +87,49 @@ class ServiceRuntime(Runtime):
         port: int | None = None,
         *,
         listeners: Sequence[socket.socket] = (),
+        ready: Callable[[], object] = lambda: None,
+        place: Place | None = None,
     ) -> None:
         """Serves until the process is told to stop, in this one process (`appbuilder serve` can have more).
 
         :param listeners: sockets that listen already, instead of *host* and *port*.
+        :param ready: called when requests are about to be answered.
+        :param place: among the workers of a service that has several.
         :raises ConfigurationError: as :meth:`create_asgi_app`, or the address cannot be listened on.
         """
         from appbuilder.serve.address import listen
+        from appbuilder.serve.asgi import traces
         from appbuilder.serve.asgi.hosting import serve
 
         host = self.settings.host if host is None else host
-        app = self._app(host, lambda _: logs.configure(self.settings.loglevel))
-        sockets = listeners or [listen(host, self.settings.port if port is None else port)]
+        app = self._app(host, self._set_up_logs, place)
+        end_traces = traces.set_up(self.name)
+        sockets = list(listeners) or [listen(host, self.settings.port if port is None else port)]
+        if place is not None and place.page_listener >= 0:
+            sockets.append(socket.socket(fileno=place.page_listener))
+
+        def close() -> None:
+            app.lifespan.close()
+            end_traces()
+
         app.lifespan.start()
+        ready()
         serve(
-            app,
+            app if place is None else _placed(app, place),
             sockets,
             settings=self.settings,
             drain=app.lifespan.drain,
-            close=app.lifespan.close,
+            close=close,
             last=_put_away,
         )
 
-    def _app(self, host: str, set_up_logs: Callable[[str], None]) -> Front:
+    def _set_up_logs(self, level: str) -> None:
+        settings = self.settings
+        logs.configure_service(level, form=settings.log_format, texts=settings.log_texts, turn_ids=log_ids)
+
+    def _app(
+        self, host: str, set_up_logs: Callable[[str], None], place: Place | None = None
+    ) -> Front:
         set_up_logs(self.settings.loglevel)
         try:
             from appbuilder.serve.asgi.app import create_app
@@ -126,7 +150,7 @@ class ServiceRuntime(Runtime):
             drain=self._end_turns,
             close=self._close,
         )
-        page = self._page_app(service) if self.settings.page else None
+        page = self._page_app(service, place) if self.settings.page else None
         return create_app(service, rules=Rules.of(self.settings, host), page=page, lifespan=lifespan)
 
     def _service(self, host: str) -> Service:
@@ -140,7 +164,9 @@ class ServiceRuntime(Runtime):
             engine=self._engine.get,  # the one that is drained, also when it is
             store=store,
             settings=settings,
-            authenticator=make_authenticator(settings, keys, host=host, hook=self._hooks.auth),
+            authenticator=make_authenticator(
+                settings, keys, host=host, hook=self._hooks.auth, database=repr(store)
+            ),
             limits=Limits(settings, store.catalogue(), self._hooks.turn),
             register=store.run_register() if hasattr(store, "run_register") else None,
             transcripts=store.transcripts() if hasattr(store, "transcripts") else None,
@@ -150,18 +176,26 @@ class ServiceRuntime(Runtime):
             keys=keys,
         )
 
-    def _page_app(self, service: Service) -> App:
+    def _page_app(self, service: Service, place: Place | None) -> App:
+        if place is not None and place.page_socket and place.page_listener < 0:
+            from appbuilder.serve.asgi.relay import Relay
+
+            return Relay(place.page_socket, os.environ[SECRET])
+        from appbuilder.serve.asgi.auth.sockets import WatchedSockets
+        from appbuilder.serve.asgi.turns import begin
         from appbuilder.serve.chainlit.app import create_app
         from appbuilder.serve.chainlit.page import Page
 
         page = self._completed(self._page or Page())
-        return create_app(
+        app = create_app(
             page,
             service.engine,
             self._store.catalogue(),
             self.settings,
-            database=repr(self._store),
+            gate=service.authenticator.page,
+            begin=lambda identity, turn: begin(service, identity, turn, "continue"),
         )
+        return WatchedSockets(app, service.authenticator)
 
     def _engine_of(self, component: Any) -> Engine:
         from appbuilder.engine.engine import Engine
@@ -170,6 +204,15 @@ class ServiceRuntime(Runtime):
 
     def _close(self) -> None:
         self._store.close()
+
+
+def _placed(app: App, place: Place) -> App:
+    """*app* as the worker at *place* has it."""
+    if place.page_listener < 0:
+        return app
+    from appbuilder.serve.asgi.relay import Relayed
+
+    return Relayed(app, os.environ[SECRET])
 
 
 def _put_away() -> None:

@@ -1,0 +1,168 @@
+"""The chat page of a service with several workers: one of them has it, the others pass on what is for it.
+
+The page keeps what a browser looks at in its process: a live answer, files given with a message. So all its
+requests go to one worker, over a socket that only this service's processes can reach.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+from websockets.asyncio.client import ClientConnection, unix_connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from appbuilder.errors import ServiceUnavailable
+from appbuilder.serve.asgi.hosting import MOST_SOCKET_MESSAGE
+from appbuilder.serve.asking import App, Receive, Scope, Send
+
+HEADER = b"x-appbuilder-relayed"
+"""Secret and peer of a request that was passed on."""
+
+# Of one connection, not of the request; and what the other side writes anew.
+_HOP = frozenset(
+    (b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"content-length")
+)
+_HANDSHAKE = frozenset(
+    (b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-extensions", b"sec-websocket-protocol")
+)
+_CONNECT_TIMEOUT = 5.0
+
+
+class Relay:
+    """An ASGI application that passes requests on to the worker with the page.
+
+    :param path: of the socket that worker listens on.
+    :param secret: shows that a request was passed on by a worker.
+    """
+
+    def __init__(self, path: str, secret: str) -> None:
+        self._path = path
+        self._secret = secret
+        timeout = httpx2.Timeout(None, connect=_CONNECT_TIMEOUT)
+        transport = httpx2.AsyncHTTPTransport(uds=path, limits=httpx2.Limits(max_connections=None))
+        self._client = httpx2.AsyncClient(transport=transport, timeout=timeout)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes one request, or one socket, on.
+
+        :raises ServiceUnavailable: the worker with the page is not there (yet).
+        """
+        if scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
+        else:
+            await self._request(scope, receive, send)
+
+    async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = self._client.build_request(
+            scope["method"], _url("http", scope), headers=self._headers(scope, _HOP), content=_body(receive)
+        )
+        try:
+            response = await self._client.send(request, stream=True)
+        except httpx2.TransportError:
+            raise ServiceUnavailable("The chat page is starting; try again in a moment.") from None
+        try:
+            kept = [(name.lower(), value) for name, value in response.headers.raw if name.lower() not in _HOP]
+            await send({"type": "http.response.start", "status": response.status_code, "headers": kept})
+            async for part in response.aiter_raw():
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            await response.aclose()
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()  # websocket.connect
+        passed = self._headers(scope, _HOP | _HANDSHAKE)
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in passed]
+        try:
+            inner = await unix_connect(
+                self._path,
+                _url("ws", scope),
+                additional_headers=headers,
+                user_agent_header=None,
+                compression=None,
+                max_size=MOST_SOCKET_MESSAGE,
+                open_timeout=_CONNECT_TIMEOUT,
+                ping_interval=None,
+            )
+        except (OSError, TimeoutError, InvalidStatus):
+            await send({"type": "websocket.close", "code": 1008, "reason": ""})
+            return
+        await send({"type": "websocket.accept"})
+        async with inner:
+            await _between(inner, receive, send)
+
+    def _headers(self, scope: Scope, left_out: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
+        client = scope.get("client")
+        passed = f"{self._secret} {client[0] if client else ''} {scope['scheme']}".encode()
+        kept = [(name, value) for name, value in scope["headers"] if name not in left_out and name != HEADER]
+        return [*kept, (HEADER, passed)]
+
+
+async def _between(inner: ClientConnection, receive: Receive, send: Send) -> None:
+    """Passes messages both ways until either side closes."""
+
+    async def inwards() -> None:
+        while (message := await receive())["type"] == "websocket.receive":
+            text = message.get("text")
+            await inner.send(message["bytes"] if text is None else text)
+
+    async def outwards() -> None:
+        async for data in inner:
+            kind = "text" if isinstance(data, str) else "bytes"
+            await send({"type": "websocket.send", kind: data})
+
+    ways = {asyncio.ensure_future(inwards()), asyncio.ensure_future(outwards())}
+    _, others = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+    for other in others:
+        other.cancel()
+    for way in ways:
+        with contextlib.suppress(asyncio.CancelledError, ConnectionClosed, OSError):
+            await way
+    with contextlib.suppress(RuntimeError, OSError):  # it was the outer side that closed
+        await send({"type": "websocket.close", "code": inner.close_code or 1001, "reason": ""})
+
+
+class Relayed:
+    """The application of the worker with the page: sees what was passed on as it came to the service."""
+
+    def __init__(self, app: App, secret: str) -> None:
+        self._app = app
+        self._secret = secret.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            self._restore(scope)
+        await self._app(scope, receive, send)
+
+    def _restore(self, scope: Scope) -> None:
+        passed = [value for name, value in scope["headers"] if name == HEADER]
+        if not passed:
+            return
+        scope["headers"] = [each for each in scope["headers"] if each[0] != HEADER]
+        secret, _, rest = passed[0].partition(b" ")
+        if len(passed) == 1 and hmac.compare_digest(secret, self._secret):
+            peer, _, scheme = rest.decode("latin-1").partition(" ")
+            scope["client"] = (peer, 0) if peer else None
+            scope["scheme"] = scheme
+
+
+def _url(scheme: str, scope: Scope) -> str:
+    query = scope["query_string"].decode("latin-1")
+    path = scope["raw_path"].decode("latin-1")
+    return f"{scheme}://page{path}" + (f"?{query}" if query else "")
+
+
+async def _body(receive: Receive) -> AsyncIterator[bytes]:
+    more = True
+    while more:
+        message: Any = await receive()
+        if message["type"] != "http.request":
+            return
+        more = message.get("more_body", False)
+        if message.get("body"):
+            yield message["body"]

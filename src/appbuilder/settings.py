@@ -206,6 +206,9 @@ class Settings:
     log_format: str = _setting(
         "APPBUILDER_LOG_FORMAT", "text", "Form of the service's log lines.", choices=("text", "json")
     )
+    access_log: bool = _setting(
+        "APPBUILDER_ACCESS_LOG", False, "Whether the service's log has a line for each request."
+    )
     log_texts: bool = _setting(
         "APPBUILDER_LOG_TEXTS", False, "Whether the service's log may hold what users and the component say."
     )

@@ -146,7 +146,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(rows=ROWS, whole=st.booleans())
 def test_whatever_some_program_stored_is_shown_as_text(rows: list[StoredRow], whole: bool) -> None:
     told = turns.turns(rows if whole else turns.whole_turns(rows))

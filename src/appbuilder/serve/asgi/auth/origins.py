@@ -17,7 +17,7 @@ from appbuilder.settings import Settings
 Headers = list[tuple[bytes, bytes]]
 
 SAFE = frozenset({"GET", "HEAD"})
-EXPOSED = b"X-Appbuilder-Request-Id, X-Appbuilder-Session-Id, X-Appbuilder-Run-Id, Retry-After"
+EXPOSED = b"X-Appbuilder-Request-Id, X-Appbuilder-Session-Id, X-Request-Id, Retry-After"
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
 _PREFLIGHT_KEPT = b"600"
 _OWN_SITE = frozenset({"same-origin", "none"})

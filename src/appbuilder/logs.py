@@ -40,7 +40,12 @@ def configure(level: str) -> None:
 
 
 def configure_service(
-    level: str, *, form: str, texts: bool, turn_ids: Callable[[], Mapping[str, str]]
+    level: str,
+    *,
+    form: str,
+    texts: bool,
+    requests: bool = False,
+    turn_ids: Callable[[], Mapping[str, str]],
 ) -> None:
     """Sends all lines of a service's process to standard error, in one form.
 
@@ -50,6 +55,7 @@ def configure_service(
     :param level: of our own lines; those of the component and of libraries begin at INFO at the lowest.
     :param form: ``text`` or ``json``.
     :param texts: whether lines may hold what users and the component say, and the texts of errors.
+    :param requests: whether there is a line for each request.
     :param turn_ids: the ids of the turn that runs in the current context.
     """
     from appbuilder import log_lines
@@ -66,6 +72,7 @@ def configure_service(
     for each in ours:
         each.addHandler(handler)
     logger.setLevel(level)
+    access.setLevel(logging.NOTSET if requests else logging.WARNING)
     least = max(logging.INFO, logger.level)
     server.setLevel(least)
     if root in ours:

@@ -51,11 +51,13 @@ def untouched() -> Iterator[None]:
 def configure(untouched: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Lines]:
     """Configures the log of a service; gives what reads its lines."""
 
-    def make(form: str = "json", level: str = "DEBUG", *, texts: bool = False) -> Lines:
+    def make(
+        form: str = "json", level: str = "DEBUG", *, texts: bool = False, requests: bool = True
+    ) -> Lines:
         out = io.StringIO()
         without_pytest()
         monkeypatch.setattr("sys.stderr", out)
-        logs.configure_service(level, form=form, texts=texts, turn_ids=log_ids)
+        logs.configure_service(level, form=form, texts=texts, requests=requests, turn_ids=log_ids)
         return lambda: out.getvalue().splitlines()
 
     return make
@@ -272,6 +274,18 @@ def test_a_program_that_set_its_root_logger_keeps_its_lines(
     logging.getLogger("uvicorn.error").info("the server's")
     assert theirs.getvalue() == "mine\n"
     assert [line["message"] for line in read(lines)] == ["ours", "the server's"]
+
+
+@pytest.mark.parametrize(
+    ("requests", "level", "count"), [(True, "DEBUG", 2), (True, "INFO", 1), (False, "DEBUG", 0)]
+)
+def test_lines_of_requests_are_asked_for(
+    requests: bool, level: str, count: int, configure: Callable[..., Lines]
+) -> None:
+    lines = configure(level=level, requests=requests)
+    logs.access.info("a turn")
+    logs.access.debug("a probe")
+    assert len(lines()) == count
 
 
 def test_to_configure_twice_writes_each_line_once(configure: Callable[..., Lines]) -> None:

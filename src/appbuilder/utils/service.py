@@ -125,8 +125,13 @@ class ServiceRuntime(Runtime):
 
     def _set_up_logs(self, level: str) -> None:
         settings = self.settings
-        logs.configure_service(level, form=settings.log_format, texts=settings.log_texts, turn_ids=log_ids)
-        logs.access.setLevel("DEBUG" if settings.access_log else "WARNING")
+        logs.configure_service(
+            level,
+            form=settings.log_format,
+            texts=settings.log_texts,
+            requests=settings.access_log,
+            turn_ids=log_ids,
+        )
 
     def _app(
         self, host: str, set_up_logs: Callable[[str], None], place: Place | None = None

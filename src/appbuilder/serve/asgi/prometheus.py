@@ -122,6 +122,8 @@ class Exposition:
 
     def __init__(self) -> None:
         self.shared = bool(os.environ.get(MULTIPROCESS))
+        if self.shared:
+            os.makedirs(os.environ[MULTIPROCESS], exist_ok=True)
         self._registry = CollectorRegistry()
         self.sink = PrometheusSink(self._registry)
         if not self.shared:

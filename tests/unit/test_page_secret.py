@@ -119,4 +119,4 @@ def test_a_relative_state_folder_is_ignored(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     signing_key(Settings(), "page")
     assert sorted(os.listdir(tmp_path)) == ["home"]
-    assert secret._state_folder() == tmp_path / "home/.local/state/appbuilder"
+    assert secret.state_folder() == tmp_path / "home/.local/state/appbuilder"

@@ -22,7 +22,7 @@ def signing_key(settings: Settings, purpose: str) -> bytes:
     return hmac.digest(secret, purpose.encode(), hashlib.sha256)
 
 
-def _state_folder() -> Path:
+def state_folder() -> Path:
     """``appbuilder`` in the user's state folder (https://specifications.freedesktop.org/basedir)."""
     base = os.environ.get("XDG_STATE_HOME", "")
     return (Path(base) if os.path.isabs(base) else Path.home() / ".local" / "state") / "appbuilder"
@@ -30,7 +30,7 @@ def _state_folder() -> Path:
 
 def _kept() -> bytes:
     try:
-        path = _state_folder() / _FILE
+        path = state_folder() / _FILE
         if not path.exists():
             _make(path)
         found = path.read_bytes()

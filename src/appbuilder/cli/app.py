@@ -1,0 +1,47 @@
+"""The verbs, put together. Importing this loads none of what a verb needs to do its work."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from appbuilder._version import __version__
+from appbuilder.cli.chat import chat
+from appbuilder.cli.doctor import doctor
+from appbuilder.cli.init import init
+from appbuilder.cli.keys import keys
+from appbuilder.cli.serve import serve
+from appbuilder.cli.sessions import sessions
+
+app = typer.Typer(
+    name="appbuilder",
+    help="Turns a Python object that answers a message into a service.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command()(init)
+app.command()(serve)
+app.command()(chat)
+app.add_typer(sessions, name="sessions")
+app.add_typer(keys, name="keys")
+app.command()(doctor)

@@ -1,0 +1,59 @@
+"""``appbuilder doctor``: proves a deployment."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from appbuilder.cli.chat import KEY
+from appbuilder.cli.options import with_settings
+from appbuilder.cli.output import as_json, table
+from appbuilder.settings import Settings
+
+if TYPE_CHECKING:
+    from appbuilder.cli.checks import Check
+
+_MARKS = {True: "ok", False: "FAILED", None: "?"}
+
+
+@with_settings()
+def doctor(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL|TARGET",
+            help="A service's public address; or what is to be served, as app.py:agent, where it will run.",
+        ),
+    ],
+    *,
+    message: Annotated[
+        str, typer.Option(help="What the service is asked; best something it answers at length.")
+    ] = "Count from one to twenty, in words.",
+    key: Annotated[str, KEY] = "",
+    json: Annotated[bool, typer.Option("--json", help="One line of JSON.")] = False,
+    settings: Settings,
+) -> None:
+    """Prove that a deployment works. Exit status 1: something does not."""
+    found = list(_checks(target, key, message, settings))
+    well = all(check.ok is not False for check in found)
+    if json:
+        as_json({"ok": well, "checks": [asdict(check) for check in found]})
+    else:
+        table(["", "check", "found"], [[_MARKS[check.ok], check.name, check.text] for check in found])
+    if not well:
+        raise typer.Exit(1)
+
+
+def _checks(target: str, key: str, message: str, settings: Settings) -> Iterator[Check]:
+    from appbuilder.cli import checks, probing
+    from appbuilder.cli.talking import Remote, is_address
+
+    if not is_address(target):
+        yield from checks.checks(target, settings)
+        return
+    with contextlib.closing(Remote(target, key)) as remote:
+        yield from probing.checks(remote, message)

@@ -1,0 +1,104 @@
+"""Settings on the command line: a flag for each, a file, and the environment."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import Field, fields
+from inspect import Parameter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from appbuilder.errors import ConfigurationError
+from appbuilder.settings import Settings, flag
+
+FILE = "appbuilder.toml"
+"""Settings by name, looked for in the current folder."""
+
+_PANEL = "Settings (each is also a variable and a name in the file; see docs/settings.md)"
+
+
+def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """For a verb with a parameter ``settings``: adds ``--config`` and a flag for each setting.
+
+    :param names: the settings that get a flag; none: all. The others are read from environment and file.
+    """
+    chosen = [setting for setting in fields(Settings) if not names or setting.name in names]
+
+    def decorate(verb: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(verb)
+        def run(*, config: Path | None, **given: Any) -> None:
+            flags = {setting.name: given.pop(setting.name) for setting in chosen}
+            verb(**given, settings=read_settings(config, flags))
+
+        own = inspect.signature(verb, eval_str=True)
+        kept = [each for each in own.parameters.values() if each.name != "settings"]
+        added = [_config(), *map(_parameter, chosen)]
+        # What typer reads; the annotations of the wrapped function would name other parameters.
+        run.__signature__ = own.replace(parameters=[*kept, *added])  # type: ignore[attr-defined]
+        run.__annotations__ = {}
+        return run
+
+    return decorate
+
+
+def read_settings(config: Path | None, flags: Mapping[str, str | bool | None]) -> Settings:
+    """The settings of flags, environment and file; the program's own environment has them afterwards.
+
+    Model clients, and further processes, read them there.
+
+    :raises ConfigurationError: a value, a name or the file is wrong.
+    """
+    settings = Settings.load(file=_read(config), flags=flags, file_name=str(config or FILE))
+    plain = Settings().to_environ()
+    os.environ.update(
+        {name: text for name, text in settings.to_environ().items()
+         if (os.environ.get(name) or plain[name]) != text}
+    )
+    return settings
+
+
+def _read(config: Path | None) -> Mapping[str, object]:
+    path = config or Path(FILE)
+    if config is None and not path.is_file():
+        return {}
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not TOML: {error}.") from None
+
+
+def _config() -> Parameter:
+    option = typer.Option("--config", help=f"File of settings; default: {FILE}, where there is one.",
+                          metavar="FILE", show_default=False)
+    return _added("config", Annotated[Path | None, option])
+
+
+def _parameter(setting: Field[Any]) -> Parameter:
+    default, choices = setting.default, setting.metadata["choices"]
+    positive, help_text = flag(setting.name), setting.metadata["help"]
+    kinds = {bool: None, int: "NUMBER", float: "NUMBER", str: "|".join(choices) or "TEXT"}
+    switch = isinstance(default, bool)
+    option = typer.Option(
+        f"{positive}/--no-{positive[2:]}" if switch else positive,
+        metavar=kinds[type(default)],
+        help=help_text,
+        show_default=str(default).lower() if switch else str(default) if default != "" else False,
+        rich_help_panel=_PANEL,
+    )
+    return _added(setting.name, Annotated[bool | None if switch else str | None, option])
+
+
+def _added(name: str, annotation: Any) -> Parameter:
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

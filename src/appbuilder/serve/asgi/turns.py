@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from appbuilder import telemetry
 from appbuilder.engine.engine import Run
 from appbuilder.engine.keeping import Keeping
 from appbuilder.engine.turn import TurnRequest
 from appbuilder.errors import AppBuilderError, InvalidRequest, SessionBusy
 from appbuilder.ids import new_id
 from appbuilder.serve.asgi.http import in_thread
+from appbuilder.serve.asgi.limits import Limits
 from appbuilder.serve.asgi.ownership import guard_for, told_user
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import Identity
@@ -35,7 +37,7 @@ async def begin(
         raise InvalidRequest(f"{ON_DISCONNECT_HEADER} must be cancel or continue.")
     limits = service.limits
     if limits.any:
-        await limits.check(identity, turn)
+        await _check(limits, identity, turn)
     guard = None if turn.new_session else guard_for(service, identity, turn.session_id)
     texts = service.settings.history
     if turn.keep is None:
@@ -48,6 +50,14 @@ async def begin(
     except SessionBusy:
         if guard is not None:
             await in_thread(guard)  # who may not use the session is not told that it is busy
+        raise
+
+
+async def _check(limits: Limits, identity: Identity, turn: TurnRequest) -> None:
+    try:
+        await limits.check(identity, turn)
+    except AppBuilderError as error:
+        telemetry.refuse(turn.door, error)
         raise
 
 

@@ -146,6 +146,7 @@ class PageTurns:
             keep=Keeping(place.turn_id, identity.owner, self._explain_for_keeping),
             watch=self._steps,
             attachments=files,
+            door="page",
         )
         run = await self._begin(identity, request)
         return LiveTurn(identity.owner, words, clock.now(), place.turn_id, run)

@@ -126,6 +126,7 @@ async def _begin(service: Service, identity: Identity, asked: Asked, place: Plac
         credential=chat.credential_of(header, needed=service.needs_credential),
         new_session=place.new,
         forget=asked.forget,
+        door="responses" if scope["path"].endswith("/responses") else "openai",
     )
     return await begin(service, identity, turn, header(ON_DISCONNECT_HEADER))
 

@@ -7,7 +7,7 @@ title, times), one per turn, one per rating; a deleted conversation is rows with
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -134,6 +134,31 @@ class CataloguedStore(SessionStore, Protocol):
 
         :raises ConfigurationError: the database cannot be reached or written.
         """
+
+
+_AT_ONCE = 200
+"""Rows, or conversations, that are read at once where all are wanted."""
+
+
+def all_conversations(
+    catalogue: Catalogue, owners: Sequence[Owner] | None, search: str = ""
+) -> Iterator[Conversation]:
+    """Every conversation :meth:`Catalogue.page` would give, read as they are taken."""
+    cursor = None
+    while True:
+        page = catalogue.page(owners, search=search, limit=_AT_ONCE, cursor=cursor)
+        yield from page.conversations
+        cursor = page.next
+        if cursor is None:
+            return
+
+
+def all_rows(catalogue: Catalogue, session_id: str) -> Iterator[StoredRow]:
+    """Every row of a conversation, the oldest first, read as they are taken."""
+    place = None
+    while rows := catalogue.rows_after(session_id, place, _AT_ONCE):
+        yield from rows
+        place = rows[-1].place
 
 
 def title_of(text: str) -> str:

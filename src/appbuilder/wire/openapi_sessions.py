@@ -133,7 +133,7 @@ PATHS: dict[str, Any] = {
             "import_sessions",
             "Import sessions",
             enveloped(_IMPORTED),
-            "409", "413", "415",
+            "413", "415",
             parameters=(
                 _query("ids", "`new`: each session gets a new id, so that it can be there twice.",
                        type="string", enum=["keep", "new"], default="keep"),
@@ -142,7 +142,7 @@ PATHS: dict[str, Any] = {
             ),
             sent=body({"description": "What an export gave."}, JSON_LINES),
             about="A file with a line that cannot be read is refused, and nothing of it is imported. Each "
-                  "session is imported whole. 409: all of them exist already.",
+                  "session is imported whole, or left out where its id is taken; 400 if all are.",
         )
     },
     "/sessions/{session_id}": {
@@ -209,7 +209,7 @@ PATHS: dict[str, Any] = {
             "List the turns under way, the oldest first",
             enveloped(members({"runs": {"type": "array", "items": ref("Run")}})),
             parameters=(_USER, _OWNER),
-            about="The caller's own; administrators see everybody's. Those of other workers are as of a "
+            about="The caller's own; for administrators everybody's. Those of other workers are as of a "
                   "second ago.",
         )
     },
@@ -227,6 +227,7 @@ PATHS: dict[str, Any] = {
     },
 }
 
+_TEXT = {"type": "string"}
 _NULLABLE = ["string", "null"]
 _SESSION = {
     "session_id": {"type": "string"},
@@ -252,10 +253,15 @@ SCHEMAS: dict[str, Any] = {
             "id": {"type": "string"},
             "request_id": {"type": "string"},
             "created_at": {**TIME, "description": "When it was stored; in UTC."},
+            "milliseconds": {"type": ["integer", "null"], "description": "How long the answer took."},
             "state": {"enum": ["complete", "incomplete", "failed"]},
             "input": {"description": "What was asked; null: nothing."},
             "answer": {"description": "What was answered; null: nothing."},
             "token_usage": {"type": "object", "description": "As the model's server counted."},
+            "error": {
+                "anyOf": [members({"kind": _TEXT, "text": _TEXT}), {"type": "null"}],
+                "description": "Why it failed.",
+            },
             "rating": {"anyOf": [ref("Rating"), {"type": "null"}]},
         }
     ),

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from starlette.routing import BaseRoute, Router
 
 from appbuilder.errors import NotFound
-from appbuilder.serve.asgi import admin, metrics, openai, status
+from appbuilder.serve.asgi import admin, metrics, openai, runs, sessions, status
 from appbuilder.serve.asgi.auth.origins import Rules
 from appbuilder.serve.asgi.chat import ChatEndpoint
 from appbuilder.serve.asgi.front import Body, Front, Lifespan, only
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import App, Receive, Scope, Send
 
-GROUPS = (status, metrics, openai, admin)
+GROUPS = (status, metrics, openai, sessions, runs, admin)
 """Modules with a function ``routes``."""
 
 BODIES: dict[str, Body] = {"/v1/": openai.error_body}
@@ -22,7 +22,7 @@ BODIES: dict[str, Body] = {"/v1/": openai.error_body}
 
 _PLACES = (
     *("/health", "/ready", "/metrics", "/openapi.json", "/docs"),
-    *("/v1/", "/sessions", "/sessions/", "/runs", "/runs/", "/users/", "/admin", "/admin/"),
+    *("/v1/", "/sessions", "/sessions/", "/runs", "/runs/", "/admin", "/admin/"),
 )
 
 

@@ -1,0 +1,94 @@
+"""/runs: the turns under way, in all workers, and stopping one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from appbuilder import clock
+from appbuilder.core.runs import LiveRun
+from appbuilder.errors import NotFound, SessionBusy
+from appbuilder.serve.asgi import query
+from appbuilder.serve.asgi.http import caller, in_thread, reply
+from appbuilder.serve.asgi.ownership import may_see
+from appbuilder.serve.asgi.paths import at
+from appbuilder.serve.asgi.service import Service
+from appbuilder.serve.asking import Identity
+from appbuilder.wire import told
+from appbuilder.wire.chat import checked_id
+
+STOP_WAIT = 10.0
+"""Seconds that runs have to end when they are stopped because their session goes."""
+_LOOK_EVERY = 0.05
+
+
+def routes(service: Service) -> list[BaseRoute]:
+    """The routes at /runs and below."""
+    runs = Runs(service)
+    return [
+        at("/runs", GET=runs.list),
+        at("/runs/{run_id}", GET=runs.read, DELETE=runs.stop),
+        at("/runs/{run_id}/stop", POST=runs.stop),
+    ]
+
+
+class Runs:
+    """The endpoints."""
+
+    def __init__(self, service: Service) -> None:
+        self._register = service.register
+
+    async def list(self, request: Request) -> Response:
+        """The caller's own; an administrator's are everybody's."""
+        identity = caller(request)
+        owners = query.owners(request, identity)
+        if identity.sees_all_others and not query.owner(request)[0]:
+            owners = None
+        found = await in_thread(self._register.runs, owners)
+        return reply(told.envelope({"runs": [told.run(each) for each in found]}))
+
+    async def read(self, request: Request) -> Response:
+        """One of them."""
+        return reply(told.envelope(told.run(await self._find(request))))
+
+    async def stop(self, request: Request) -> Response:
+        """Stops it, wherever it runs; what was answered so far is kept."""
+        run = await self._find(request)
+        if not await in_thread(self._register.stop, run.id):
+            raise _no_run()
+        return reply(told.envelope({"id": run.id, "state": "stopping"}))
+
+    async def _find(self, request: Request) -> LiveRun:
+        """:raises NotFound: there is no such run any more, or it is somebody else's."""
+        identity: Identity = caller(request)
+        run_id = checked_id(request.path_params["run_id"], "run_id")
+        owners = None if identity.sees_all_others else identity.owners
+        for run in await in_thread(self._register.runs, owners):
+            if run.id == run_id and may_see(identity, run.owner):
+                return run
+        raise _no_run()
+
+
+async def stop_all(service: Service, meant: Callable[[LiveRun], bool]) -> None:
+    """Stops the runs that are *meant*, in all workers, and returns when they have ended.
+
+    :raises SessionBusy: some have not ended in time; they were told to.
+    """
+    register, asked = service.register, set[str]()
+    until = clock.monotonic() + STOP_WAIT
+    while live := [run for run in await in_thread(register.runs, None) if meant(run)]:
+        for run in live:
+            if run.id not in asked:
+                asked.add(run.id)
+                await in_thread(register.stop, run.id)
+        if clock.monotonic() > until:
+            raise SessionBusy("A turn is being stopped and has not ended yet; try again in a moment.")
+        await asyncio.sleep(_LOOK_EVERY)
+
+
+def _no_run() -> NotFound:
+    return NotFound("There is no such run.")

@@ -30,15 +30,15 @@ def serve(
     from appbuilder.serve.asgi.auth.authenticator import check_exposure
 
     check_exposure(settings, settings.host)
-    listener = listen(settings.host, settings.port)
     if reload or settings.workers > 1:
-        raise typer.Exit(_supervise(target, listener, settings, reload=reload))
+        with listen(settings.host, settings.port) as listener:
+            raise typer.Exit(_supervise(target, listener, settings, reload=reload))
 
     from appbuilder.utils.loading import load_service
 
-    load_service(target, settings).serve(
-        listeners=[listener], ready=lambda: _announce(target, listener, settings)
-    )
+    service = load_service(target, settings)
+    with listen(settings.host, settings.port) as listener:
+        service.serve(listeners=[listener], ready=lambda: _announce(target, listener, settings))
 
 
 def _supervise(target: str, listener: socket.socket, settings: Settings, *, reload: bool) -> int:

@@ -48,6 +48,10 @@ types: $(VENV)/.ready ## mypy, strict.
 docs: $(VENV)/.ready ## Write docs/settings.md anew.
 	$(BIN)/python docs/generate_settings.py
 
+.PHONY: site
+site: $(VENV)/.ready ## Build the docs as a site, into .site; a link that leads nowhere is an error.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 .PHONY: screenshots
 screenshots: $(VENV)/.ready ## Make the pictures of the chat page in docs/images anew.
 	tests/services/install.sh

@@ -44,6 +44,18 @@ def serve_page(
     return start(work, [sys.executable, "-m", "tests.browser.apps.page"], port=port or free_port(), env=env)
 
 
+def serve_service(
+    folder: Path, component: str = "puppet", *, stage: Stage | None = None, **given: str
+) -> Server:
+    """A service, chat page and admin page included, in folders as those of a page."""
+    work = folder / "work"
+    work.mkdir(exist_ok=True)
+    env = settings(folder, **{"CACHE_DIR": str(folder / "cache"), **given}) | {"COMPONENT": component}
+    if stage is not None:
+        env["STAGE"] = str(stage.port)
+    return start(work, [sys.executable, "-m", "tests.browser.apps.service"], port=free_port(), env=env)
+
+
 def database(server: Server) -> str:
     """The URL of the page's database."""
     return f"sqlite:///{server.folder.parent}/chat.db"

@@ -22,6 +22,7 @@ from appbuilder.serve.asgi.admin.pages import HEADERS, STATIC, page
 from appbuilder.serve.asgi.admin.texts import Words
 from appbuilder.serve.asgi.auth.authenticator import kinds_of
 from appbuilder.serve.asgi.http import IDENTITY, caller, in_thread
+from appbuilder.serve.asgi.runs import stop_all
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import Identity, read_asking
 from appbuilder.serve.chainlit.routes import OUR_ICON
@@ -184,16 +185,11 @@ class Admin:
     async def delete(self, request: Request) -> Response:
         """Stops what runs in it, and deletes it."""
         session_id = request.path_params["session_id"]
-        if not await in_thread(self._delete, session_id):
+        if await in_thread(self._catalogue.find, session_id) is None:
             raise NotFound("There is no such session.")
+        await stop_all(self._service, lambda run: run.session_id == session_id)
+        await in_thread(self._catalogue.delete, session_id)
         return _go_to(_base(request))
-
-    def _delete(self, session_id: str) -> bool:
-        register = self._service.register
-        for run in register.runs(None):
-            if run.session_id == session_id:
-                register.stop(run.id)
-        return self._catalogue.delete(session_id)
 
     async def stop(self, request: Request) -> Response:
         """Stops a run, wherever it is; one that has ended meanwhile is as well."""

@@ -54,7 +54,7 @@ def test_lists_come_in_pages_and_can_be_searched(desk: Desk) -> None:
     for n in range(5):
         desk.say(f"a{n}", "odd" if n % 2 else "even")
     found: list[str] = []
-    cursor: dict[str, str] = {}
+    cursor: dict[str, Any] = {}
     while True:
         page = desk.get("/sessions", limit=2, **cursor)
         found += [each["session_id"] for each in page["sessions"]]
@@ -156,7 +156,7 @@ def test_earlier_turns_come_in_pages(desk: Desk, limit: int) -> None:
         if n % 2:
             desk.catalogue.rate(desk.catalogue.rows("s", 1)[0].id, Rating(True, f"of n{n}"))
     pages: list[Any] = []
-    cursor: dict[str, str] = {}
+    cursor: dict[str, Any] = {}
     while True:
         page = desk.get("/sessions/s", "root", limit=limit, **cursor)
         pages.append(page["turns"])

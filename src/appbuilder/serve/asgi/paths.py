@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -16,7 +16,7 @@ from appbuilder.serve.asking import Scope
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def at(path: str, **endpoints: Endpoint) -> Route:
+def at(path: str, **endpoints: Endpoint) -> SentRoute:
     """A route with an endpoint for each method; HEAD is answered as GET is, and others get 405.
 
     :param path: with names in braces for parts of it, which come to the endpoints decoded. Servers decode a
@@ -31,15 +31,16 @@ def at(path: str, **endpoints: Endpoint) -> Route:
             raise MethodNotAllowed("This address does not take that method.", allowed)
         return await found(request)
 
-    return _SentRoute(path, endpoint)
+    return SentRoute(path, endpoint, list(endpoints))
 
 
-class _SentRoute(Route):
-    """Matches the path as it was sent, whatever the method."""
+class SentRoute(Route):
+    """Matches the path as it was sent, whatever the method; *taken* are those it has an endpoint for."""
 
-    def __init__(self, path: str, endpoint: Endpoint) -> None:
+    def __init__(self, path: str, endpoint: Endpoint, taken: Sequence[str]) -> None:
         super().__init__(path, endpoint)
         self.methods = None
+        self.taken = taken
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] != "http":

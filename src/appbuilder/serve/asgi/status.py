@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -12,7 +14,7 @@ from appbuilder.serve.asgi.reference import page
 from appbuilder.serve.asgi.service import Service
 from appbuilder.wire import openapi
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
 _OK = {"code": 0, "message": "", "result": {"status": "ok"}}
 
 
@@ -20,7 +22,6 @@ def routes(service: Service) -> list[BaseRoute]:
     """The routes; anybody may ask them."""
     document = openapi.service_document(service.name)
     text = jsontext.dumps(document)
-    html = page(document)
 
     async def health(_: Request) -> Response:
         """The process answers, and takes new turns."""
@@ -36,7 +37,12 @@ def routes(service: Service) -> list[BaseRoute]:
     async def openapi_json(_: Request) -> Response:
         return Response(text, media_type=JSON)
 
-    async def docs(_: Request) -> Response:
+    @lru_cache(maxsize=8)
+    def rendered(address: str) -> str:
+        return page(document, address)
+
+    async def docs(request: Request) -> Response:
+        html = await in_thread(rendered, str(request.base_url).rstrip("/"))
         return HTMLResponse(html, headers={"Content-Security-Policy": _POLICY})
 
     return [

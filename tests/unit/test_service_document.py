@@ -1,0 +1,153 @@
+"""The service's OpenAPI document says what there is, and its page says it to people."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from tests.unit.service_desk import Desk
+
+from appbuilder.serve.asgi import runs, sessions
+from appbuilder.serve.asgi.paths import SentRoute
+from appbuilder.serve.asgi.reference import page
+from appbuilder.serve.asgi.samples import sample
+from appbuilder.wire import openapi
+
+DOCUMENT = openapi.service_document("Weather <agent> & co")
+METHODS = ("get", "put", "post", "delete", "patch")
+
+
+def operations() -> Iterator[tuple[str, str, Any]]:
+    for path, item in DOCUMENT["paths"].items():
+        for method in METHODS:
+            if method in item:
+                yield method, path, item[method]
+
+
+def references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if "$ref" in value:
+            yield value["$ref"]
+        for each in value.values():
+            yield from references(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from references(each)
+
+
+def test_every_route_is_in_it_and_it_holds_no_other() -> None:
+    service: Any = type("S", (), {"register": None})()
+    here = {(route.path, method) for group in (sessions, runs) for route in group.routes(service)
+            if isinstance(route, SentRoute) for method in route.taken}
+    ours = ("/sessions", "/runs")
+    told = {(path, method.upper()) for method, path, _ in operations() if path.startswith(ours)}
+    assert told == here
+    have = {path for _, path, _ in operations()}
+    assert {"/chat", "/health", "/ready", "/metrics", "/openapi.json", "/docs"} <= have
+
+
+def test_what_it_refers_to_is_there() -> None:
+    known = {f"#/components/schemas/{name}" for name in DOCUMENT["components"]["schemas"]}
+    used = set(references(DOCUMENT))
+    assert used <= known
+    ids = [operation["operationId"] for _, _, operation in operations()]
+    assert len(set(ids)) == len(ids)
+    tags = {tag["name"] for tag in DOCUMENT["tags"]}
+    for method, path, operation in operations():
+        assert set(operation["tags"]) <= tags
+        named = {each["name"] for each in operation.get("parameters", ()) if each["in"] == "path"}
+        assert named == set(re.findall(r"\{(\w+)\}", path)), (method, path)
+        assert "400" in operation["responses"]
+
+
+def test_it_is_served_with_its_page() -> None:
+    desk = Desk()
+    assert desk.client.get("/openapi.json").json() == openapi.service_document("Echo")
+    answer = desk.client.get("/docs", headers={"Host": "service.test:81"})
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'; style-src 'unsafe-inl")
+    assert "curl http://service.test:81/sessions" in answer.text
+    assert desk.client.get("/docs", headers={"Host": "'$(x)<b>"}).text.count("<b>") == 0
+
+
+class _Seen(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.commands: list[str] = []
+        self.open: list[str] = []
+        self._copied = False
+        self.feed(text)
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.tags.append(tag)
+        self.ids += [given["id"] or ""] if "id" in given else []
+        self.links += [given["href"] or ""] if "href" in given else []
+        assert not {"src", "style", "onclick"} & given.keys()
+        self._copied = given.get("class") == "copy"
+        if tag not in ("meta", "wbr"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._copied and data.startswith("curl"):
+            self.commands.append(data)
+        self._copied = False
+
+
+@pytest.fixture(scope="module")
+def seen() -> _Seen:
+    return _Seen(page(DOCUMENT, "http://here.test"))
+
+
+def test_the_page_tells_all_of_it_and_asks_no_other_host(seen: _Seen) -> None:
+    assert not {"script", "img", "link", "iframe"} & set(seen.tags)
+    assert len(set(seen.ids)) == len(seen.ids)
+    for link in seen.links:
+        assert link == "openapi.json" or link[1:] in seen.ids, link
+    assert len([each for each in seen.ids if not each.startswith("schema-")]) == 1 + len(list(operations()))
+    text = page(DOCUMENT)
+    assert "Weather &lt;agent&gt; &amp; co" in text
+    assert "url(" not in text
+    assert "@import" not in text
+
+
+def test_its_commands_are_what_a_shell_takes(seen: _Seen) -> None:
+    assert len(seen.commands) == len(list(operations()))
+    for (method, path, operation), command in zip(_by_tag(), seen.commands, strict=True):
+        words = shlex.split(command)
+        assert ("-X" in words) == (method != "get")
+        address = next(word for word in words if word.startswith("http://here.test/"))
+        expected = re.sub(r"\{(\w+)\}", lambda found: found[1].upper(), path)
+        assert address.partition("?")[0] == f"http://here.test{expected}"
+        assert ("-d" in words or "--data-binary" in words) == ("requestBody" in operation)
+
+
+def _by_tag() -> list[tuple[str, str, Any]]:
+    order = [tag["name"] for tag in DOCUMENT["tags"]]
+    return sorted(operations(), key=lambda each: order.index(each[2]["tags"][0]))
+
+
+def test_samples() -> None:
+    document = {"components": {"schemas": {
+        "A": {"type": "object", "required": ["b", "n"], "properties": {
+            "b": {"$ref": "#/components/schemas/B"}, "n": {"type": ["integer", "null"]}, "more": {}}},
+        "B": {"anyOf": [{"enum": ["x", "y"]}, {"type": "null"}]},
+        "Loop": {"type": "object", "required": ["again"], "properties": {
+            "again": {"$ref": "#/components/schemas/Loop"}}},
+    }}}
+    assert sample(document, {"$ref": "#/components/schemas/A"}) == {"b": "x", "n": 1}
+    assert sample(document, {"type": "array", "minItems": 1, "items": {"type": "string"}}) == ["text"]
+    assert sample(document, {"type": "array"}) == []
+    assert sample(document, {"default": 3}) == 3
+    assert "again" in str(sample(document, {"$ref": "#/components/schemas/Loop"}))

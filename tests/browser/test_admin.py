@@ -107,8 +107,8 @@ def test_a_run_is_stopped(server: Server, stage: Stage, open_admin: Open) -> Non
 def test_what_other_programs_stored_is_there_too(server: Server, stage: Stage, open_admin: Open) -> None:
     session_id = ask(server, stage, "Good?", "Yes.")
     store = open_store(database(server))
-    messages: list[tuple[str, Any]] = [("query", {"content": EVIL}), ("answer", {"content": "fine", "extra": {}})]
-    store.commit(TurnRecord("of-the-sdk", new_id(), messages))
+    asked, answered = {"content": EVIL}, {"content": "fine", "extra": {}}
+    store.commit(TurnRecord("of-the-sdk", new_id(), [("query", asked), ("answer", answered)]))
     turn = rows(database(server), "session_id = :id AND message_key = '_appbuilder.turn'", id=session_id)[0]
     store.catalogue().rate(turn["id"], Rating(good=False, comment=EVIL))
     store.close()

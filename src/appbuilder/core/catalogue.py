@@ -76,14 +76,20 @@ class Catalogue(Protocol):
     """
 
     def page(
-        self, owners: Sequence[Owner], *, search: str = "", limit: int = 20, cursor: str | None = None
+        self, owners: Sequence[Owner] | None, *, search: str = "", limit: int = 20, cursor: str | None = None
     ) -> ConversationPage:
-        """Conversations of any of *owners*, the one with the newest turn first.
+        """Conversations of any of *owners* (None: everybody's), the one with the newest turn first.
 
         :param search: text that must be part of the title, in upper or lower case, full or half width;
             empty: all.
         :param cursor: ``next`` of the page before.
         :raises InvalidRequest: *cursor* is none of ours.
+        """
+
+    def owner_of(self, session_id: str) -> tuple[bool, Owner]:
+        """Whether there is such a session, and who began it; what a turn asks before it begins.
+
+        One that was deleted is none. A session begun over ``POST /chat`` is nobody's, listed or not.
         """
 
     def find(self, session_id: str) -> Conversation | None:
@@ -106,6 +112,30 @@ class Catalogue(Protocol):
 
         The rows stay in the table with their ``deleted`` flag set.
         """
+
+    def erase(self, owner: Owner) -> int:
+        """Removes all rows of all sessions of *owner*, also of those that were deleted; returns how many.
+
+        One transaction a session, more for a long one. What is begun meanwhile may stay: ask again.
+        """
+
+    def prune(self, before: datetime) -> int:
+        """Removes all rows of the sessions whose newest turn is older, deleted or not; returns how many.
+
+        :param before: UTC without a zone.
+        """
+
+    def import_rows(self, session_id: str, owner: Owner, title: str, rows: Sequence[StoredRow]) -> None:
+        """Writes a whole conversation, in one transaction, into a session that does not exist yet.
+
+        Keys, values, request ids and the order of *rows* stay, and their times where they grow with it and
+        are not in the future. Rows get ids of their own; ratings stay with their turns.
+
+        :raises InvalidRequest: the session exists; a name is too long; no row is a turn or part of one.
+        """
+
+    def tokens_since(self, session_id: str, since: datetime) -> int:
+        """What its kept turns since then (UTC without a zone) have used: the sum of ``total_tokens``."""
 
     def conversation_of(self, turn_id: str) -> str | None:
         """The session id of the turn with this id; None: there is no such turn, or it was deleted.

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
+from sqlalchemy import Connection
+
 from appbuilder.store.catalogue_sql import CatalogueSql
 from appbuilder.store.listing import Execute
 from appbuilder.store.rows import PreparedTurn
@@ -69,3 +71,14 @@ class Backend(Protocol):
 
     def prepare_catalogue(self) -> None:
         """Makes the indexes of the catalogue where they are missing."""
+
+    # For the service
+
+    def alter(self, lacking: Callable[[Connection], bool], work: Callable[[Connection], None]) -> None:
+        """Runs *work* in a transaction where *lacking* says so, with one process at a time.
+
+        Not for connections that go on being used: their time-outs are off afterwards.
+        """
+
+    def transact(self, work: Callable[[Execute], _T]) -> _T:
+        """Runs *work* in a transaction that locks no session."""

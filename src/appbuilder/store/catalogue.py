@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.engine import URL
@@ -18,15 +19,19 @@ from appbuilder.core.catalogue import (
     Rating,
     StoredRow,
 )
+from appbuilder.core.store import TURN_KEY
 from appbuilder.logs import logger
-from appbuilder.store import conversations, follow, rows
+from appbuilder.store import conversations, follow, removal, rows
 from appbuilder.store.backend import Backend
 from appbuilder.store.conversations import Cursor
 from appbuilder.store.errors import FAILURES, unavailable
 from appbuilder.store.follow import Follower
+from appbuilder.store.imported import Imported, exists
 from appbuilder.store.listing import Execute, title_of_row
 from appbuilder.store.rows import MAX_LIMIT
 from appbuilder.store.schema import ID_LENGTH
+
+_TURNS_AT_ONCE = 100
 
 
 class SqlCatalogue:
@@ -44,7 +49,7 @@ class SqlCatalogue:
             self._follower(backend).catch_up()
 
     def page(
-        self, owners: Sequence[Owner], *, search: str = "", limit: int = 20, cursor: str | None = None
+        self, owners: Sequence[Owner] | None, *, search: str = "", limit: int = 20, cursor: str | None = None
     ) -> ConversationPage:
         after = Cursor.read(cursor)
         wanted = conversations.fold(" ".join(search.split()))
@@ -52,12 +57,21 @@ class SqlCatalogue:
             return ConversationPage([], None)
         limit = min(limit, MAX_LIMIT - 1)
         with self._asking("conversations were listed") as backend:
-            if None in owners:
+            if owners is None or None in owners:
                 self._follower(backend).catch_up()
             found: list[tuple[Cursor, Conversation]] = []
-            for key in {conversations.owner_key(owner) for owner in owners}:
+            for key in {None} if owners is None else set(map(conversations.owner_key, owners)):
                 found += _listed(backend, key, wanted, limit + 1, after)
         return conversations.page_of(found, limit)
+
+    def owner_of(self, session_id: str) -> tuple[bool, Owner]:
+        if not _storable(session_id):
+            return False, None
+        with self._asking("the owner of a session was looked up") as backend:
+            parameters = (conversations.row_id(session_id), session_id)
+            found = [value for (value,) in backend.read(backend.catalogue_sql.owner, parameters)]
+            owners = [conversations.owner_in(value) for value in found if value is not None]
+            return bool(found), owners[0] if owners else None
 
     def find(self, session_id: str) -> Conversation | None:
         if not _storable(session_id):
@@ -108,6 +122,32 @@ class SqlCatalogue:
             return True
 
         return self._change(session_id, "a conversation was deleted", work)
+
+    def erase(self, owner: Owner) -> int:
+        with self._asking("a user's conversations were removed") as backend:
+            if owner is None:
+                self._follower(backend).catch_up()
+            return removal.erase(backend, conversations.owner_key(owner))
+
+    def prune(self, before: datetime) -> int:
+        with self._asking("old conversations were removed") as backend:
+            return removal.prune(backend, before)
+
+    def import_rows(self, session_id: str, owner: Owner, title: str, rows: Sequence[StoredRow]) -> None:
+        imported = Imported.of(session_id, owner, title, rows)
+        if not self._change(session_id, "a conversation was imported", imported.insert):
+            raise exists()
+
+    def tokens_since(self, session_id: str, since: datetime) -> int:
+        with self._asking("tokens were counted") as backend:
+            total, after = 0, None
+            while True:
+                found = backend.page(session_id, TURN_KEY, _TURNS_AT_ONCE, after)
+                recent = [value for value, at, _ in found if backend.decode(at) >= since]
+                total += sum(map(conversations.tokens_of, recent))
+                if len(recent) < _TURNS_AT_ONCE:
+                    return total
+                after = found[-1][1:]
 
     def conversation_of(self, turn_id: str) -> str | None:
         turn = self._turn(turn_id)
@@ -176,10 +216,10 @@ class SqlCatalogue:
 
 
 def _listed(
-    backend: Backend, key: str, wanted: str, limit: int, after: Cursor | None
+    backend: Backend, key: str | None, wanted: str, limit: int, after: Cursor | None
 ) -> Iterator[tuple[Cursor, Conversation]]:
-    sql = backend.catalogue_sql.page(search=bool(wanted), older=after is not None)
-    parameters: list[Any] = [key]
+    sql = backend.catalogue_sql.page(search=bool(wanted), older=after is not None, everybody=key is None)
+    parameters: list[Any] = [] if key is None else [key]
     if wanted:
         parameters += [jsontext.dumps(wanted).decode()[1:-1], wanted]
     if after is not None:
@@ -214,5 +254,4 @@ def stored_rows(found: Any, decode: Callable[[Any], Any]) -> Iterator[StoredRow]
 
 def _storable(name: str) -> bool:
     """False for what no database has as an id."""
-    whole = name.encode("utf-8", "ignore").decode() == name
-    return whole and len(name) <= ID_LENGTH and "\0" not in name
+    return rows.storable(name, ID_LENGTH)

@@ -12,11 +12,15 @@ from dataclasses import dataclass
 
 from appbuilder.core.catalogue import CONVERSATION_PREFIX
 from appbuilder.core.store import TURN_KEY
+from appbuilder.store import conversations
 from appbuilder.store.schema import HISTORY_INDEX, SESSION_INDEX, TABLE
 from appbuilder.store.statements import COLUMNS, NOT_OURS
 
+_ID_BEGIN = conversations.row_id("")[:8]
 CONVERSATIONS_INDEX = "ix_appbuilder_conversations"
 """`page`: the conversations of an owner by the time of their newest turn."""
+EVERYBODY_INDEX = "ix_appbuilder_everybody"
+"""`page`: all conversations by the time of their newest turn, for administrators of the service."""
 ACTIVITY_INDEX = "ix_appbuilder_activity"
 """`changed`: the sessions components wrote to of late. SQLite knows that from the order of its rows."""
 
@@ -38,6 +42,14 @@ MYSQL_INDEXES: Mapping[str, str] = {
     ACTIVITY_INDEX: "(created_at, session_id, message_key)",
 }
 
+_EVERYBODY = {EVERYBODY_INDEX: f"(updated_at, id) WHERE {_IS_CONVERSATION} AND deleted = {{false}}"}
+SERVICE_INDEXES: Mapping[str, Mapping[str, str]] = {
+    "sqlite": {name: columns.format(false="0") for name, columns in _EVERYBODY.items()},
+    "postgresql": {name: columns.format(false="false") for name, columns in _EVERYBODY.items()},
+    "mysql": {EVERYBODY_INDEX: "(updated_at, id)"},
+}
+"""Made where the service runs, and by nobody else."""
+
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
@@ -49,6 +61,8 @@ class Dialect:
     false: str = "0"
     changed: str = f"{TABLE} WHERE created_at >= {{mark}}"
     """Where the messages since a mark are found; other indexes look better to a planner that has to group."""
+    conversations: str = _IS_CONVERSATION
+    """What tells conversations' own rows from all others, as the index of all of them does."""
     contains: str = "instr({text}, {mark}) > 0"
     folded: str = "json_extract(message_value, '$.folded')"
     ignore: str = " ON CONFLICT (id) DO NOTHING"
@@ -70,6 +84,8 @@ POSTGRES = Dialect(
 )
 MYSQL = Dialect(
     "%s",
+    # Their ids begin alike, which the index tells without a look at the table.
+    conversations=f"id >= '{_ID_BEGIN}-' AND id < '{_ID_BEGIN}.' AND {_IS_CONVERSATION}",
     changed=f"{TABLE} IGNORE INDEX ({SESSION_INDEX.name}, {HISTORY_INDEX.name}) "
     "WHERE created_at >= {mark}",
     folded="json_unquote(json_extract(message_value, '$.folded'))",
@@ -84,12 +100,19 @@ class CatalogueSql:
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
+        self._for_removal(dialect.mark)
         mark, value, alive = dialect.mark, dialect.value, f"deleted = {dialect.false}"
         of_session = f"FROM {TABLE} WHERE session_id = {mark} AND {alive} AND"
         self.conversation = (
             f"SELECT {value}, created_at, updated_at FROM {TABLE} WHERE id = {mark} AND {alive}"
         )
         """row id -> value, created_at, updated_at; the primary key."""
+        self.owner = (
+            f"SELECT {value} FROM {TABLE} WHERE id = {mark} AND {alive} UNION ALL SELECT * FROM "
+            f"(SELECT NULL FROM {TABLE} WHERE session_id = {mark} AND {alive} LIMIT 1) AS anything"
+        )
+        """row id, session id -> value, and NULL where the session has any row; the primary key and
+        ix_appbuilder_session."""
         self.latest = (
             f"SELECT session_id, created_at {of_session} {_TURNS} ORDER BY created_at DESC, id DESC LIMIT 1"
         )
@@ -154,13 +177,35 @@ class CatalogueSql:
         )
         """time -> that of the newest message before it; ix_appbuilder_activity."""
 
-    def page(self, *, search: bool, older: bool) -> str:
+    def _for_removal(self, mark: str) -> None:
+        self.stale = (
+            f"SELECT session_id FROM {TABLE} WHERE {_TURNS} AND session_id > {mark} "
+            f"GROUP BY session_id HAVING max(created_at) < {mark} ORDER BY session_id LIMIT {mark}"
+        )
+        """session id, time, limit -> session ids after that one, whose newest turn, deleted or not, is older;
+        ix_appbuilder_history."""
+        self.newest_turn = f"SELECT max(created_at) FROM {TABLE} WHERE session_id = {mark} AND {_TURNS}"
+        """session id -> time of its newest turn, deleted or not; ix_appbuilder_history."""
+        self.owned = f"SELECT session_id FROM {TABLE} WHERE message_key = {mark} AND {_IS_CONVERSATION}"
+        """key -> session ids, also of deleted conversations: SQLite and PostgreSQL go through the table."""
+        self.is_owned = f"SELECT 1 FROM {TABLE} WHERE id = {mark} AND message_key = {mark}"
+        """row id, key; the primary key."""
+        self.some_ids = (
+            f"SELECT id FROM {TABLE} WHERE session_id = {mark} AND id <> {mark} "
+            f"ORDER BY created_at, id LIMIT {mark}"
+        )
+        """session id, row id, limit -> ids of its oldest rows, without that one; ix_appbuilder_session."""
+
+    def page(self, *, search: bool, older: bool, everybody: bool = False) -> str:
         """key[, search text as in JSON, search text][, time, time, row id], limit -> session id, value,
         created_at, updated_at, id, newest first; ix_appbuilder_conversations.
+
+        :param everybody: without a key; ix_appbuilder_everybody.
         """
         dialect = self._dialect
         mark = dialect.mark
-        where = f"message_key = {mark} AND {_IS_CONVERSATION} AND deleted = {dialect.false}"
+        whose = dialect.conversations if everybody else f"message_key = {mark} AND {_IS_CONVERSATION}"
+        where = f"{whose} AND deleted = {dialect.false}"
         if search:
             # A look into the raw text spares nearly all rows the reading of their JSON; PostgreSQL would
             # begin with what looks cheaper to it.
@@ -184,6 +229,15 @@ class CatalogueSql:
         """*count* row ids -> values; the primary key."""
         marks, alive = ", ".join([self._dialect.mark] * count), f"deleted = {self._dialect.false}"
         return f"SELECT {self._dialect.value} FROM {TABLE} WHERE id IN ({marks}) AND {alive}"
+
+    def remove(self, count: int) -> str:
+        """*count* row ids; the primary key."""
+        return f"DELETE FROM {TABLE} WHERE id IN ({', '.join([self._dialect.mark] * count)})"
+
+    def insert(self, count: int) -> str:
+        """The eight columns, *count* times."""
+        row = f"({', '.join([self._dialect.mark] * 8)})"
+        return f"INSERT INTO {TABLE} ({COLUMNS}) VALUES {', '.join([row] * count)}"
 
     @staticmethod
     def each(statement: str, count: int) -> str:

@@ -72,6 +72,20 @@ def renamed(text: Any, title: str) -> str:
     return value_text(_parts(text)[0], title)
 
 
+def owner_in(text: Any) -> Owner:
+    """The owner of the conversation whose row has this value."""
+    return _parts(text)[0]
+
+
+def tokens_of(text: Any) -> int:
+    """How many tokens the turn whose row has this value used; 0 where it does not say."""
+    try:
+        tokens = json.loads(text)["answer"]["token_usage"]["total_tokens"]
+    except (ValueError, TypeError, LookupError):
+        return 0
+    return tokens if isinstance(tokens, int) else 0
+
+
 def _parts(text: Any) -> tuple[Owner, str]:
     value = json.loads(text)
     owner = value["owner"]

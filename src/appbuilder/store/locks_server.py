@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from appbuilder.blocking import about_to_block
 from appbuilder.core.cancel import CancelToken
 from appbuilder.core.locks import SessionLock
 from appbuilder.errors import StoreUnavailable, TurnCancelled
@@ -123,6 +124,7 @@ class _Keeper:
         """The lock; None: somebody else has it."""
         lock = _ServerLock(self, name)
         self._ask(lock)
+        about_to_block()
         forget = token.on_cancel(lock.answer.set)
         in_time = lock.answer.wait(2 * (self._timeout + GRACE))
         forget()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from appbuilder.core.catalogue import (
     FEEDBACK_KEY,
@@ -16,6 +17,7 @@ from appbuilder.core.catalogue import (
 from appbuilder.core.store import RESERVED_PREFIX, TURN_KEY
 from appbuilder.store import conversations, rows
 from appbuilder.store.conversations import Cursor, Listing
+from appbuilder.store.imported import Imported, exists
 from appbuilder.store.listing import title_of_row
 from appbuilder.store.memory_table import MemoryTable, Row
 
@@ -27,7 +29,7 @@ class MemoryCatalogue:
         self._table = table
 
     def page(
-        self, owners: Sequence[Owner], *, search: str = "", limit: int = 20, cursor: str | None = None
+        self, owners: Sequence[Owner] | None, *, search: str = "", limit: int = 20, cursor: str | None = None
     ) -> ConversationPage:
         after = Cursor.read(cursor)
         wanted = conversations.fold(" ".join(search.split()))
@@ -40,12 +42,16 @@ class MemoryCatalogue:
             (
                 (place, each)
                 for place, each in found
-                if each.owner in owners
+                if (owners is None or each.owner in owners)
                 and wanted in conversations.fold(each.title)
                 and (after is None or place < after)
             ),
             limit,
         )
+
+    def owner_of(self, session_id: str) -> tuple[bool, Owner]:
+        found = self.find(session_id)
+        return found is not None, None if found is None else found.owner
 
     def find(self, session_id: str) -> Conversation | None:
         with self._table.lock:
@@ -82,6 +88,40 @@ class MemoryCatalogue:
             for row in (listed, *self._table.by_session[session_id]):
                 row.deleted = True
             return True
+
+    def erase(self, owner: Owner) -> int:
+        key = conversations.owner_key(owner)
+        with self._table.lock:
+            for session_id in list(self._table.by_session):
+                self._listed(session_id)
+            owned = [row.session_id for row in self._table.by_id.values() if row.key == key]
+            return self._remove(owned)
+
+    def prune(self, before: datetime) -> int:
+        with self._table.lock:
+            turns = {name: [row for row in found if _is_turn(row)]
+                     for name, found in self._table.by_session.items()}
+            stale = [name for name, found in turns.items() if found and found[-1].created_at < before]
+            return self._remove(stale)
+
+    def _remove(self, names: Sequence[str]) -> int:
+        for name in names:
+            self._table.remove_session(name, conversations.row_id(name))
+        return len(names)
+
+    def import_rows(self, session_id: str, owner: Owner, title: str, rows: Sequence[StoredRow]) -> None:
+        imported = Imported.of(session_id, owner, title, rows)
+        with self._table.lock:
+            if self._listed(session_id) is not None:
+                raise exists()
+            for values in imported.values():
+                self._table.insert(Row(*values))
+
+    def tokens_since(self, session_id: str, since: datetime) -> int:
+        with self._table.lock:
+            stored = self._table.by_key.get((session_id, TURN_KEY), ())
+            recent = [row.text for row in stored if not row.deleted and row.created_at >= since]
+        return sum(map(conversations.tokens_of, recent))
 
     def conversation_of(self, turn_id: str) -> str | None:
         with self._table.lock:

@@ -61,6 +61,13 @@ class MemoryTable:
             self.by_session[row.session_id].append(row)
             self.by_key[row.session_id, row.key].append(row)
 
+    def remove_session(self, session_id: str, row_id: str) -> None:
+        """Takes all rows of a session out, and its conversation's own."""
+        self.by_id.pop(row_id, None)
+        for row in self.by_session.pop(session_id, ()):
+            del self.by_id[row.id]
+            self.by_key.pop((session_id, row.key), None)
+
     def first_message(self, session_id: str, before: datetime | None = None) -> Row | None:
         """The first row a component stored in a session."""
         for row in self.by_session.get(session_id, ()):

@@ -26,6 +26,7 @@ _TEXTS = {
 
 class MysqlBackend(ServerBackend):
     sql = statements.make("%s", upsert=statements.MYSQL_UPSERT)
+    catalogue_indexes = catalogue_sql.MYSQL_INDEXES
     catalogue_sql = CatalogueSql(catalogue_sql.MYSQL)
 
     def options(self, timeout: float) -> dict[str, Any]:
@@ -76,20 +77,20 @@ class MysqlBackend(ServerBackend):
         self._warn_of_lazy_commits(connection)
         if migrate.is_complete(connection) and not self._alterations(connection):
             return
-        with self._named_lock(connection, self._lock_name("schema"), PREPARE_TIMEOUT):
+        with self.alone(connection):
             migrate.make(connection)
             changes = self._alterations(connection)
             if changes:
                 logger.info("Changing columns of %s: %s", TABLE, "; ".join(changes))
                 connection.exec_driver_sql(f"ALTER TABLE {TABLE} {', '.join(changes)}")
-            connection.commit()
 
-    def add_indexes(self, connection: Connection) -> None:
+    @contextlib.contextmanager
+    def alone(self, connection: Connection) -> Iterator[None]:
         driver: Any = connection.connection.driver_connection
         driver._read_timeout = PREPARE_TIMEOUT
-        if migrate.lacks(connection, catalogue_sql.MYSQL_INDEXES):
-            with self._named_lock(connection, self._lock_name("schema"), PREPARE_TIMEOUT):
-                migrate.add(connection, catalogue_sql.MYSQL_INDEXES)
+        with self._named_lock(connection, self._lock_name("schema"), PREPARE_TIMEOUT):
+            yield
+            connection.commit()
 
     def _warn_of_lazy_commits(self, connection: Connection) -> None:
         if connection.exec_driver_sql("SELECT @@innodb_flush_log_at_trx_commit").scalar() != 1:

@@ -70,6 +70,7 @@ def cooperate() -> None:
 
 class PostgresBackend(ServerBackend):
     sql = statements.make("%s", value="message_value::text", false="false")
+    catalogue_indexes = catalogue_sql.POSTGRES_INDEXES
     catalogue_sql = CatalogueSql(catalogue_sql.POSTGRES)
 
     def __init__(self, url: URL, settings: Settings) -> None:
@@ -104,17 +105,11 @@ class PostgresBackend(ServerBackend):
 
     def upgrade(self, connection: Connection) -> None:
         if not migrate.is_complete(connection):
-            with self._alone(connection):
+            with self.alone(connection):
                 migrate.make(connection)
 
-    def add_indexes(self, connection: Connection) -> None:
-        if migrate.lacks(connection, catalogue_sql.POSTGRES_INDEXES):
-            with self._alone(connection):
-                migrate.add(connection, catalogue_sql.POSTGRES_INDEXES)
-
     @contextlib.contextmanager
-    def _alone(self, connection: Connection) -> Iterator[None]:
-        """For as long as it takes. The connection is not used for anything else afterwards."""
+    def alone(self, connection: Connection) -> Iterator[None]:
         driver: Any = connection.connection.driver_connection
         driver.silence = PREPARE_TIMEOUT
         connection.exec_driver_sql("SET statement_timeout = 0")

@@ -101,6 +101,12 @@ def _read(row: tuple[str, Any, str]) -> dict[str, Any] | None:
     return None if value.get(STATE) == INCOMPLETE else value
 
 
+def storable(name: str, longest: int) -> bool:
+    """False for what no database has as an id or a key."""
+    whole = name.encode("utf-8", "ignore").decode() == name
+    return whole and len(name) <= longest and "\0" not in name
+
+
 def parse(text: Any) -> Any:
     """A stored JSON text; NaN, which the SDK may have written, is read as such."""
     if not isinstance(text, str):

@@ -17,7 +17,7 @@ from appbuilder import clock, telemetry
 from appbuilder.blocking import about_to_block
 from appbuilder.errors import StoreUnavailable
 from appbuilder.settings import Settings
-from appbuilder.store import listing, rows
+from appbuilder.store import listing, migrate, rows
 from appbuilder.store.catalogue_sql import CatalogueSql
 from appbuilder.store.listing import Execute
 from appbuilder.store.rows import PreparedTurn
@@ -43,6 +43,7 @@ class ServerBackend(ABC):
 
     sql: Statements
     catalogue_sql: CatalogueSql
+    catalogue_indexes: Mapping[str, str]
 
     def __init__(self, url: URL, settings: Settings) -> None:
         self._url = url
@@ -92,8 +93,11 @@ class ServerBackend(ABC):
         """Makes what is missing, with one process at a time."""
 
     @abstractmethod
-    def add_indexes(self, connection: Connection) -> None:
-        """Makes the indexes of the catalogue that are missing, with one process at a time."""
+    def alone(self, connection: Connection) -> AbstractContextManager[None]:
+        """Keeps other processes from changing tables, for as long as it takes; commits in the end.
+
+        The connection is not used for anything else afterwards.
+        """
 
     # Reading
 
@@ -181,6 +185,13 @@ class ServerBackend(ABC):
             connection.exec_driver_sql(sql, list(values))
             connection.commit()
 
+    def transact(self, work: Callable[[Execute], _T]) -> _T:
+        with self.connect() as connection:
+            connection.exec_driver_sql("BEGIN")
+            result = work(connection.exec_driver_sql)
+            connection.commit()
+            return result
+
     def mark(self) -> datetime:
         """The time of the newest message that is not from the future.
 
@@ -201,8 +212,15 @@ class ServerBackend(ABC):
             self.upgrade(connection)
 
     def prepare_catalogue(self) -> None:
+        indexes = self.catalogue_indexes
+        self.alter(lambda found: bool(migrate.lacks(found, indexes)),
+                   lambda found: migrate.add(found, indexes))
+
+    def alter(self, lacking: Callable[[Connection], bool], work: Callable[[Connection], None]) -> None:
         with self._engine.connect() as connection:
-            self.add_indexes(connection)
+            if lacking(connection):
+                with self.alone(connection):
+                    work(connection)
 
     def close(self) -> None:
         self._engine.dispose()

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Engine, create_engine, event, pool
+from sqlalchemy import Connection, Engine, create_engine, event, pool
 from sqlalchemy.engine import URL
 
 from appbuilder import clock, telemetry
@@ -278,6 +278,9 @@ class SqliteBackend:
         with self._sharing(), self._raw() as connection, self._transaction(connection):
             return work(connection.execute)
 
+    def transact(self, work: Callable[[Execute], _T]) -> _T:
+        return self.change("", work)
+
     def write_many(self, sql: str, values: Sequence[tuple[Any, ...]]) -> None:
         if values:
             with self._sharing(), self._raw() as connection, self._transaction(connection):
@@ -298,20 +301,20 @@ class SqliteBackend:
     # The rest
 
     def prepare(self) -> None:
-        with self._sharing(), self._engine.connect() as connection:
-            if migrate.is_complete(connection):
-                return
-            raw = cast(sqlite3.Connection, connection.connection.driver_connection)
-            with self._transaction(raw):
-                migrate.make(connection)
+        self.alter(lambda connection: not migrate.is_complete(connection), migrate.make)
 
     def prepare_catalogue(self) -> None:
+        indexes = catalogue_sql.SQLITE_INDEXES
+        self.alter(lambda found: bool(migrate.lacks(found, indexes)),
+                   lambda found: migrate.add(found, indexes))
+
+    def alter(self, lacking: Callable[[Connection], bool], work: Callable[[Connection], None]) -> None:
         with self._sharing(), self._engine.connect() as connection:
-            if not migrate.lacks(connection, catalogue_sql.SQLITE_INDEXES):
+            if not lacking(connection):
                 return
             raw = cast(sqlite3.Connection, connection.connection.driver_connection)
             with self._transaction(raw):
-                migrate.add(connection, catalogue_sql.SQLITE_INDEXES)
+                work(connection)
 
     @contextlib.contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:

@@ -1,0 +1,290 @@
+"""What the service asks of a catalogue, on memory, SQLite, PostgreSQL and MariaDB alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from tests.services.fixtures import DATABASES, empty_database
+from tests.store.helpers import add, contents, entry_turn
+
+from appbuilder import clock
+from appbuilder.core.catalogue import FEEDBACK_KEY, Catalogue, CataloguedStore, Rating, StoredRow
+from appbuilder.core.store import TURN_KEY
+from appbuilder.errors import InvalidRequest
+from appbuilder.ids import new_id
+from appbuilder.settings import Settings
+from appbuilder.store import removal
+from appbuilder.store.memory import MemoryStore
+from appbuilder.store.sql import SqlStore
+from appbuilder.store.urls import parse
+
+
+@pytest.fixture(params=["memory", *DATABASES])
+def store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[CataloguedStore]:
+    found: CataloguedStore = MemoryStore()
+    if request.param != "memory":
+        url = empty_database(request, request.param, tmp_path_factory.mktemp("db"))
+        found = SqlStore(parse(url), Settings(db_timeout=5.0))
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def catalogue(store: CataloguedStore) -> Catalogue:
+    return store.catalogue()
+
+
+def begin(store: CataloguedStore, owner: str, title: str = "Hello", **more: Any) -> str:
+    """A conversation of one turn."""
+    session_id = new_id()
+    store.commit(entry_turn(session_id, owner, title, ("query", title), **more))
+    return session_id
+
+
+def keys_and_values(rows: Sequence[StoredRow]) -> list[tuple[str, Any]]:
+    return [(row.key, row.value) for row in rows]
+
+
+def left(catalogue: Catalogue) -> set[str]:
+    return {each.title for each in catalogue.page(None, limit=100).conversations}
+
+
+# Whose it is
+
+
+def test_owners(store: CataloguedStore, catalogue: Catalogue) -> None:
+    mine, chats, odd = begin(store, "alice"), new_id(), begin(store, "a\0b")
+    add(store, chats, "over chat")
+    assert catalogue.owner_of(mine) == (True, "alice")
+    assert catalogue.owner_of(odd) == (True, "a\0b")
+    assert catalogue.owner_of(chats) == (True, None)
+    assert catalogue.page([None]).conversations
+    assert catalogue.owner_of(chats) == (True, None)
+    assert catalogue.owner_of(new_id()) == (False, None)
+    assert catalogue.owner_of("x" * 37) == catalogue.owner_of("a\0") == (False, None)
+
+
+def test_a_deleted_session_is_nobodys(store: CataloguedStore, catalogue: Catalogue) -> None:
+    session_id = begin(store, "alice")
+    catalogue.delete(session_id)
+    assert catalogue.owner_of(session_id) == (False, None)
+    store.commit(entry_turn(session_id, "bob", "again", ("query", "again")))
+    assert catalogue.owner_of(session_id) == (True, "bob")
+
+
+# Everybody's
+
+
+def test_everybodys_conversations(store: CataloguedStore, catalogue: Catalogue) -> None:
+    for number in range(5):
+        begin(store, f"owner-{number % 2}", f"{'even' if number % 2 == 0 else 'odd'} {number}")
+    gone = begin(store, "owner-3", "gone")
+    catalogue.delete(gone)
+    add(store, new_id(), "over chat")
+    found, cursor = [], None
+    while True:
+        page = catalogue.page(None, limit=2, cursor=cursor)
+        found += [(each.owner, each.title) for each in page.conversations]
+        cursor = page.next
+        if cursor is None:
+            break
+    assert found == [(None, "over chat"), ("owner-0", "even 4"), ("owner-1", "odd 3"), ("owner-0", "even 2"),
+                     ("owner-1", "odd 1"), ("owner-0", "even 0")]
+    page = catalogue.page(None, search="EVEN", limit=2)
+    assert [each.title for each in page.conversations] == ["even 4", "even 2"]
+    page = catalogue.page(None, search="EVEN", limit=2, cursor=page.next)
+    assert [each.title for each in page.conversations] == ["even 0"]
+
+
+# Erasing
+
+
+def test_erasing_a_user(store: CataloguedStore, catalogue: Catalogue) -> None:
+    kept, gone, deleted = begin(store, "bob", "bob's"), begin(store, "alice"), begin(store, "alice", "b")
+    turn_id = next(row.id for row in catalogue.rows(gone, 10) if row.key == TURN_KEY)
+    catalogue.rate(turn_id, Rating(False, "bad"))
+    catalogue.delete(deleted)
+    taken_over = begin(store, "alice", "c")
+    catalogue.delete(taken_over)
+    store.commit(entry_turn(taken_over, "bob", "bob's too", ("query", "x")))
+    assert catalogue.erase("alice") == 2
+    assert left(catalogue) == {"bob's", "bob's too"}
+    assert catalogue.owner_of(gone) == (False, None)
+    assert contents(store, gone) == []
+    assert catalogue.ratings([turn_id]) == {}
+    assert catalogue.erase("alice") == 0
+    assert contents(store, kept) == ["bob's"]
+    rows_of(store, kept, taken_over)
+    store.commit(entry_turn(gone, "alice", "new", ("query", "new")))
+    assert catalogue.rows(gone, 10)[0].value == {"content": "new"}
+
+
+def rows_of(store: CataloguedStore, *sessions: str) -> None:
+    """In a database there are rows of these sessions only."""
+    if isinstance(store, SqlStore):
+        found = store._live().read("SELECT DISTINCT session_id FROM appbuilder_session_messages", ())
+        assert {row[0] for row in found} == set(sessions)
+
+
+def test_erasing_what_nobody_began(store: CataloguedStore, catalogue: Catalogue) -> None:
+    begin(store, "alice", "stays")
+    add(store, new_id(), "goes")
+    assert catalogue.erase(None) == 1
+    assert left(catalogue) == {"stays"}
+
+
+def test_long_conversations_go_in_steps(
+    store: CataloguedStore, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(removal, "CHUNK", 4)
+    for turns in range(1, 6):
+        session_id = begin(store, "alice")
+        for _ in range(turns):
+            add(store, session_id, "more")
+    assert catalogue.erase("alice") == 5
+    rows_of(store)
+
+
+def test_pruning(store: CataloguedStore, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(removal, "CHUNK", 2)
+    moment = datetime(2026, 5, 1)
+    monkeypatch.setattr(clock, "now", lambda: moment)
+    old = [begin(store, "alice", f"old {n}") for n in range(5)]
+    deleted, goes_on, rated = (begin(store, "bob", title) for title in ("deleted", "goes on", "rated"))
+    catalogue.delete(deleted)
+    add(store, new_id(), "over chat")
+    monkeypatch.setattr(clock, "now", lambda: moment + timedelta(days=1))
+    begin(store, "alice", "new")
+    add(store, goes_on, "more")
+    catalogue.rate(next(row.id for row in catalogue.rows(rated, 10) if row.key == TURN_KEY), Rating(True))
+    assert catalogue.prune(moment) == 0
+    assert catalogue.prune(moment + timedelta(seconds=1)) == 8
+    assert left(catalogue) == {"goes on", "new"}
+    assert contents(store, old[0]) == []
+    assert catalogue.prune(moment + timedelta(seconds=1)) == 0
+
+
+# Importing
+
+
+def test_what_was_exported_can_be_imported(store: CataloguedStore, catalogue: Catalogue) -> None:
+    session_id = begin(store, "alice", "天气", answer={"content": "x"})
+    add(store, session_id, "two\0")
+    for number in range(60):
+        add(store, session_id, number)
+    exported = catalogue.rows(session_id, 1000)
+    turn_id = exported[1].id
+    catalogue.rate(turn_id, Rating(False, "bad"))
+    exported = catalogue.rows(session_id, 1000)
+    before, copy = catalogue.find(session_id), new_id()
+    assert before is not None
+    catalogue.import_rows(copy, "bob", "A copy", exported)
+    after = catalogue.find(copy)
+    assert after is not None
+    assert (after.owner, after.title) == ("bob", "A copy")
+    assert (after.created_at, after.updated_at) == (before.created_at, before.updated_at)
+    rows = catalogue.rows(copy, 1000)
+    assert keys_and_values(rows)[:-1] == keys_and_values(exported)[:-1]
+    assert [row.created_at for row in rows] == [row.created_at for row in exported]
+    assert [row.request_id for row in rows] == [row.request_id for row in exported]
+    assert not {row.id for row in rows} & {row.id for row in exported}
+    assert catalogue.ratings([rows[1].id]) == {rows[1].id: Rating(False, "bad")}
+    assert contents(store, copy) == contents(store, session_id)
+    add(store, copy, "goes on")
+    assert contents(store, copy)[-1] == "goes on"
+    assert [each.title for each in catalogue.page(["bob"]).conversations] == ["A copy"]
+
+
+ROW = StoredRow("1", "r", "query", {"content": "x"}, datetime(2026, 1, 1))
+
+
+def test_times_of_what_is_imported(
+    store: CataloguedStore, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They grow with the order of the rows, and no later turn has to be in the future for them."""
+    moment = datetime(2026, 5, 1)
+    monkeypatch.setattr(clock, "now", lambda: moment)
+    times = [datetime(1, 1, 1), datetime(2026, 1, 2), datetime(2026, 1, 1), datetime(2099, 1, 1)]
+    session_id = new_id()
+    catalogue.import_rows(session_id, None, "x", [replace(ROW, value=n, created_at=at)
+                                                  for n, at in enumerate(times)])
+    rows = catalogue.rows(session_id, 10)
+    step = timedelta(microseconds=1)
+    assert [row.value for row in rows] == [0, 1, 2, 3]
+    assert [row.created_at for row in rows[1:]] == [times[1], times[1] + step, moment]
+    assert catalogue.owner_of(session_id) == (True, None)
+
+
+def test_an_import_writes_over_nothing(store: CataloguedStore, catalogue: Catalogue) -> None:
+    session_id, chats = begin(store, "alice"), new_id()
+    add(store, chats, "over chat")
+    for each in (session_id, chats):
+        with pytest.raises(InvalidRequest, match="already"):
+            catalogue.import_rows(each, "bob", "x", [ROW])
+    assert catalogue.owner_of(session_id) == (True, "alice")
+    assert len(catalogue.rows(session_id, 10)) == 2
+    catalogue.delete(session_id)
+    catalogue.import_rows(session_id, "bob", "x", [ROW])
+    assert catalogue.owner_of(session_id) == (True, "bob")
+    assert len(catalogue.rows(session_id, 10)) == 1
+
+
+@pytest.mark.parametrize("rows", [
+    [],
+    [replace(ROW, key=FEEDBACK_KEY, value={"turn": "1", "good": True})],
+    [replace(ROW, key="k" * 129)],
+    [replace(ROW, key="")],
+    [replace(ROW, key="a\0")],
+    [replace(ROW, key="_appbuilder.session.nobody")],
+    [replace(ROW, request_id="r" * 37)],
+    [ROW, replace(ROW, id="2", key=FEEDBACK_KEY, value="x")],
+    [ROW, *[replace(ROW, id="2", key=FEEDBACK_KEY, value={"turn": "1", "good": True})] * 2],
+], ids=["none", "no turn", "long key", "no key", "NUL", "its own", "request id", "no rating", "twice"])
+def test_what_cannot_be_imported(catalogue: Catalogue, rows: list[StoredRow]) -> None:
+    session_id = new_id()
+    with pytest.raises(InvalidRequest):
+        catalogue.import_rows(session_id, "alice", "x", rows)
+    assert catalogue.owner_of(session_id) == (False, None)
+
+
+def test_a_session_id_that_cannot_be_stored(catalogue: Catalogue) -> None:
+    for name in ("", "x" * 37, "a\0"):
+        with pytest.raises(InvalidRequest):
+            catalogue.import_rows(name, "alice", "x", [ROW])
+
+
+def test_a_rating_of_nothing_is_left_out(catalogue: Catalogue) -> None:
+    session_id = new_id()
+    stray = replace(ROW, id="2", key=FEEDBACK_KEY, value={"turn": "elsewhere", "good": True})
+    catalogue.import_rows(session_id, "alice", "x", [ROW, stray])
+    assert len(catalogue.rows(session_id, 10)) == 1
+
+
+# Tokens
+
+
+def test_tokens_of_a_day(
+    store: CataloguedStore, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    midnight, session_id = datetime(2026, 5, 1), new_id()
+
+    def spend(at: datetime, answer: Any) -> None:
+        monkeypatch.setattr(clock, "now", lambda: at)
+        store.commit(entry_turn(session_id, "alice", "x", ("query", "x"), answer=answer))
+
+    spend(midnight - timedelta(seconds=1), {"token_usage": {"total_tokens": 1000}})
+    for _ in range(120):
+        spend(midnight, {"content": "\0", "token_usage": {"total_tokens": 3}})
+    for odd in (None, {"token_usage": None}, {"token_usage": {"total_tokens": "x"}}, "text"):
+        spend(midnight, odd)
+    add(store, session_id, "no turn's row")
+    assert catalogue.tokens_since(session_id, midnight) == 360
+    assert catalogue.tokens_since(session_id, midnight - timedelta(days=1)) == 1360
+    assert catalogue.tokens_since(session_id, midnight + timedelta(days=1)) == 0
+    assert catalogue.tokens_since(new_id(), midnight) == 0

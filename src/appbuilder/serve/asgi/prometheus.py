@@ -15,11 +15,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from appbuilder.serve.asgi.shared_metrics import FOLDER
 from appbuilder.telemetry import Sink
 
 _T = TypeVar("_T")
-
-MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 
 _ANSWERS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _GAPS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)
@@ -121,9 +120,9 @@ class Exposition:
     """What a scrape gets of this process, or of all workers."""
 
     def __init__(self) -> None:
-        self.shared = bool(os.environ.get(MULTIPROCESS))
+        self.shared = bool(os.environ.get(FOLDER))
         if self.shared:
-            os.makedirs(os.environ[MULTIPROCESS], exist_ok=True)
+            os.makedirs(os.environ[FOLDER], exist_ok=True)
         self._registry = CollectorRegistry()
         self.sink = PrometheusSink(self._registry)
         if not self.shared:

@@ -205,20 +205,35 @@ async def outcome_of(run: Run, receive: Receive) -> Outcome | None:
     gate = new_gate()
     log.subscribe_end(gate.open_from_thread)
     run.attach()
-    leaving: asyncio.Task[None] | None = None
-
-    async def watch() -> None:
-        await asyncio.sleep(WATCH_AFTER)
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        gate.open()
-
+    leaving = _Leaving(receive, gate)
+    # Most are answered before anybody has to be watched; a timer costs a tenth of a task.
+    timer = gate.loop.call_later(WATCH_AFTER, leaving.watch)
     try:
         if log.outcome is None:
-            leaving = asyncio.ensure_future(watch())
             await gate.wait()
         return log.outcome
     finally:
-        if leaving is not None:
-            leaving.cancel()
+        timer.cancel()
+        leaving.forget()
         run.detach()
+
+
+class _Leaving:
+    """Opens a gate when a client leaves."""
+
+    def __init__(self, receive: Receive, gate: Gate) -> None:
+        self._receive = receive
+        self._gate = gate
+        self._task: asyncio.Task[None] | None = None
+
+    def watch(self) -> None:
+        self._task = self._gate.loop.create_task(self._wait())
+
+    def forget(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _wait(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._gate.open()

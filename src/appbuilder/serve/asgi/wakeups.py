@@ -7,8 +7,8 @@ however many streams got a piece since the loop last looked, it is woken once.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
-from weakref import WeakKeyDictionary
 
 
 class Gate:
@@ -20,6 +20,11 @@ class Gate:
         self._wakeups = wakeups
         self._waiter: asyncio.Future[None] | None = None
         self._is_open = False
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop it is waited on."""
+        return self._wakeups.loop
 
     def open_from_thread(self) -> None:
         """Opens it; to be called from any thread."""
@@ -72,10 +77,15 @@ class Wakeups:
 def new_gate() -> Gate:
     """A closed gate of the running loop."""
     loop = asyncio.get_running_loop()
-    wakeups = _by_loop.get(loop)
-    if wakeups is None:
-        wakeups = _by_loop[loop] = Wakeups(loop)
+    wakeups = _here.wakeups
+    if wakeups is None or wakeups.loop is not loop:
+        wakeups = _here.wakeups = Wakeups(loop)
     return Gate(wakeups)
 
 
-_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Wakeups] = WeakKeyDictionary()
+class _Here(threading.local):
+    wakeups: Wakeups | None = None
+
+
+_here = _Here()
+"""A thread runs one loop at a time."""

@@ -76,6 +76,19 @@ def test_a_turn_that_nobody_wants_kept_has_no_entry() -> None:
     assert store.turns[0].entry is None
 
 
+def test_nothing_is_kept_of_a_turn_that_is_to_be_forgotten() -> None:
+    def script(message: Message[Any], stream: bool) -> Message[Any]:
+        seen = [old.content for old in UserSession().get_history("query")]
+        return remember(message, Message(",".join(seen)))
+
+    engine, store, _ = engine_of(script)
+    engine.execute(ask(message="before"))
+    outcome = finished(engine, kept(forget=True)).log.wait_outcome()
+    assert outcome.answer is not None
+    assert outcome.answer["content"] == "before"
+    assert len(store.turns) == 1
+
+
 def test_a_turn_that_appends_nothing_is_kept_all_the_same() -> None:
     engine, store, _ = engine_of(lambda message, stream: Message("whole"))
     finished(engine, kept())

@@ -7,6 +7,7 @@ from typing import Any
 from appbuilder._version import __version__
 from appbuilder.wire import openapi_sessions
 from appbuilder.wire.chat import MAX_USER_ID, REQUEST_ID_HEADER, TOKEN_HEADERS, USER_ID_HEADER
+from appbuilder.wire.openai import document as openai
 from appbuilder.wire.openapi_parts import ID, body, content, enveloped, members, parameter, problems, ref
 
 ON_DISCONNECT_HEADER = "X-Appbuilder-On-Disconnect"
@@ -44,11 +45,12 @@ def service_document(name: str) -> dict[str, Any]:
         "security": [{}, {"bearer": []}, {"key": []}],
         "paths": {
             "/chat": {"post": _service_chat()},
+            **openai.paths(name),
             **openapi_sessions.PATHS,
             **_status_paths(),
         },
         "components": {
-            "schemas": {**_SCHEMAS, **openapi_sessions.SCHEMAS},
+            "schemas": {**_SCHEMAS, **openai.SCHEMAS, **openapi_sessions.SCHEMAS},
             "securitySchemes": _SECURITY,
         },
     }
@@ -60,6 +62,7 @@ _ABOUT = (
 )
 _TAGS = {
     "Chat": "One turn: a message and its answer, whole or as a stream.",
+    "OpenAI": "The same as OpenAI's clients do it; errors are OpenAI's too.",
     "Sessions": "Conversations: the caller's own; administrators see everybody's.",
     "Runs": "Turns under way, in all workers.",
     "Service": "Whether it is there, and what it can do.",

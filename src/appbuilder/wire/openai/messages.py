@@ -64,8 +64,11 @@ def talk(messages: Sequence[Mapping[str, Any]], name: str) -> Talk:
         message=text_in(content) if _all_text(content) else content,
         messages=messages,
         system="\n\n".join(text_in(each["content"]) for each in messages if each["role"] in _INSTRUCTING),
-        before=[Said(each["role"], text_in(each["content"])) for each in messages[:asked]
-                if each["role"] in ("user", "assistant")],
+        before=[
+            Said(each["role"], text_in(each["content"]))
+            for each in messages[:asked]
+            if each["role"] in ("user", "assistant")
+        ],
         asked=text_in(content),
     )
 

@@ -78,6 +78,9 @@ def _is_task_prompt(messages: Sequence[Mapping[str, Any]]) -> bool:
     if prompt.startswith(_TASK_PROMPT):
         return _HISTORY in prompt
     if prompt.startswith(_TOOL_QUERY):
-        return any(text_in(each["content"]).lstrip().startswith(_TOOL_CHOICE)
-                   for each in messages if each["role"] == "system")
+        return any(
+            text_in(each["content"]).lstrip().startswith(_TOOL_CHOICE)
+            for each in messages
+            if each["role"] == "system"
+        )
     return prompt.startswith(_OTHER_PROMPTS)

@@ -33,8 +33,10 @@ class ResponseEncoder:
         self._texts += texts
         before, first, dumps = self._before, self._number, jsontext.dumps
         self._number += len(texts)
-        events = [before + b'%d,"delta":' % number + dumps(text) + b"}\n\n"
-                  for number, text in enumerate(texts, first)]
+        events = [
+            before + b'%d,"delta":' % number + dumps(text) + b"}\n\n"
+            for number, text in enumerate(texts, first)
+        ]
         return begin + sse.one_line(b"".join(events))
 
     def completed(self, usage: Usage | None) -> bytes:

@@ -15,8 +15,20 @@ from appbuilder.wire.openai.messages import Talk, check_content, talk
 from appbuilder.wire.openai.usage import Usage
 
 _PREFIX = "resp_"
-_OURS = ("model", "input", "instructions", "stream", "stream_options", "store", "session_id", "metadata",
-         "message", "conversation", "previous_response_id", "background")
+_OURS = (
+    "model",
+    "input",
+    "instructions",
+    "stream",
+    "stream_options",
+    "store",
+    "session_id",
+    "metadata",
+    "message",
+    "conversation",
+    "previous_response_id",
+    "background",
+)
 _TOLD_AGAIN = ("temperature", "top_p", "max_output_tokens", "user")
 
 

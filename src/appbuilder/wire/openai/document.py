@@ -1,0 +1,241 @@
+"""What the OpenAPI document says of the OpenAI API; pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from appbuilder.wire.chat import MAX_USER_ID, REQUEST_ID_HEADER, USER_ID_HEADER
+from appbuilder.wire.openai import open_webui
+from appbuilder.wire.openai.messages import ROLES
+from appbuilder.wire.openai.sessions import SESSION_ID_HEADER
+from appbuilder.wire.openapi_parts import ID, PROBLEMS, Schema, body, content, members, parameter, ref
+
+_TAG = "OpenAI"
+_FAILURES = ("409", "413", "415", "429", "500", "502", "504")
+
+
+def paths(model: str) -> dict[str, Any]:
+    """The paths.
+
+    :param model: the service's only one.
+    """
+    return {
+        "/v1/models": {"get": _operation("list_models", "List models: the component", _MODELS)},
+        "/v1/models/{model}": {
+            "get": _operation(
+                "get_model", "A model", content(ref("Model")), "404", parameters=[_named(model)]
+            )
+        },
+        "/v1/chat/completions": {
+            "post": _operation(
+                "create_chat_completion",
+                "Say something, as a chat completion",
+                _answer("ChatCompletion", _CHUNKS),
+                "404",
+                *_FAILURES,
+                parameters=_HEADERS,
+                requestBody=body(_request(model, _CHAT, "messages")),
+            )
+        },
+        "/v1/responses": {
+            "post": _operation(
+                "create_response",
+                "Say something, as a response",
+                _answer("Response", _EVENTS),
+                "404",
+                *_FAILURES,
+                parameters=_HEADERS,
+                requestBody=body(_request(model, _RESPONSE, "input")),
+            )
+        },
+        "/v1/responses/{response_id}": {
+            "get": _operation(
+                "get_response",
+                "A response that was kept",
+                content(ref("Response")),
+                "404",
+                parameters=[parameter("path", "response_id", "As it was told.", ID, required=True)],
+            )
+        },
+    }
+
+
+def _operation(name: str, summary: str, found: dict[str, Any], *statuses: str, **more: Any) -> dict[str, Any]:
+    failed = {
+        status: content(ref("OpenAIError"), PROBLEMS[status])
+        for status in sorted({"400", "401", "403", "405", "503", *statuses})
+    }
+    return {
+        "tags": [_TAG],
+        "operationId": name,
+        "summary": summary,
+        **more,
+        "responses": {"200": found, **failed},
+    }
+
+
+def _answer(schema: str, events: str) -> dict[str, Any]:
+    return {
+        "description": "The answer: whole, or with stream=true as events.",
+        "headers": {SESSION_ID_HEADER: {"description": "The session it belongs to.", "schema": ID}},
+        "content": {
+            "application/json": {"schema": ref(schema)},
+            # No type: tools disagree whether the schema is of the text or of one event.
+            "text/event-stream": {"schema": {"description": events}},
+        },
+    }
+
+
+def _named(model: str) -> dict[str, Any]:
+    return parameter("path", "model", "Its id.", {"type": "string", "example": model}, required=True)
+
+
+def _request(model: str, properties: dict[str, Any], needed: str) -> Schema:
+    named = {"type": "string", "enum": [model]}
+    return {
+        "type": "object",
+        "required": ["model", needed],
+        "properties": {"model": named, **properties},
+        "additionalProperties": {"description": "Passed on to a component that takes a member of the name."},
+    }
+
+
+def _optional(kind: str, text: str, **more: Any) -> Schema:
+    return {"type": [kind, "null"], "description": text, **more}
+
+
+_CHUNKS = "Server-sent events: chunks, then [DONE]. Of a stream that failed the last is an OpenAIError."
+_EVENTS = (
+    "Server-sent events: response.created ... response.completed, response.failed or response.incomplete."
+)
+_MODELS = content(members({"object": {"const": "list"}, "data": {"type": "array", "items": ref("Model")}}))
+_HEADERS = [
+    parameter("header", SESSION_ID_HEADER, "The session to go on with.", ID),
+    parameter("header", open_webui.CHAT_ID, "The same, as Open WebUI names it.", {"type": "string"}),
+    parameter("header", REQUEST_ID_HEADER, "The request's id; made by the service if absent.", ID),
+    parameter("header", USER_ID_HEADER, "Who asks.", {**ID, "maxLength": MAX_USER_ID}),
+]
+_CONTENT: Schema = {
+    "anyOf": [
+        {"type": "string"},
+        {"type": "array", "minItems": 1, "items": ref("OpenAIPart")},
+    ]
+}
+_STEERING: dict[str, Any] = {
+    "temperature": _optional("number", "For components that take it."),
+    "top_p": _optional("number", "For components that take it."),
+    "user": _optional("string", "Counts for nothing."),
+    "metadata": _optional("object", "`session_id` in it names the session.", properties={"session_id": ID}),
+    "session_id": {**ID, "description": "The session to go on with."},
+    "stream": {"type": ["boolean", "null"], "default": False},
+}
+_CHAT: dict[str, Any] = {
+    "messages": {
+        "type": "array",
+        "minItems": 1,
+        "items": ref("OpenAIMessage"),
+        "contains": {"type": "object", "required": ["role"], "properties": {"role": {"const": "user"}}},
+        "example": [{"role": "user", "content": "Hello"}],
+    },
+    "stream_options": _optional(
+        "object", "How a stream ends.", properties={"include_usage": {"type": ["boolean", "null"]}}
+    ),
+    "n": {"enum": [1, None]},
+    "max_tokens": _optional("integer", "For components that take a limit of tokens."),
+    "max_completion_tokens": _optional("integer", "The same."),
+    "stop": {"anyOf": [{"type": ["string", "null"]}, {"type": "array", "items": {"type": "string"}}]},
+    **_STEERING,
+}
+_RESPONSE: dict[str, Any] = {
+    "input": {
+        "anyOf": [
+            {"type": "string"},
+            {
+                "type": "array",
+                "minItems": 1,
+                "items": ref("OpenAIMessage"),
+                "contains": {
+                    "type": "object",
+                    "required": ["role"],
+                    "properties": {"role": {"const": "user"}},
+                },
+            },
+        ],
+        "example": "Hello",
+    },
+    "instructions": _optional("string", "For components that take it, or `system`."),
+    "conversation": {
+        "anyOf": [{**ID, "type": ["string", "null"]}, members({"id": ID})],
+        "description": "The session to go on with.",
+    },
+    "previous_response_id": _optional("string", "The newest response of the session to go on with."),
+    "store": {"type": ["boolean", "null"], "default": True, "description": "false: nothing is kept."},
+    "max_output_tokens": _optional("integer", "For components that take a limit of tokens."),
+    **_STEERING,
+}
+_TEXT: Schema = {"type": "string"}
+_COUNT: Schema = {"type": "integer"}
+
+SCHEMAS: dict[str, Schema] = {
+    "OpenAIMessage": {
+        "type": "object",
+        "required": ["role", "content"],
+        "properties": {
+            "role": {"type": "string", "enum": list(ROLES[:4])},
+            "content": _CONTENT,
+            "type": {"const": "message"},
+        },
+    },
+    "OpenAIPart": {
+        "type": "object",
+        "required": ["type", "text"],
+        "properties": {"type": {"type": "string", "example": "text"}, "text": _TEXT},
+        "description": "Text, or what the component makes of another type.",
+    },
+    "OpenAIError": members(
+        {
+            "error": members(
+                {
+                    "message": _TEXT,
+                    "type": _TEXT,
+                    "param": {"type": ["string", "null"]},
+                    "code": {"type": ["string", "null"]},
+                    "request_id": _TEXT,
+                }
+            )
+        }
+    ),
+    "Model": members({"id": _TEXT, "object": {"const": "model"}, "created": _COUNT, "owned_by": _TEXT}),
+    "ChatCompletion": members(
+        {
+            "id": _TEXT,
+            "object": {"const": "chat.completion"},
+            "created": _COUNT,
+            "model": _TEXT,
+            "choices": {
+                "type": "array",
+                "items": members(
+                    {
+                        "index": _COUNT,
+                        "message": members({"role": {"const": "assistant"}, "content": _TEXT}),
+                        "finish_reason": {"const": "stop"},
+                    }
+                ),
+            },
+            "usage": members({"prompt_tokens": _COUNT, "completion_tokens": _COUNT, "total_tokens": _COUNT}),
+        }
+    ),
+    "Response": members(
+        {
+            "id": _TEXT,
+            "object": {"const": "response"},
+            "created_at": _COUNT,
+            "status": {"enum": ["completed", "failed", "incomplete", "in_progress"]},
+            "model": _TEXT,
+            "output": {"type": "array", "items": {"type": "object"}},
+            "conversation": members({"id": _TEXT}),
+            "error": {"type": ["object", "null"]},
+            "usage": {"type": ["object", "null"]},
+        }
+    ),
+}

@@ -31,12 +31,12 @@ KEY_LENGTH = 128
 metadata = MetaData()
 
 
-def _text(length: int) -> Any:
+def text_type(length: int) -> Any:
     """Text that is compared by code point: an id is opaque, and ``A`` is not ``a`` in any database."""
     return String(length).with_variant(String(length, collation="C"), "postgresql")
 
 
-def _time() -> Any:
+def time_type() -> Any:
     """Microseconds everywhere: MySQL's plain DATETIME would round them away, and the order with them."""
     return DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 
@@ -44,13 +44,13 @@ def _time() -> Any:
 messages = Table(
     TABLE,
     metadata,
-    Column("id", _text(ID_LENGTH), primary_key=True, default=new_id),
-    Column("session_id", _text(ID_LENGTH), nullable=False),
-    Column("request_id", _text(ID_LENGTH), nullable=False),
-    Column("message_key", _text(KEY_LENGTH), nullable=False),
+    Column("id", text_type(ID_LENGTH), primary_key=True, default=new_id),
+    Column("session_id", text_type(ID_LENGTH), nullable=False),
+    Column("request_id", text_type(ID_LENGTH), nullable=False),
+    Column("message_key", text_type(KEY_LENGTH), nullable=False),
     Column("message_value", JSON, nullable=False),
-    Column("created_at", _time(), nullable=False, default=clock.now),
-    Column("updated_at", _time(), nullable=False, default=clock.now),
+    Column("created_at", time_type(), nullable=False, default=clock.now),
+    Column("updated_at", time_type(), nullable=False, default=clock.now),
     Column("deleted", Boolean, nullable=False, default=False),
     mysql_engine="InnoDB",
     mysql_charset="utf8mb4",

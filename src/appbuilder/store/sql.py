@@ -85,6 +85,21 @@ class SqlStore:
             self._preparing(lambda backend: backend.prepare_catalogue())
         self._catalogue.catch_up()
 
+    def prepare_service(self) -> None:
+        """What :meth:`prepare_catalogue` makes, and the tables and indexes that only the service has.
+
+        :raises ConfigurationError: as :meth:`prepare`; also where Alembic is not installed, or where a newer
+            release has changed the tables.
+        :raises StoreUnavailable: the database was lost meanwhile.
+        """
+        from appbuilder.store import service_schema
+
+        self.prepare_catalogue()
+        if urls.in_memory(self.url):
+            service_schema.bring_up(self._live())
+        else:
+            self._preparing(service_schema.bring_up)
+
     def session_locks(self) -> SessionLocks:
         """Locks that keep other processes on this database from a session; the same object each time."""
         if self._locks is None:

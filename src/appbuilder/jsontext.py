@@ -16,6 +16,8 @@ from pydantic_core import to_jsonable_python
 
 MAX_DEPTH = 100
 MAX_DIGITS = 40
+_SHORT = 4096
+"""Bytes of a text worth to be looked at first."""
 
 
 class NotJson(ValueError):
@@ -29,6 +31,8 @@ def loads(data: bytes, max_depth: int = MAX_DEPTH) -> Any:
     :raises NotJson: not UTF-8, not JSON, duplicate names, NaN or Infinity, a lone surrogate, a number of more
         than 40 digits, or nesting deeper than *max_depth*.
     """
+    if (simple := _simple_object(data)) is not None:
+        return simple
     try:
         value = _decode(data.decode("utf-8"))
     except UnicodeDecodeError:
@@ -43,6 +47,29 @@ def loads(data: bytes, max_depth: int = MAX_DEPTH) -> Any:
     if b"\\ud" in data or b"\\uD" in data:
         _refuse_lone_surrogates(value)
     return value
+
+
+def _simple_object(data: bytes) -> dict[str, Any] | None:
+    """The object of a short text that is plainly what we accept, read with the quicker of two parsers.
+
+    None: it may still be. Without escapes a text has two quotes for each name and each string, so one with
+    fewer names than its quotes tell had a name twice; no nesting, and no numbers.
+    """
+    if len(data) > _SHORT or b"\\" in data or data.count(b"{") != 1 or b"[" in data:
+        return None
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None  # the other parser says why
+    if type(value) is not dict:
+        return None
+    strings = 0
+    for member in value.values():
+        if type(member) is str:
+            strings += 1
+        elif type(member) is not bool and member is not None:
+            return None  # numbers are the other parser's affair
+    return value if data.count(b'"') == 2 * (len(value) + strings) else None
 
 
 def dumps(value: Any) -> bytes:

@@ -22,7 +22,9 @@ class Admission:
         self._max_turns = max_turns
         self._in_flight = 0
         self._closed = False
-        self._changed = threading.Condition()
+        # The lock by itself: a condition's own way in is a call more, at each turn.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
 
     def enter(self) -> None:
         """Admits one turn.
@@ -30,7 +32,7 @@ class Admission:
         :raises Overloaded: the limit is reached.
         :raises Draining: the gate is closed.
         """
-        with self._changed:
+        with self._lock:
             if self._closed:
                 raise Draining("The service is shutting down; try again in a moment.", retry_after=2)
             if self._in_flight >= self._max_turns:
@@ -39,7 +41,7 @@ class Admission:
 
     def leave(self) -> None:
         """Takes back one :meth:`enter`."""
-        with self._changed:
+        with self._lock:
             self._in_flight -= 1
             if self._closed:
                 self._changed.notify_all()

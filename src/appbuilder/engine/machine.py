@@ -121,16 +121,23 @@ class Commit:
 
 Action = Attempt | Pump | Commit
 
+# Made once: every turn has them.
+_FIRST_ATTEMPT = TurnState(Phase.ATTEMPT, 1), Attempt()
+_PUMP = Pump()
+_COMMITS = {ending.value: Commit(ending) for ending in Ending}
+
 
 def step(state: TurnState, event: Event, policy: RetryPolicy) -> tuple[TurnState, Action | None]:
     """What follows from *event*. ``None`` as action: nothing to do, because the turn has ended, or because
     another thread (one that shuts the process down) has taken the turn's last steps over.
     """
-    if state.phase in ENDED:
+    phase = state.phase
+    if phase in ENDED:
         return state, None
-    if state.phase is Phase.COMMITTING:
+    if phase is Phase.COMMITTING:
         return _while_committing(state, event)
-    if isinstance(event, Cut):
+    kind = type(event)
+    if kind is Cut:
         return _when_cut(state)
     if isinstance(event, Failed):
         return _when_failed(state, event, policy)
@@ -138,12 +145,12 @@ def step(state: TurnState, event: Event, policy: RetryPolicy) -> tuple[TurnState
 
 
 def _when_forward(state: TurnState, event: Event) -> tuple[TurnState, Action | None]:
-    phase = state.phase
-    if isinstance(event, Begun) and phase is Phase.NEW:
-        return TurnState(Phase.ATTEMPT, 1), Attempt()
-    if isinstance(event, FirstPiece) and phase is Phase.ATTEMPT:
-        return TurnState(Phase.STREAMING, state.attempt), Pump()
-    if isinstance(event, Ended) and phase is not Phase.NEW:
+    phase, kind = state.phase, type(event)
+    if kind is Begun and phase is Phase.NEW:
+        return _FIRST_ATTEMPT
+    if kind is FirstPiece and phase is Phase.ATTEMPT:
+        return TurnState(Phase.STREAMING, state.attempt), _PUMP
+    if kind is Ended and phase is not Phase.NEW:
         return _committing(state, Ending.WHOLE)
     raise AssertionError(f"{event} cannot happen in {phase}")
 
@@ -164,7 +171,7 @@ def _when_failed(state: TurnState, event: Failed, policy: RetryPolicy) -> tuple[
 
 
 def _committing(state: TurnState, ending: Ending) -> tuple[TurnState, Action]:
-    return TurnState(Phase.COMMITTING, state.attempt, ending), Commit(ending)
+    return TurnState(Phase.COMMITTING, state.attempt, ending), _COMMITS[ending.value]
 
 
 def _while_committing(state: TurnState, event: Event) -> tuple[TurnState, Action | None]:

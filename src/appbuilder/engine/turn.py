@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 from appbuilder import clock, jsontext, telemetry, tracing
@@ -82,6 +83,28 @@ class TurnRequest:
     door: str = "chat"
     run_id: str = field(default_factory=new_id, compare=False)
 
+    def admitted(
+        self, *, guard: Guard | None, keep: keeping.Keeping | None, user_id: str | None
+    ) -> TurnRequest:
+        """The same request with what the service adds; written out, as each turn of the service needs it."""
+        return TurnRequest(
+            self.message,
+            self.session_id,
+            self.stream,
+            self.args,
+            self.request_id,
+            user_id,
+            self.credential,
+            keep,
+            self.watch,
+            self.attachments,
+            guard,
+            self.new_session,
+            self.forget,
+            self.door,
+            self.run_id,
+        )
+
 
 Guard = Callable[[], bool]
 """Asked where it may block, before the turn waits for its session: True, the session is the caller's; False,
@@ -105,7 +128,6 @@ class Turn:
     ) -> None:
         self.request = request
         self.began = clock.monotonic()
-        self.started_at = clock.now()
         self._ticket = ticket
         self._locks = locks
         self._lock_held: SessionLock | None = None
@@ -126,6 +148,11 @@ class Turn:
         self._span = spans.begin(request, agent)
         if self._span is not None:
             self._base.run(tracing.make_current, self._span)
+
+    @property
+    def started_at(self) -> datetime:
+        """When the turn was admitted, in UTC without a zone."""
+        return clock.now() - timedelta(seconds=clock.monotonic() - self.began)
 
     # Its session
 
@@ -180,7 +207,7 @@ class Turn:
 
     def advance(self, event: Event) -> Action | None:
         """Feeds *event* to the machine; ends the turn where the machine says so."""
-        if isinstance(event, Ended) and self.token.cancelled:
+        if type(event) is Ended and self.token.cancelled:
             # A component that looks at the token stops early, which looks like an end.
             event = Cut()
         with self._lock:
@@ -213,7 +240,7 @@ class Turn:
         """A fresh context and message: nothing of an attempt before this one is left."""
         request = self.request
         session = SessionContext(
-            new_id(), request.session_id, request.request_id, request.user_id, self.token
+            request.run_id, request.session_id, request.request_id, request.user_id, self.token
         )
         session.run_id = request.run_id
         session.store = self._store
@@ -319,9 +346,10 @@ class Turn:
         return self.advance(Failed())
 
     def _record(self, ending: Ending) -> TurnRecord | None:
-        rows, entry = self._rows(ending), self._entry(ending)
-        if not rows and (entry is None or entry.value is None):
+        rows, keep = self._rows(ending), self.request.keep
+        if not rows and (keep is None or not keep.texts or self.request.forget):
             return None
+        entry = self._entry(ending)
         if self._lock_held is not None:
             self._lock_held.check()
         return TurnRecord(self.request.session_id, self.request.request_id, rows, entry)

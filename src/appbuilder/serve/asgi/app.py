@@ -10,7 +10,7 @@ from appbuilder.errors import NotFound
 from appbuilder.serve.asgi import admin, metrics, openai, runs, sessions, status
 from appbuilder.serve.asgi.auth.origins import Rules
 from appbuilder.serve.asgi.chat import ChatEndpoint
-from appbuilder.serve.asgi.front import Body, Front, Lifespan, only
+from appbuilder.serve.asgi.front import Body, Front, Lifespan
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import App, Receive, Scope, Send
 
@@ -34,8 +34,8 @@ def create_app(service: Service, *, rules: Rules, page: App | None, lifespan: Li
     """
     router = _Routed(route for group in GROUPS for route in group.routes(service))
     doors: dict[str, App] = dict.fromkeys(_PLACES, router)
-    doors["/chat"] = only("POST", ChatEndpoint(service))
-    return Front(service, rules, doors, page, BODIES, lifespan)
+    doors["/chat"] = ChatEndpoint(service)
+    return Front(service, rules, doors, page, BODIES, lifespan=lifespan)
 
 
 class _Routed:

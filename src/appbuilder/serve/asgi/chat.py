@@ -7,8 +7,8 @@ from typing import Any
 
 from appbuilder.engine.engine import Run
 from appbuilder.engine.log import Outcome
-from appbuilder.errors import Unauthenticated
-from appbuilder.serve.asgi.http import IDENTITY, REQUEST_ID, header_of, read_json, send_whole
+from appbuilder.errors import MethodNotAllowed, Unauthenticated
+from appbuilder.serve.asgi.http import HEADER, IDENTITY, REQUEST_ID, read_json, send_whole
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asgi.stream import EventStream, outcome_of
 from appbuilder.serve.asgi.turns import ON_DISCONNECT_HEADER, begin
@@ -27,9 +27,11 @@ class ChatEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         service, identity, request_id = self._service, scope[IDENTITY], scope[REQUEST_ID]
+        if scope["method"] != "POST":
+            raise MethodNotAllowed("This address does not take that method.", "POST")
         if identity is None:
             raise Unauthenticated("Send your key: Authorization: Bearer ...")
-        header = header_of(scope)
+        header = scope[HEADER]
         body = await read_json(header, receive, service.settings.max_body)
         turn = chat.parse(body, header, id=request_id, needs_credential=service.needs_credential)
         run = await begin(service, identity, turn, header(ON_DISCONNECT_HEADER))

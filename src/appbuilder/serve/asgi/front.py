@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -11,17 +12,39 @@ from appbuilder import errors
 from appbuilder.ids import new_id
 from appbuilder.logs import logger
 from appbuilder.serve.asgi.auth.origins import Rules, check_request, cors_headers, preflight
-from appbuilder.serve.asgi.http import IDENTITY, REQUEST_ID, BrokenBody, header_of, in_thread, send_whole
-from appbuilder.serve.asgi.observed import Observed
+from appbuilder.serve.asgi.http import (
+    HEADER,
+    IDENTITY,
+    REQUEST_ID,
+    BrokenBody,
+    header_of,
+    in_thread,
+    send_whole,
+)
+from appbuilder.serve.asgi.observed import Answer, Observed
 from appbuilder.serve.asgi.service import Service
-from appbuilder.serve.asking import App, Receive, Scope, Send, read_asking
+from appbuilder.serve.asking import App, Asking, Receive, Scope, Send, read_asking
 from appbuilder.wire import chat
 from appbuilder.wire.problems import Problem, envelope, problem
 
 Body = Callable[[Problem, BaseException, str], bytes]
 """(problem, error, request id) -> the body that tells it."""
 
+MOST_ADMITTED = 1000
+"""Combinations of peer, path and headers that are remembered."""
+LARGEST_ADMITTED = 4096
+"""Bytes of headers; larger ones are looked at each time."""
+
 _REQUEST_ID = chat.REQUEST_ID_HEADER.lower().encode()
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """A request that may come in; ``headers`` are added to its answer, ``preflight`` is all of it."""
+
+    asking: Asking
+    headers: list[tuple[bytes, bytes]]
+    preflight: list[tuple[bytes, bytes]] | None
 
 
 class Lifespan:
@@ -67,6 +90,7 @@ class Front:
         doors: MutableMapping[str, App],
         page: App | None,
         bodies: MutableMapping[str, Body],
+        *,
         lifespan: Lifespan,
     ) -> None:
         self._service = service
@@ -75,6 +99,8 @@ class Front:
         self._page = page
         self._bodies = bodies
         self.lifespan = lifespan
+        # A client that keeps its connection sends the same headers again and again.
+        self._admitted: dict[Any, _Admitted] = {}
         self._observed = Observed(self._http, page=page is not None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,24 +112,41 @@ class Front:
         elif kind == "lifespan":
             await self.lifespan(receive, send)
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        reply = _Reply(send)
-        request_id = scope[REQUEST_ID] = new_id()
+    async def _http(self, scope: Scope, receive: Receive, answer: Answer) -> None:
+        request_id = ""
         try:
-            asking = read_asking(scope)
-            reply.more = cors_headers(asking, self._rules)
-            request_id = scope[REQUEST_ID] = chat.request_id(header_of(scope))
-            check_request(asking, scope, self._rules)
-            allowed = preflight(asking, scope, self._rules)
-            if allowed is not None:
-                await send_whole(reply, b"", status=204, headers=allowed)
+            header = scope[HEADER] = header_of(scope)
+            request_id = scope[REQUEST_ID] = chat.request_id(header)
+            admitted = self._admit(scope)
+            answer.more = admitted.headers
+            if admitted.preflight is not None:
+                await _send_preflight(answer, admitted.preflight)
                 return
-            scope[IDENTITY] = await self._service.authenticator.identify(asking)
-            await self._door(scope["path"])(scope, receive, reply)
+            scope[IDENTITY] = await self._service.authenticator.identify(admitted.asking)
+            await self._door(scope["path"])(scope, receive, answer)
         except Exception as error:
-            if reply.started:
+            if answer.status:
                 raise
-            await self._tell(scope, reply, error, request_id)
+            await self._tell(scope, answer, error, request_id or new_id())
+
+    def _admit(self, scope: Scope) -> _Admitted:
+        """What is decided by where a request comes from and its headers alone.
+
+        :raises Forbidden, InvalidRequest: it may not come in.
+        """
+        client, given = scope.get("client"), tuple(scope["headers"])
+        facts = (client[0] if client else None, scope["method"], scope["path"], given)
+        admitted = self._admitted.get(facts)
+        if admitted is None:
+            asking = read_asking(scope)
+            check_request(asking, scope, self._rules)
+            headers, asked = cors_headers(asking, self._rules), preflight(asking, scope, self._rules)
+            admitted = _Admitted(asking, headers, asked)
+            if sum(len(name) + len(value) for name, value in given) <= LARGEST_ADMITTED:
+                if len(self._admitted) >= MOST_ADMITTED:
+                    self._admitted.clear()
+                self._admitted[facts] = admitted
+        return admitted
 
     def _door(self, path: str) -> App:
         door = self._doors.get(path) or self._doors.get(path[: path.find("/", 1) + 1])
@@ -142,24 +185,6 @@ class Front:
         return envelope(what, request_id)
 
 
-class _Reply:
-    """Passes an answer on, with the headers all answers have, and knows whether it has begun."""
-
-    __slots__ = ("_send", "more", "started")
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.more: list[tuple[bytes, bytes]] = []
-        self.started = False
-
-    async def __call__(self, message: MutableMapping[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            self.started = True
-            if self.more:
-                message["headers"] = [*message.get("headers", ()), *self.more]
-        await self._send(message)
-
-
 def _headers_of(error: Exception, what: Problem) -> list[tuple[bytes, bytes]]:
     headers = []
     if what.retry_after:
@@ -189,19 +214,11 @@ def _ours(error: Exception) -> Exception:
     return errors.InvalidRequest(error.detail) if error.status_code < 500 else error
 
 
+async def _send_preflight(send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
+
+
 async def _refuse(receive: Receive, send: Send) -> None:
     await receive()  # websocket.connect; closed before it is accepted, it is answered with 403
     await send({"type": "websocket.close", "code": 1008, "reason": ""})
-
-
-def only(method: str, app: App) -> App:
-    """*app* for one method; others get 405."""
-
-    async def checked(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] != method:
-            raise errors.MethodNotAllowed("This address does not take that method.", method)
-        await app(scope, receive, send)
-
-    return checked
-
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 from anyio import to_thread
@@ -18,6 +19,9 @@ JSON = "application/json"
 IDENTITY = "appbuilder.identity"
 """Where the front leaves in the scope who is asking; None where nobody known is."""
 REQUEST_ID = "appbuilder.request_id"
+HEADER = "appbuilder.header"
+"""Where the front leaves what :func:`header_of` gives."""
+_JSON = (b"content-type", b"application/json")
 ROUTE = "appbuilder.route"
 """Where it stands in the scope which route a request took, without what differs between requests."""
 
@@ -36,10 +40,16 @@ def header_of(scope: Scope) -> Callable[[str], str | None]:
         found[name] = found[name] + b"," + value if name in found else value
 
     def header(name: str) -> str | None:
-        value = found.get(name.lower().encode("latin-1"))
+        value = found.get(_in_scope(name))
         return None if value is None else value.decode("latin-1")
 
     return header
+
+
+@lru_cache(256)
+def _in_scope(name: str) -> bytes:
+    """A header's name as a scope has it; the same few are asked for again and again."""
+    return name.lower().encode("latin-1")
 
 
 async def read_json(
@@ -90,12 +100,10 @@ def _too_large(limit: int) -> errors.PayloadTooLarge:
 async def send_whole(
     send: Send, body: bytes, *, status: int = 200, headers: list[tuple[bytes, bytes]] | None = None
 ) -> None:
-    """Sends an answer in one piece, as JSON unless *headers* names another type."""
-    given = headers or []
-    length = (b"content-length", str(len(body)).encode())
-    if not any(name == b"content-type" for name, _ in given):
-        given = [(b"content-type", b"application/json"), *given]
-    await send({"type": "http.response.start", "status": status, "headers": [*given, length]})
+    """Sends a JSON answer in one piece."""
+    length = (b"content-length", b"%d" % len(body))
+    start = {"type": "http.response.start", "status": status, "headers": [_JSON, length, *(headers or ())]}
+    await send(start)
     await send({"type": "http.response.body", "body": body})
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from appbuilder import clock, telemetry, tracing
 from appbuilder.logs import access
 from appbuilder.serve.asgi.http import REQUEST_ID
-from appbuilder.serve.asking import App, Receive, Scope, Send
+from appbuilder.serve.asking import Receive, Scope, Send
 from appbuilder.wire import sse
 
 if TYPE_CHECKING:
@@ -25,19 +25,22 @@ _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _EVENTS = sse.CONTENT_TYPE.encode()
 
 
+Inner = Callable[[Scope, Receive, "Answer"], Awaitable[None]]
+
+
 class Observed:
     """An ASGI application in front of *app*, for HTTP alone.
 
     :param page: whether paths that no route has are the chat page's.
     """
 
-    def __init__(self, app: App, *, page: bool) -> None:
+    def __init__(self, app: Inner, *, page: bool) -> None:
         self._app = app
         self._elsewhere = "page" if page else "none"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request as *app* does."""
-        answer = _Answer(send)
+        answer = Answer(send)
         span = _begin_span(scope)
         current: AbstractContextManager[Any] = nullcontext() if span is None else tracing.current(span)
         try:
@@ -49,7 +52,7 @@ class Observed:
         finally:
             self._tell(scope, answer, span)
 
-    def _tell(self, scope: Scope, answer: _Answer, span: Span | None) -> None:
+    def _tell(self, scope: Scope, answer: Answer, span: Span | None) -> None:
         seconds, status = clock.monotonic() - answer.began, answer.status or LEFT
         method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
         route, sink = self._route(scope), telemetry.sink()
@@ -75,15 +78,19 @@ class Observed:
         return "/chat" if scope["path"] == "/chat" else self._elsewhere
 
 
-class _Answer:
-    """Passes an answer on, and knows its status, whether it streams, and when its last pieces went out."""
+class Answer:
+    """Passes an answer on, and knows its status, whether it streams, and when its last pieces went out.
 
-    __slots__ = ("_last", "_send", "began", "status", "streams")
+    ``more`` are headers it is given on its way; ``status`` is 0 until it has begun.
+    """
+
+    __slots__ = ("_last", "_send", "began", "more", "status", "streams")
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._last: float | None = None
         self.began = clock.monotonic()
+        self.more: list[tuple[bytes, bytes]] = []
         self.status = 0
         self.streams = False
 
@@ -97,6 +104,8 @@ class _Answer:
 
     def _started(self, message: MutableMapping[str, Any]) -> None:
         self.status = message["status"]
+        if self.more:
+            message["headers"] = [*message.get("headers", ()), *self.more]
         if (b"content-type", _EVENTS) in message.get("headers", ()):
             self.streams = True
             telemetry.sink().stream(1)

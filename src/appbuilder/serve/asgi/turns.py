@@ -11,7 +11,6 @@ from appbuilder.engine.engine import Run
 from appbuilder.engine.keeping import Keeping
 from appbuilder.engine.turn import TurnRequest
 from appbuilder.errors import AppBuilderError, InvalidRequest, SessionBusy
-from appbuilder.ids import new_id
 from appbuilder.serve.asgi.http import in_thread
 from appbuilder.serve.asgi.limits import Limits
 from appbuilder.serve.asgi.ownership import guard_for, told_user
@@ -41,10 +40,11 @@ async def begin(
     guard = None if turn.new_session else guard_for(service, identity, turn.session_id)
     texts = service.settings.history
     if turn.keep is None:
-        keep = Keeping(new_id(), identity.owner, _explained, texts=texts)
+        # The run's id is the id of its turn.
+        keep = Keeping(turn.run_id, identity.owner, _explained, texts)
     else:
         keep = replace(turn.keep, texts=texts)
-    request = replace(turn, guard=guard, keep=keep, user_id=told_user(service, identity, turn.user_id))
+    request = turn.admitted(guard=guard, keep=keep, user_id=told_user(service, identity, turn.user_id))
     try:
         return service.engine().start(request, on_disconnect=on_disconnect)
     except SessionBusy:

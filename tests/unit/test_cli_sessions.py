@@ -1,0 +1,166 @@
+"""``appbuilder sessions`` on a database of its own."""
+
+from __future__ import annotations
+
+import io
+import json
+import stat
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.store.helpers import entry_turn, turn
+from tests.unit.commandline import CommandLine, Ran
+
+from appbuilder import clock
+from appbuilder.cli.sessions import age
+from appbuilder.errors import ConfigurationError
+from appbuilder.settings import Settings
+from appbuilder.store.sql import SqlStore
+from appbuilder.store.urls import parse
+
+
+class Database:
+    """A SQLite file and the command line on it."""
+
+    def __init__(self, folder: Path, line: CommandLine, name: str = "foo.db") -> None:
+        self.url = f"sqlite:///{folder}/{name}"
+        self._line = line
+
+    def __call__(self, *arguments: str, status: int = 0) -> Ran:
+        ended = self._line("sessions", *arguments, APPBUILDER_DATABASE=self.url)
+        assert ended.status == status, ended
+        return ended
+
+    def fill(self) -> None:
+        """Two sessions of ann, one of bob, one that nobody began."""
+        store = SqlStore(parse(self.url), Settings())
+        store.prepare_catalogue()
+        for session, owner, asked in [("a1", "user:ann", "天气"), ("a2", "user:ann", "hello"),
+                                      ("b1", "user:bob", "hi")]:
+            said = {"input": {"content": asked}, "answer": {"content": f"{asked}!"}}
+            store.commit(entry_turn(session, owner, asked, ("query", asked), row_id=f"turn-{session}", **said))
+        store.commit(turn("n1", ("query", "old"), ("answer", "times")))
+        store.close()
+
+    def listed(self, *arguments: str) -> list[str]:
+        lines = self("list", "--json", *arguments).out.splitlines()
+        return [json.loads(line)["session_id"] for line in lines]
+
+
+@pytest.fixture
+def line(capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    return CommandLine(capsys)
+
+
+@pytest.fixture
+def database(tmp_path: Path, line: CommandLine) -> Database:
+    made = Database(tmp_path, line)
+    made.fill()
+    return made
+
+
+def test_sessions_are_listed(database: Database) -> None:
+    shown = database("list").out.splitlines()
+    assert shown[0].split() == ["session", "owner", "begun", "newest", "turn", "title"]
+    assert shown[1].split()[0] == "n1"
+    assert "天气" in shown[4]
+    assert database.listed() == ["n1", "b1", "a2", "a1"]
+    assert database.listed("--user", "ann", "--limit", "1") == ["a2"]
+    assert database.listed("--owner", "user:ann", "--search", "天") == ["a1"]
+
+
+def test_what_was_said_is_shown(database: Database) -> None:
+    shown = database("show", "a1").out
+    assert shown.startswith("天气\na1, of user:ann\n")
+    assert "> 天气\n天气!\n" in shown
+    (said,) = map(json.loads, database("show", "n1", "--json").out.splitlines())
+    assert (said["input"], said["answer"], said["state"]) == ("old", "times", "complete")
+    assert database("show", "zz", status=1).err == "There is no session 'zz'.\n"
+
+
+def test_all_is_carried_to_another_database(database: Database, tmp_path: Path, line: CommandLine) -> None:
+    file = tmp_path / "all.jsonl"
+    database("export", "--output", str(file))
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert "would be overwritten" in database("export", "--output", str(file), status=2).err
+    other = Database(tmp_path, line, "other.db")
+    assert other("import", str(file)).out == "Imported 4 sessions.\n"
+    assert set(other.listed()) == {"a1", "a2", "b1", "n1"}
+    assert other.listed("--user", "bob") == ["b1"]
+    for session in ("a1", "n1"):
+        assert said_in(other, session) == said_in(database, session)
+    again = other("import", str(file))
+    assert again.out == "Imported 0 sessions.\n"
+    assert "because they are there already: " in again.err
+    assert other("import", str(file), "--new-ids", "--user", "carol").out == "Imported 4 sessions.\n"
+    assert len(other.listed("--user", "carol")) == 4
+
+
+def said_in(database: Database, session: str) -> list[tuple[Any, ...]]:
+    told = map(json.loads, database("show", session, "--json").out.splitlines())
+    return [(each["input"], each["answer"], each["state"], each["request_id"]) for each in told]
+
+
+def test_messages_of_openai_go_out_and_come_in(
+    database: Database, tmp_path: Path, line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = database("export", "n1", "--format", "openai").out
+    messages = [{"role": "user", "content": "old"}, {"role": "assistant", "content": "times"}]
+    assert json.loads(written) == {"messages": messages}
+    other = Database(tmp_path, line, "other.db")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(written.encode() * 2)))
+    assert other("import", "-", "--user", "ann").out == "Imported 2 sessions.\n"
+    assert len(other.listed("--user", "ann")) == 2
+    assert other("export", "--format", "openai").out == written * 2
+
+
+def test_a_file_with_a_wrong_line_is_refused_as_a_whole(database: Database, tmp_path: Path) -> None:
+    file = tmp_path / "some.jsonl"
+    file.write_text('{"messages": [{"role": "user", "content": "x"}]}\nnonsense\n')
+    assert database("import", str(file), status=1).err.startswith(f"{file}: Line 2: not valid JSON")
+    assert len(database.listed()) == 4
+    assert "cannot be read" in database("import", str(tmp_path / "missing"), status=2).err
+
+
+def test_sessions_are_deleted_and_users_erased(database: Database) -> None:
+    assert "say --yes" in database("delete", "a1", status=2).err
+    assert database("delete", "a1", "zz", "--yes", status=1).err == "There is no session 'zz'.\n"
+    assert database("delete", "a1", "a1", "--yes").out == "Deleted one session.\n"
+    assert database.listed("--user", "ann") == ["a2"]
+    assert database("delete", "--user", "ann", "--yes").out == "Erased 2 sessions of user:ann.\n"
+    assert database.listed() == ["n1", "b1"]
+    for arguments in ((), ("b1", "--user", "bob")):
+        assert "Name sessions, or a user" in database("delete", *arguments, "--yes", status=2).err
+    assert "not both" in database("list", "--user", "a", "--owner", "b", status=2).err
+
+
+def test_old_sessions_are_pruned(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert database("prune", "--older-than", "1d", "--yes").out == "Erased 0 sessions.\n"
+    later = clock.now() + timedelta(days=40)
+    monkeypatch.setattr(clock, "now", lambda: later)
+    assert "say --yes" in database("prune", "--older-than", "30d", status=2).err
+    assert database("prune", "--older-than", "30d", "--yes").out == "Erased 4 sessions.\n"
+    assert database.listed() == []
+
+
+def test_nothing_is_made_where_there_is_no_database(tmp_path: Path, line: CommandLine) -> None:
+    missing = Database(tmp_path, line, "missing.db")
+    assert missing("list", status=2).err.startswith(f"There is no database at {tmp_path}/missing.db; ")
+    assert list(tmp_path.iterdir()) == []
+    missing.url = "sqlite://"
+    assert "empty in each process" in missing("list", status=2).err
+
+
+@pytest.mark.parametrize(("text", "hours"), [("12h", 12), ("30d", 720), ("4w", 672)])
+def test_ages(text: str, hours: int) -> None:
+    assert age(text) == timedelta(hours=hours)
+
+
+@pytest.mark.parametrize("text", ["", "d", "30", "-3d", "3 d", "3y", "٣d", "1000000d"])
+def test_what_is_no_age(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="--older-than must be an age"):
+        age(text)
+    assert datetime(9999, 1, 1) - age("99999w") > datetime(8, 1, 1)

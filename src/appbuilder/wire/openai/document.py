@@ -6,7 +6,7 @@ from typing import Any
 
 from appbuilder.wire.chat import MAX_USER_ID, REQUEST_ID_HEADER, USER_ID_HEADER
 from appbuilder.wire.openai import open_webui
-from appbuilder.wire.openai.messages import ROLES
+from appbuilder.wire.openai.messages import ROLES, TEXT_TYPES
 from appbuilder.wire.openai.sessions import SESSION_ID_HEADER
 from appbuilder.wire.openapi_parts import ID, PROBLEMS, Schema, body, content, members, parameter, ref
 
@@ -45,7 +45,7 @@ def paths(model: str) -> dict[str, Any]:
                 "404",
                 *_FAILURES,
                 parameters=_HEADERS,
-                requestBody=body(_request(model, _RESPONSE, "input")),
+                requestBody=body({**_request(model, _RESPONSE, "input"), "not": _BOTH}),
             )
         },
         "/v1/responses/{response_id}": {
@@ -77,7 +77,12 @@ def _operation(name: str, summary: str, found: dict[str, Any], *statuses: str, *
 def _answer(schema: str, events: str) -> dict[str, Any]:
     return {
         "description": "The answer: whole, or with stream=true as events.",
-        "headers": {SESSION_ID_HEADER: {"description": "The session it belongs to.", "schema": ID}},
+        "headers": {
+            SESSION_ID_HEADER: {
+                "description": "The session it belongs to, as UTF-8.",
+                "schema": {"type": "string"},
+            }
+        },
         "content": {
             "application/json": {"schema": ref(schema)},
             # No type: tools disagree whether the schema is of the text or of one event.
@@ -173,6 +178,11 @@ _RESPONSE: dict[str, Any] = {
     "max_output_tokens": _optional("integer", "For components that take a limit of tokens."),
     **_STEERING,
 }
+_BOTH: Schema = {
+    "required": ["conversation", "previous_response_id"],
+    "properties": {"conversation": {"not": {"type": "null"}}, "previous_response_id": {"type": "string"}},
+}
+"""What a request must not name together."""
 _TEXT: Schema = {"type": "string"}
 _COUNT: Schema = {"type": "integer"}
 
@@ -187,9 +197,10 @@ SCHEMAS: dict[str, Schema] = {
         },
     },
     "OpenAIPart": {
-        "type": "object",
-        "required": ["type", "text"],
-        "properties": {"type": {"type": "string", "example": "text"}, "text": _TEXT},
+        "anyOf": [
+            members({"type": {"type": "string", "enum": list(TEXT_TYPES)}, "text": _TEXT}),
+            members({"type": {"type": "string", "not": {"enum": list(TEXT_TYPES)}}}),
+        ],
         "description": "Text, or what the component makes of another type.",
     },
     "OpenAIError": members(

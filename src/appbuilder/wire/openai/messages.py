@@ -11,7 +11,7 @@ from appbuilder.wire.openai.reading import unfit
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _INSTRUCTING = ("system", "developer")
-_TEXTS = ("text", "input_text", "output_text")
+TEXT_TYPES = ("text", "input_text", "output_text")
 """Types of the parts of a content that are text, in both APIs."""
 
 
@@ -82,19 +82,19 @@ def check_content(content: Any, name: str) -> None:
     for at, part in enumerate(content):
         if not isinstance(part, dict) or not isinstance(part.get("type"), str):
             raise unfit(f"{name}[{at}]", "an object with a type")
-        if part["type"] in _TEXTS and not isinstance(part.get("text"), str):
+        if part["type"] in TEXT_TYPES and not isinstance(part.get("text"), str):
             raise unfit(f"{name}[{at}].text", "a string")
 
 
 def text_in(content: Any) -> str:
     """The text of a content; that of several parts on lines of their own, and of what is no text nothing."""
     if isinstance(content, list):
-        return "\n".join(part["text"] for part in content if part["type"] in _TEXTS)
+        return "\n".join(part["text"] for part in content if part["type"] in TEXT_TYPES)
     return content or ""
 
 
 def _all_text(content: Any) -> bool:
-    return not isinstance(content, list) or all(part["type"] in _TEXTS for part in content)
+    return not isinstance(content, list) or all(part["type"] in TEXT_TYPES for part in content)
 
 
 def _message(value: Any, name: str) -> Mapping[str, Any]:

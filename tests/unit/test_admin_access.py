@@ -218,21 +218,29 @@ def test_a_long_list_goes_on_where_it_ended(desk: Desk, monkeypatch: pytest.Monk
 
 def test_a_long_session_is_shown_in_pages(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoints, "SHOWN_ROWS", 4)
-    for number in range(6):
-        turn_id = desk.say("s", "user:ann", f"q{number}")
-    first = desk.say("s", "user:ann", "q6")
-    desk.store.catalogue().rate(turn_id, Rating(True, "fine"))
-    found, path, ratings = [], "/sessions/s", []
+    said = [desk.say("s", "user:ann", f"q{number}") for number in range(6)]
+    for number, turn_id in enumerate(said):
+        if number in {1, 5}:
+            desk.store.catalogue().rate(turn_id, Rating(True, f"fine{number}"))
+    found, path, links = [], "/sessions/s", []
     while path:
         html = desk.get(path)
-        found.append(re.findall(r"q\d", html.partition("<article")[2]))
-        ratings.append(html.count("“fine”") + html.count("<q>fine</q>"))
+        found.append(re.findall(r"(?:q|fine)\d", html.partition("<article")[2]))
+        links.append(re.findall(r'rel="(prev|last)"', html))
         earlier = re.search(r'href="/admin([^"]*)" rel="prev"', html)
         path = earlier[1] if earlier else ""
-    assert found == [["q4", "q5", "q6"], ["q0", "q1", "q2", "q3"], []]
-    assert ratings[0] == 1
-    assert first in desk.get("/sessions/s")
+    assert found == [["q4", "q5", "fine5"], ["q0", "q1", "fine1", "q2", "q3"]]
+    assert links == [["prev"], ["last"]]
     assert "no such place" in desk.get("/sessions/s?before=made-up", 400)
+
+
+def test_what_is_not_counted_is_told(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoints, "COUNTED_ROWS", 3)
+    for number in range(3):
+        desk.say("s", "user:ann", f"q{number}")
+    assert ">3</td>" in desk.get()
+    desk.say("s", "user:ann", "q3")
+    assert ">3+</td>" in desk.get()
 
 
 def test_a_session_that_is_not_there_is_a_page_that_says_so(desk: Desk) -> None:

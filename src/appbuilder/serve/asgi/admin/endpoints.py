@@ -133,10 +133,10 @@ class Admin:
         conversation = catalogue.find(session_id)
         if conversation is None:
             return page("problem.html", 404, told=frame["words"]["not_found"], **frame)
-        rows: Sequence[StoredRow] = catalogue.rows(session_id, SHOWN_ROWS, before=before)
-        whole = len(rows) < SHOWN_ROWS
+        rows: Sequence[StoredRow] = catalogue.rows(session_id, SHOWN_ROWS + 1, before=before)
+        whole = len(rows) <= SHOWN_ROWS
         if not whole:
-            rows = turns.whole_turns(rows)
+            rows = turns.whole_turns(rows[1:])
         # A rating is a row too, but not always one of this page.
         rated = None if before is None else catalogue.ratings([row.id for row in rows])
         told = turns.turns(rows, rated)
@@ -229,9 +229,9 @@ class Admin:
 
 
 def _totals(catalogue: Catalogue, conversation: Conversation) -> turns.Totals:
-    rows = catalogue.rows(conversation.session_id, COUNTED_ROWS)
-    whole = len(rows) < COUNTED_ROWS
-    return turns.totals(turns.turns(rows if whole else turns.whole_turns(rows)), whole=whole)
+    rows = catalogue.rows(conversation.session_id, COUNTED_ROWS + 1)
+    whole = len(rows) <= COUNTED_ROWS
+    return turns.totals(turns.turns(rows if whole else turns.whole_turns(rows[1:])), whole=whole)
 
 
 def _base(request: Request) -> str:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from appbuilder import clock, jsontext, telemetry, tracing
@@ -149,9 +150,9 @@ class Turn:
         if self._span is not None:
             self._base.run(tracing.make_current, self._span)
 
-    @property
+    @cached_property
     def started_at(self) -> datetime:
-        """When the turn was admitted, in UTC without a zone."""
+        """When the turn was admitted, in UTC without a zone; worked out when it is first asked for."""
         return clock.now() - timedelta(seconds=clock.monotonic() - self.began)
 
     # Its session

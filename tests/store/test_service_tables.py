@@ -82,7 +82,7 @@ def test_workers_that_start_together(database_url: URL) -> None:
 def test_a_database_of_a_newer_release(database_url: URL, opened: Opener) -> None:
     opened(database_url).prepare_service()
     execute(database_url, f"UPDATE {VERSIONS} SET version_num = '9999'")
-    with pytest.raises(ConfigurationError, match="newer release.*9999"):
+    with pytest.raises(ConfigurationError, match=r"newer release.*9999"):
         opened(database_url).prepare_service()
 
 

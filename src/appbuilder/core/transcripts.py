@@ -1,4 +1,4 @@
-"""The protocol of transcripts: which session a conversation belongs to that a client sends whole each time."""
+"""The protocol of transcripts: which session a conversation is that a client sends whole each time."""
 
 from __future__ import annotations
 
@@ -23,3 +23,6 @@ class Transcripts(Protocol):
 
         Of several, in whatever processes, each is given to one caller only.
         """
+
+    def forget(self, owner: str) -> None:
+        """No session of *owner* is recognized any more."""

@@ -20,35 +20,18 @@ from collections.abc import Callable
 from appbuilder.core.cancel import CancelToken
 from appbuilder.core.locks import SessionLock
 from appbuilder.errors import StoreUnavailable
-from appbuilder.logs import logger
 from appbuilder.per_process import PerProcess
-from appbuilder.store.locks import FreeLocks, wait_for
+from appbuilder.store.locks import wait_for
 from appbuilder.store.server import digest
 
-try:
+with contextlib.suppress(ImportError):  # on Windows there are no such locks, and nobody asks for these
     import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 SUFFIX = "-turns"
 """Of the folder, after the database's own name."""
 FILES = 16
 _FURTHEST = 2**62
 """Offsets a lock may have; two sessions with the same one would only wait for each other."""
-
-
-def open_locks(database: Callable[[], str]) -> FileLocks | FreeLocks:
-    """The locks of the sessions in a file.
-
-    :param database: the path of the database.
-    """
-    if fcntl is None:
-        logger.warning(
-            "This system has no locks that processes on one SQLite file could share: "
-            "run one process, or use PostgreSQL, MariaDB or MySQL."
-        )
-        return FreeLocks()
-    return FileLocks(database)
 
 
 class FileLocks:
@@ -114,8 +97,8 @@ class _File:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._descriptor = _open(path)
-        self._identity = _identity(os.fstat(self._descriptor))
+        self._descriptor = open_lock_file(path)
+        self._identity = identity(os.fstat(self._descriptor))
         self._lock = threading.Lock()
         self._held: dict[int, _FileLock] = {}
         self._retired = False
@@ -124,7 +107,7 @@ class _File:
     def in_place(self) -> bool:
         """Whether other processes find this very file under its name."""
         try:
-            return _identity(os.stat(self._path)) == self._identity
+            return identity(os.stat(self._path)) == self._identity
         except OSError:
             return False
 
@@ -196,7 +179,7 @@ class _Files:
 _files: PerProcess[_Files] = PerProcess(_Files)
 
 
-def _open(path: str) -> int:
+def open_lock_file(path: str) -> int:
     """Opens a lock file; makes it, with the owner and the rights of the database, where it is missing."""
     folder, flags = os.path.dirname(path), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
     with contextlib.suppress(FileNotFoundError):
@@ -221,5 +204,6 @@ def _make_like(what: str | int, like: os.stat_result, rights: int) -> None:
         os.chown(what, like.st_uid, like.st_gid)
 
 
-def _identity(status: os.stat_result) -> tuple[int, int]:
+def identity(status: os.stat_result) -> tuple[int, int]:
+    """What tells a file from one of the same name."""
     return status.st_dev, status.st_ino

@@ -13,14 +13,18 @@ from appbuilder.core.locks import SessionLocks
 from appbuilder.core.store import TurnRecord
 from appbuilder.errors import AppBuilderError, ConfigurationError, StoreUnavailable
 from appbuilder.settings import Settings
-from appbuilder.store import locks_file, rows, urls
+from appbuilder.store import locks_sole, rows, urls
 from appbuilder.store.backend import Backend
 from appbuilder.store.catalogue import SqlCatalogue
 from appbuilder.store.errors import FAILURES, describe, unavailable
 from appbuilder.store.locks import FreeLocks
 
 if TYPE_CHECKING:
+    from appbuilder.store.keys import SqlKeys
+    from appbuilder.store.register import SqlRunRegister
     from appbuilder.store.server import ServerBackend
+    from appbuilder.store.service_tables import ServiceTables
+    from appbuilder.store.transcripts import SqlTranscripts
 
 _locks: dict[object, Any] = {}
 # Backends made before a fork. To close a connection that belongs to the parent would harm the parent.
@@ -100,6 +104,29 @@ class SqlStore:
         else:
             self._preparing(service_schema.bring_up)
 
+    def keys(self) -> SqlKeys:
+        """The API keys of the service; after :meth:`prepare_service`, as the two below."""
+        from appbuilder.store.keys import SqlKeys
+
+        return SqlKeys(self._tables())
+
+    def run_register(self) -> SqlRunRegister:
+        """What the service's workers know of each other's runs."""
+        from appbuilder.store.register import SqlRunRegister
+
+        return SqlRunRegister(self._tables())
+
+    def transcripts(self) -> SqlTranscripts:
+        """The sessions of clients that send a conversation whole each time."""
+        from appbuilder.store.transcripts import SqlTranscripts
+
+        return SqlTranscripts(self._tables())
+
+    def _tables(self) -> ServiceTables:
+        from appbuilder.store.service_tables import ServiceTables
+
+        return ServiceTables(self.url, self._live)
+
     def session_locks(self) -> SessionLocks:
         """Locks that keep other processes on this database from a session; the same object each time."""
         if self._locks is None:
@@ -111,7 +138,7 @@ class SqlStore:
         if urls.in_memory(self.url):
             return FreeLocks()
         if self.url.get_backend_name() == "sqlite":
-            return locks_file.open_locks(self._database_file)
+            return locks_sole.open_locks(self._database_file, alone=self._settings.workers <= 1)
         from appbuilder.store import lines
 
         return lines.open_locks(self.url, self._settings, lambda: cast("ServerBackend", self._live()))

@@ -99,7 +99,8 @@ class Client:
         names = {name.lower() for name, _ in given}
         if not names & {"content-length", "transfer-encoding"} and (body or method == "POST"):
             given.append(("Content-Length", str(len(body))))
-        lines = [f"{method} {path} HTTP/1.1", "Host: test", *(f"{name}: {value}" for name, value in given)]
+        host = [] if "host" in names else ["Host: test"]
+        lines = [f"{method} {path} HTTP/1.1", *host, *(f"{name}: {value}" for name, value in given)]
         self.send("\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n" + body)
 
     def post(self, body: Any, headers: Headers = (), path: str = "/chat") -> None:

@@ -13,6 +13,7 @@ from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from appbuilder.serve.asgi.samples import sample
 
@@ -286,7 +287,8 @@ def _curl(
     query = []
     for each in operation["parameters"]:
         if each["in"] == "path":
-            path = path.replace("{" + each["name"] + "}", each["name"].upper())
+            value = each["schema"].get("example", each["name"].upper())
+            path = path.replace("{" + each["name"] + "}", quote(value, safe=""))
         elif each["in"] == "query" and "example" in each:
             query.append(f"{each['name']}={each['example']}")
     where = shlex.quote(address + path + ("?" + "&".join(query) if query else ""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -132,3 +133,33 @@ def test_it_speaks_the_readers_language_and_knows_his_clock(
                              at.get_attribute("datetime"))
     expect(at).to_have_text(shown)
     expect(page.locator("footer")).to_contain_text("Asia/Shanghai")
+
+
+def test_with_keys_an_administrator_logs_in_on_the_chat_page(
+    tmp_path: Path, stage: Stage, browser: Browser, watch: Watch
+) -> None:
+    keys = open_store(f"sqlite:///{tmp_path}/chat.db")
+    keys.prepare_service()
+    secrets = {name: keys.keys().add(f"{name}'s", name, administrator=name == "root")[1]
+               for name in ("root", "ann")}
+    keys.close()
+    watch.allowed += ["401", "404", "Unauthorized"]
+    with serve_service(tmp_path, stage=stage, AUTH="keys") as server:
+        for name, seen in (("root", 200), ("ann", 404)):
+            with browser.new_context(**{**USUAL, "locale": "en-US"}) as context:
+                prepare(context)
+                watch.over(context)
+                page = context.new_page()
+                page.goto(f"http://127.0.0.1:{server.port}/admin")
+                page.wait_for_url("**/login")
+                page.locator("#email").fill(name)
+                page.locator("#password").fill(secrets[name])
+                page.keyboard.press("Enter")
+                expect(page.locator("#chat-input")).to_be_visible()
+                answer = page.goto(f"http://127.0.0.1:{server.port}/admin/keys")
+                assert answer is not None
+                assert answer.status == seen
+                if seen == 200:
+                    expect(page.locator("tbody tr")).to_have_count(2)
+                    assert not any(secret in page.content() for secret in secrets.values())
+                watch.leave(context)

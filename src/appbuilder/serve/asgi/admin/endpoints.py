@@ -20,7 +20,6 @@ from appbuilder.serve.asgi.admin import shown, turns
 from appbuilder.serve.asgi.admin.forms import check_own_page, fields
 from appbuilder.serve.asgi.admin.pages import HEADERS, STATIC, page
 from appbuilder.serve.asgi.admin.texts import Words
-from appbuilder.serve.asgi.auth.authenticator import kinds_of
 from appbuilder.serve.asgi.http import IDENTITY, caller, in_thread
 from appbuilder.serve.asgi.runs import stop_all
 from appbuilder.serve.asgi.service import Service
@@ -200,9 +199,8 @@ class Admin:
 
     @property
     def _has_login(self) -> bool:
-        """Whether the chat page takes a key, and remembers it in a cookie."""
-        settings = self._service.settings
-        return settings.page and "keys" in kinds_of(settings)
+        """Whether a browser can log in on the chat page."""
+        return self._service.settings.page and self._service.authenticator.page.has_login
 
     @property
     def _catalogue(self) -> Catalogue:

@@ -117,11 +117,6 @@ def test_what_was_open_in_a_worker_that_died_is_not_counted_any_more(tmp_path: P
         assert server.terminate() == STOPPED
 
 
-def test_no_metrics_where_nobody_wants_them(tmp_path: Path) -> None:
-    with observed(tmp_path, "--no-metrics") as server:
-        assert server.request("GET", "/metrics").status == 404
-
-
 # Traces
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,9 @@ from appbuilder.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
+
+LAST_SPANS = 3.0
+"""Seconds the last spans have to leave."""
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
@@ -43,7 +47,7 @@ def set_up(name: str, environ: Mapping[str, str] | None = None) -> Callable[[], 
             "pip install 'appbuilder-runtime[otel]'"
         ) from None
     trace.set_tracer_provider(provider)
-    return provider.shutdown
+    return lambda: _end(provider)
 
 
 def _wanted(env: Mapping[str, str]) -> bool:
@@ -61,9 +65,17 @@ def _provider(name: str) -> TracerProvider:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     resource = Resource.create({"service.name": name}).merge(OTELResourceDetector().detect())
-    provider = TracerProvider(resource=resource)
+    # At the end of the process it would wait for an endpoint that is gone.
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return provider
+
+
+def _end(provider: TracerProvider) -> None:
+    """Sends what is left, if that can be done in time: an endpoint that is gone would be tried for long."""
+    sending = threading.Thread(target=provider.shutdown, name="appbuilder-traces", daemon=True)
+    sending.start()
+    sending.join(LAST_SPANS)
 
 
 def _nothing() -> None:

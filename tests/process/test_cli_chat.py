@@ -21,7 +21,7 @@ APP = str(ROOT / "tests/process/apps/said.py")
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder, port = tmp_path_factory.mktemp("service"), free_port()
-    env = settings(folder, PAGE="false", AUTH="", DATABASE=f"sqlite:///{folder}/said.db")
+    env = {**settings(folder, PAGE="false"), "APPBUILDER_DATABASE": f"sqlite:///{folder}/said.db"}
     command = [*PROGRAM, "serve", f"{APP}:Remembers", "--port", str(port)]
     with start(folder, command, port=port, env=env) as server:
         server.wait_ready()

@@ -41,7 +41,8 @@ class Database:
         for session, owner, asked in [("a1", "user:ann", "天气"), ("a2", "user:ann", "hello"),
                                       ("b1", "user:bob", "hi")]:
             said = {"input": {"content": asked}, "answer": {"content": f"{asked}!"}}
-            store.commit(entry_turn(session, owner, asked, ("query", asked), row_id=f"turn-{session}", **said))
+            rows = [("query", asked)]
+            store.commit(entry_turn(session, owner, asked, *rows, row_id=f"turn-{session}", **said))
         store.commit(turn("n1", ("query", "old"), ("answer", "times")))
         store.close()
 

@@ -15,17 +15,18 @@ def turn(*arrivals: float, began: float = 0.0, ended: float | None = None) -> Tu
     return made
 
 
-def test_pieces_that_come_with_one_read_are_one_arrival() -> None:
-    made = turn(0.1, 0.1, 0.2)
-    assert made.marks == [(0.1, 2), (0.2, 1)]
-    assert made.pieces == 3
+def test_pieces_that_come_together_are_one_arrival() -> None:
+    made = turn(0.1, 0.1, 0.115, 0.2)
+    assert made.marks == [(0.1, 3), (0.2, 1)]
+    assert made.pieces == 4
 
 
 @pytest.mark.parametrize(
     ("made", "said", "ok", "text"),
     [
         (turn(0.1, 0.5, 0.9), None, True, "3 arrivals, the first after 100 ms, the last after 900 ms"),
-        (turn(9.0, 9.0, 12.0), 0.1, True, "Pieces come as they are said"),
+        (turn(9.0, 9.0, 12.0), 8.8, True, "Pieces come as they are said"),
+        (turn(9.0, 9.0, 12.0), 0.1, False, "Something on the way buffers"),  # block by block
         (turn(3.0, 3.0, 3.0), 0.1, False, "Something on the way buffers"),
         (turn(3.0), 0.1, False, "Something on the way buffers"),
         (turn(3.0, 3.0), 2.9, None, "as far as can be told as it was said"),

@@ -12,6 +12,8 @@ from appbuilder.cli.checks import Check
 _FIRST_PIECE = "appbuilder_first_piece_seconds"
 _QUICK = 0.5
 """Seconds under which an answer says nothing about buffering."""
+_TOGETHER = 0.02
+"""Seconds within which pieces came together."""
 _JITTER = 0.1
 """Seconds by which what left one after the other may arrive the other way round."""
 
@@ -30,9 +32,9 @@ class Turn:
     ended: float = 0.0
 
     def note(self, at: float) -> None:
-        """A piece came; those that came with one read came at one time."""
-        if self.marks and self.marks[-1][0] == at:
-            self.marks[-1] = (at, self.marks[-1][1] + 1)
+        """A piece came; those that came together are one arrival, in however many reads."""
+        if self.marks and at - self.marks[-1][0] < _TOGETHER:
+            self.marks[-1] = (self.marks[-1][0], self.marks[-1][1] + 1)
         else:
             self.marks.append((at, 1))
 
@@ -55,15 +57,15 @@ def judge_stream(turn: Turn, said_first: float | None) -> Check:
     if not turn.pieces:
         return Check("stream", None, "The answer was empty; ask something else (--message).")
     first, last = turn.marks[0][0], turn.marks[-1][0]
-    heard = (f"{turn.pieces} pieces in {len(turn.marks)} arrivals, "
-             f"the first after {ms(first)}, the last after {ms(last)}")
-    if len(turn.marks) > 1:
-        return Check("stream", True, f"Pieces come as they are said: {heard}.")
+    arrivals = f"{turn.pieces} pieces in {len(turn.marks)} arrivals"
+    heard = f"{arrivals}, the first after {ms(first)}, the last after {ms(last)}"
     if said_first is not None and first - said_first > max(_QUICK, said_first):
         return Check(
             "stream", False, f"Something on the way buffers: {heard}, but the service had the first "
             f"after {ms(said_first)}. In nginx: proxy_buffering off."
         )
+    if len(turn.marks) > 1:
+        return Check("stream", True, f"Pieces come as they are said: {heard}.")
     if turn.ended < _QUICK or turn.pieces == 1 or said_first is not None:
         return Check(
             "stream", None, f"All came at once, as far as can be told as it was said: {heard}. "

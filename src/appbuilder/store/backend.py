@@ -80,5 +80,8 @@ class Backend(Protocol):
         Not for connections that go on being used: their time-outs are off afterwards.
         """
 
+    def look(self, work: Callable[[Connection], _T]) -> _T:
+        """Runs *work*, which only reads, on a connection."""
+
     def transact(self, work: Callable[[Execute], _T]) -> _T:
         """Runs *work* in a transaction that locks no session."""

@@ -222,6 +222,10 @@ class ServerBackend(ABC):
                 with self.alone(connection):
                     work(connection)
 
+    def look(self, work: Callable[[Connection], _T]) -> _T:
+        with self._engine.connect() as connection:
+            return work(connection)
+
     def close(self) -> None:
         self._engine.dispose()
 

@@ -18,6 +18,7 @@ from appbuilder.store.catalogue_sql import SERVICE_INDEXES
 
 if TYPE_CHECKING:
     from alembic.config import Config
+    from alembic.script import ScriptDirectory
 
 KEYS = "appbuilder_keys"
 RUNS = "appbuilder_runs"
@@ -42,11 +43,23 @@ def revision(connection: Connection) -> str:
     return str(found or "")
 
 
-def _is_behind(connection: Connection) -> bool:
+def newest() -> str:
+    """The newest revision of this release.
+
+    :raises ConfigurationError: Alembic is not installed.
+    """
+    return str(_script().get_current_head())
+
+
+def _script() -> ScriptDirectory:
     config = _config()
     from alembic.script import ScriptDirectory
 
-    script = ScriptDirectory.from_config(config)
+    return ScriptDirectory.from_config(config)
+
+
+def _is_behind(connection: Connection) -> bool:
+    script = _script()
     present = revision(connection)
     known = {each.revision for each in script.walk_revisions()}
     if present and present not in known:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sqlalchemy.engine import URL
 
@@ -20,11 +20,14 @@ from appbuilder.store.errors import FAILURES, describe, unavailable
 from appbuilder.store.locks import FreeLocks
 
 if TYPE_CHECKING:
+    from appbuilder.store.facts import Fact
     from appbuilder.store.keys import SqlKeys
     from appbuilder.store.register import SqlRunRegister
     from appbuilder.store.server import ServerBackend
     from appbuilder.store.service_tables import ServiceTables
     from appbuilder.store.transcripts import SqlTranscripts
+
+_T = TypeVar("_T")
 
 _locks: dict[object, Any] = {}
 # Backends made before a fork. To close a connection that belongs to the parent would harm the parent.
@@ -122,6 +125,24 @@ class SqlStore:
 
         return SqlTranscripts(self._tables())
 
+    def describe(self) -> list[Fact]:
+        """What is to be known of the database: durability, clock, connections, schema. It changes nothing.
+
+        :raises ConfigurationError: as :meth:`prepare`; also where Alembic is not installed.
+        """
+        from appbuilder.store.facts import Fact, facts
+
+        def look(backend: Backend) -> list[Fact]:
+            return facts(backend, self.url.get_backend_name(), self._tables().now, self._settings)
+
+        if urls.in_memory(self.url):
+            return look(self._live())
+        self._check_folder()
+        path = self.url.database or ""
+        if self.url.get_backend_name() == "sqlite" and not self.url.query and not os.path.exists(path):
+            return [Fact("database", "not there yet", None, "The file is made at the first start.")]
+        return self._preparing(look)
+
     def _tables(self) -> ServiceTables:
         from appbuilder.store.service_tables import ServiceTables
 
@@ -151,10 +172,10 @@ class SqlStore:
             raise unavailable(error, self.url, "its path was asked for") from None
         return str(path)
 
-    def _preparing(self, work: Callable[[Backend], None]) -> None:
+    def _preparing(self, work: Callable[[Backend], _T]) -> _T:
         backend = self._make()
         try:
-            work(backend)
+            return work(backend)
         except AppBuilderError:
             raise
         except FAILURES as error:

@@ -316,6 +316,10 @@ class SqliteBackend:
             with self._transaction(raw):
                 work(connection)
 
+    def look(self, work: Callable[[Connection], _T]) -> _T:
+        with self._sharing(), self._engine.connect() as connection:
+            return work(connection)
+
     @contextlib.contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
         when_unlocked(lambda: connection.execute("BEGIN IMMEDIATE"), self._deadline())

@@ -1,0 +1,143 @@
+"""What is to be known of a database before one relies on it: durability, clock, pool, schema."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, inspect
+
+from appbuilder import clock
+from appbuilder.settings import Settings
+from appbuilder.store import migrate, service_schema
+from appbuilder.store.backend import Backend
+from appbuilder.store.schema import INDEXES, TABLE
+
+CLOCKS_APART = 1.0
+"""Seconds between this host's clock and the database's that are worth a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One thing about a database.
+
+    :param good: None: neither good nor bad.
+    :param advice: what to do where it is not good; empty where there is nothing to do.
+    """
+
+    name: str
+    value: str
+    good: bool | None
+    advice: str = ""
+
+
+_POSTGRES = {
+    "fsync": "Without it a crash of the machine loses turns that were acknowledged, or the whole database.",
+    "synchronous_commit": "Where it is off, a crash loses turns that were acknowledged.",
+    "full_page_writes": "Without it a crash of the machine may leave torn pages.",
+}
+_FLUSH = "Set it to 1: otherwise a crash loses turns that were acknowledged."
+_SQLITE_SYNCHRONOUS = {0: "off", 1: "normal", 2: "full", 3: "extra"}
+
+
+def facts(backend: Backend, kind: str, now: str, settings: Settings) -> list[Fact]:
+    """:param kind: name of SQLAlchemy's backend.
+    :param now: the database's time, in its SQL.
+    """
+    return backend.look(lambda connection: list(_all(connection, backend.decode, kind, now, settings)))
+
+
+def _all(
+    connection: Connection, decode: Callable[[Any], datetime], kind: str, now: str, settings: Settings
+) -> Iterator[Fact]:
+    def ask(sql: str) -> Any:
+        return connection.exec_driver_sql(sql).scalar()
+
+    if kind == "sqlite":
+        yield from _sqlite(ask)
+    elif kind == "postgresql":
+        yield from _postgres(ask)
+    else:
+        yield from _mysql(connection, ask)
+    if kind != "sqlite":
+        yield _clock(lambda: decode(ask(f"SELECT {now}")))
+        yield _connections(kind, ask, settings)
+    yield Fact("connections per process", str(settings.db_pool), None)
+    yield from _schema(connection)
+
+
+def _sqlite(ask: Callable[[str], Any]) -> Iterator[Fact]:
+    yield Fact("server", f"SQLite {ask('SELECT sqlite_version()')}", None)
+    mode = str(ask("PRAGMA journal_mode"))
+    slow = "Readers and writers wait for each other here; is it a network drive? Use a local one."
+    yield _fact("journal_mode", mode, mode in ("wal", "memory"), slow)
+    level = _SQLITE_SYNCHRONOUS.get(ask("PRAGMA synchronous"), "?")
+    yield _fact("synchronous", level, level in ("full", "extra"), "A power cut may lose acknowledged turns.")
+
+
+def _postgres(ask: Callable[[str], Any]) -> Iterator[Fact]:
+    yield Fact("server", f"PostgreSQL {ask('SHOW server_version')}", None)
+    for name, advice in _POSTGRES.items():
+        value = str(ask(f"SHOW {name}"))
+        yield _fact(name, value, value != "off", advice)
+
+
+def _mysql(connection: Connection, ask: Callable[[str], Any]) -> Iterator[Fact]:
+    maria = getattr(connection.dialect, "is_mariadb", False)
+    yield Fact("server", f"{'MariaDB' if maria else 'MySQL'} {ask('SELECT VERSION()')}", None)
+    flush = str(ask("SELECT @@innodb_flush_log_at_trx_commit"))
+    yield _fact("innodb_flush_log_at_trx_commit", flush, flush == "1", _FLUSH)
+    binlog, logs = str(ask("SELECT @@sync_binlog")), bool(ask("SELECT @@log_bin"))
+    yield Fact("log_bin", "on" if logs else "off", None)
+    yield _fact("sync_binlog", binlog, binlog == "1" if logs else None, _FLUSH)
+    double = str(ask("SELECT @@innodb_doublewrite"))
+    torn = "Without it a crash of the machine may leave torn pages."
+    yield _fact("innodb_doublewrite", double, double not in ("0", "OFF"), torn)
+
+
+def _clock(ask: Callable[[], datetime]) -> Fact:
+    before = clock.now()
+    theirs = ask()
+    ours = before + (clock.now() - before) / 2
+    apart = (theirs - ours).total_seconds()
+    return _fact(
+        "clock of the database", f"{apart:+.3f} s", abs(apart) < CLOCKS_APART,
+        "Let a time service (NTP) set the clocks of both hosts.",
+    )
+
+
+def _connections(kind: str, ask: Callable[[str], Any], settings: Settings) -> Fact:
+    sql = "SHOW max_connections" if kind == "postgresql" else "SELECT @@max_connections"
+    most = int(ask(sql))
+    # One more for the locks of sessions.
+    wanted = max(1, settings.workers) * (max(1, settings.db_pool) + 1)
+    return _fact(
+        "max_connections", f"{most}, of which this service may use {wanted}", wanted < most,
+        "Lower APPBUILDER_DB_POOL, or let the server take more connections.",
+    )
+
+
+def _schema(connection: Connection) -> Iterator[Fact]:
+    if not inspect(connection).has_table(TABLE):
+        yield Fact(TABLE, "not there yet", None, "It is made at the first start.")
+        return
+    yield Fact(TABLE, "there", True)
+    lacking = migrate.lacks(connection, {str(index.name): "" for index in INDEXES})
+    yield _fact(
+        "indexes", f"without {', '.join(lacking)}" if lacking else "there", not lacking,
+        "They are made at the next start, which takes a while on a long table.",
+    )
+    present, newest = service_schema.revision(connection), service_schema.newest()
+    if not present:
+        yield Fact("tables of the service", "not there yet", None, "They are made when the service starts.")
+    else:
+        yield _fact(
+            "tables of the service", f"revision {present}", present == newest,
+            f"This release has revision {newest}: start the service, or install the release they are of.",
+        )
+
+
+def _fact(name: str, value: str, good: bool | None, advice: str) -> Fact:
+    return Fact(name, value, good, "" if good else advice)

@@ -61,6 +61,16 @@ class Register:
         """Nothing to close."""
 
 
+class Transcripts:
+    """Notes whose sessions are to be recognized no more."""
+
+    def __init__(self) -> None:
+        self.forgotten: list[str] = []
+
+    def forget(self, owner: str) -> None:
+        self.forgotten.append(owner)
+
+
 class _Names:
     async def identify(self, asking: Asking) -> Identity | None:
         name = "".join(asking.values("authorization")).removeprefix("Bearer ")
@@ -72,11 +82,11 @@ class Desk:
 
     def __init__(self, store: Any = None, **settings: Any) -> None:
         self.store = store or MemoryStore()
-        self.register = Register()
+        self.register, self.transcripts = Register(), Transcripts()
         service = SimpleNamespace(
             store=self.store, register=self.register, settings=Settings(auth="keys", **settings), name="Echo",
             authenticator=_Names(), engine=lambda: SimpleNamespace(draining=False), limits=None,
-            transcripts=None, takes=frozenset(), needs_credential=False, keys=None,
+            transcripts=self.transcripts, takes=frozenset(), needs_credential=False, keys=None,
         )
         app = create_app(
             cast(Service, service), rules=Rules(ANY), page=None,

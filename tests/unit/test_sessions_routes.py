@@ -513,6 +513,7 @@ def test_a_user_is_erased(desk: Desk) -> None:
     assert desk.ask("DELETE", "/sessions", params={"user": "ann"}) == {"sessions": 2}
     assert desk.register.stopped == ["r1"]
     assert (listed(desk), listed(desk, "bob")) == ([], ["b"])
+    assert desk.transcripts.forgotten == ["user:ann"]
     assert desk.ask("DELETE", "/sessions", "root", params={"owner": "user:bob"}) == {"sessions": 1}
     assert desk.catalogue.find("b") is None
 

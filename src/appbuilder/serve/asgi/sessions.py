@@ -155,7 +155,10 @@ class Sessions:
             raise InvalidRequest("Say whose sessions are to be erased: user=NAME.")
         query.check_owner(caller(request), owner)
         await stop_all(self._service, lambda run: run.owner == owner)
-        return reply(told.envelope({"sessions": await in_thread(self._catalogue.erase, owner)}))
+        erased = await in_thread(self._catalogue.erase, owner)
+        if owner is not None:
+            await in_thread(self._service.transcripts.forget, owner)
+        return reply(told.envelope({"sessions": erased}))
 
     # What they share
 

@@ -95,6 +95,17 @@ def test_conversations_that_began_with_the_same_words_stay_apart(service: Talkin
     assert other.before == ["same words"]
 
 
+def test_two_that_go_on_from_the_same_words_at_once(service: Talking) -> None:
+    """The first is still answered when the second comes; it must not get into the first one's session."""
+    one, _two = service.say("at once"), service.say("at once")
+    holding = {"messages": dialogue("at once", one.text, do("say", pieces=["x"], hold=True, mark="at-once"))}
+    with service.stream(holding) as first:
+        next(event for event in first.events() if "x" in json.dumps(event["choices"][0]["delta"]))
+        second = service.say("at once", one.text, "and I?")
+        assert second.session != first.session
+        assert second.before == ["at once"]
+
+
 def test_a_conversation_that_was_forked_begins_anew(service: Talking) -> None:
     one = service.say("fork")
     service.say("fork", one.text, "left")

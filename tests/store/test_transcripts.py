@@ -82,3 +82,12 @@ def test_old_ones_go(
     transcripts = store.transcripts()
     transcripts.remember("ann", "new", "t")
     assert fetch(database_url, "SELECT session_id FROM appbuilder_transcripts") == [("t",)]
+
+
+def test_those_that_are_remembered_at_once(transcripts: Transcripts) -> None:
+    threads = [threading.Thread(target=transcripts.remember, args=("ann", f"d{n}", f"s{n}")) for n in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [transcripts.take("ann", f"d{n}") for n in range(20)] == [f"s{n}" for n in range(20)]

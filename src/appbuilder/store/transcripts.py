@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from datetime import timedelta
 
 from appbuilder import clock
 from appbuilder.store.listing import Execute
 from appbuilder.store.service_schema import TRANSCRIPTS
 from appbuilder.store.service_tables import ServiceTables
+from appbuilder.store.writer import GroupWriter
+
+_Row = tuple[str, str, str]
+"""Session, owner and digest."""
 
 KEPT = timedelta(days=30)
 """Time after which a conversation that did not go on is not recognized any more."""
@@ -25,19 +30,28 @@ class SqlTranscripts:
         self._tables = tables
         self._upsert = tables.upsert(TRANSCRIPTS, "session_id", ("session_id", "owner", "digest", "seen_at"))
         self._prune_at = 0.0
+        self._group: GroupWriter[_Row] = GroupWriter(self._remember)
 
     def remember(self, owner: str, digest: str, session_id: str) -> None:
+        # One for every turn: those that wait at the same time share a commit, as turns do.
+        self._group.submit((session_id, _hash(owner), digest), 0.0)
+
+    def _remember(self, take: Callable[[], list[_Row]], _deadline: float) -> list[Exception | None]:
         encode, now = self._tables.backend.encode, clock.now()
         prune = clock.monotonic() >= self._prune_at
+        rows = take()
 
         def work(execute: Execute) -> None:
-            execute(self._upsert, (session_id, _hash(owner), digest, encode(now)))
+            # In one order, whoever writes: two processes that write the same must not wait for each other.
+            for row in sorted({row[0]: row for row in rows}.values()):
+                execute(self._upsert, (*row, encode(now)))
             if prune:
                 execute(f"DELETE FROM {TRANSCRIPTS} WHERE seen_at < ?", (encode(now - KEPT),))  # noqa: S608
 
         self._tables.transact("a transcript was remembered", work)
         if prune:
             self._prune_at = clock.monotonic() + PRUNED_EVERY
+        return [None] * len(rows)
 
     def take(self, owner: str, digest: str) -> str | None:
         doing, whose = "a transcript was looked up", (_hash(owner), digest)

@@ -17,8 +17,9 @@ def one_line(events: bytes) -> bytes:
 
     The standard knows only LF and CR, but some clients split with a function that knows the others too.
     """
-    for raw, escaped in _LINE_ENDS:
-        if raw in events:
+    # Most have no such byte, and one byte is found many times faster than two.
+    if b"\xe2" in events or b"\xc2" in events:
+        for raw, escaped in _LINE_ENDS:
             events = events.replace(raw, escaped)
     return events
 

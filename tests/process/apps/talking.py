@@ -25,7 +25,7 @@ USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
 class Talking(scripted.Scripted):
     """See the module."""
 
-    def run(  # type: ignore[override]
+    def run(
         self,
         message: Message[Any],
         stream: bool = False,

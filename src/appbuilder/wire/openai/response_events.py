@@ -34,8 +34,7 @@ class ResponseEncoder:
         before, first, dumps = self._before, self._number, jsontext.dumps
         self._number += len(texts)
         events = [
-            before + b'%d,"delta":' % number + dumps(text) + b"}\n\n"
-            for number, text in enumerate(texts, first)
+            before + b'%d,"delta":%b}\n\n' % (number, dumps(text)) for number, text in enumerate(texts, first)
         ]
         return begin + sse.one_line(b"".join(events))
 

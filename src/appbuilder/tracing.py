@@ -29,7 +29,7 @@ _last: tuple[Any, Any] = (None, None)
 def tracer() -> Tracer | None:
     """This process's tracer; None: it does not trace."""
     global _last  # noqa: PLW0603 - the provider seen last, and our tracer of it
-    api = sys.modules.get("opentelemetry.trace")
+    api = _api()
     if api is None:
         return None
     provider = api.get_tracer_provider()
@@ -89,9 +89,10 @@ def end(span: Span, error: str | None = None, attributes: Mapping[str, Any] | No
 def ids(span: Span | None = None) -> dict[str, str]:
     """``trace_id`` and ``span_id`` of *span*, or of the current one; empty where there is none."""
     if span is None:
-        if "opentelemetry.trace" not in sys.modules:
+        api = _api()
+        if api is None:
             return {}
-        span = _api().get_current_span()
+        span = api.get_current_span()
     context = span.get_span_context()
     if not context.is_valid:
         return {}
@@ -126,7 +127,9 @@ def messages(said: Sequence[tuple[str, str]]) -> str:
 
 
 def _api() -> Any:
-    return sys.modules["opentelemetry.trace"]
+    """OpenTelemetry's API; None: nobody has imported it, or another thread is just about to."""
+    api = sys.modules.get("opentelemetry.trace")
+    return api if hasattr(api, "use_span") else None  # the last of what is used of it here
 
 
 def _kind(name: str) -> SpanKind:

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -343,6 +344,12 @@ def test_another_protocol_and_a_missing_extra_are_said() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert "ConfigurationError" in done.stderr
     assert "appbuilder-runtime[otel]" in done.stderr
+
+
+def test_an_import_of_the_api_that_another_thread_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.trace", ModuleType("opentelemetry.trace"))
+    assert tracing.tracer() is None
+    assert tracing.ids() == {}
 
 
 def test_a_turn_where_the_api_is_there_and_nobody_set_a_provider() -> None:

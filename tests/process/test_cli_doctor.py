@@ -138,9 +138,21 @@ def test_a_component_its_model_and_its_database(tmp_path: Path) -> None:
     assert found.checks["component"] == (True, "app.py can be served, as Agent.")
     assert found.checks["model"][0] is True
     assert found.checks["model"][1].startswith("openai/double answers in ")
-    assert found.checks["database"][0] is True
+    assert found.checks["database"] == (None, "not there yet. The file is made at the first start.")
+    assert not (tmp_path / "user_session.db").exists()
     assert refused.status == 1
     assert refused.checks["model"][0] is False
+
+
+def test_a_database_its_durability_and_its_threads(service: Server, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("def answer(message): return message")
+    found = doctor(tmp_path, "app.py", "--database", f"sqlite:///{service.folder}/said.db", "--db-pool", "2")
+    assert found.status == 0, found
+    assert found.checks["journal_mode"] == (True, "wal.")
+    assert found.checks["synchronous"] == (True, "full.")
+    assert found.checks["tables of the service"][0] is True
+    assert found.checks["threads and connections"][0] is True
+    assert found.checks["threads and connections"][1].startswith("8 threads at once on 2 connections")
 
 
 def test_what_is_set_up_wrongly_is_found_and_the_rest_is_still_told(tmp_path: Path) -> None:

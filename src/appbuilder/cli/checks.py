@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,13 @@ from appbuilder.settings import Settings
 
 if TYPE_CHECKING:
     from appbuilder.components.model_component import ModelComponent
+    from appbuilder.store.sql import SqlStore
+
+PER_CONNECTION = 4
+"""Threads that ask the database at the same time, for each connection of the pool..."""
+MOST_THREADS = 200
+"""...and how many at most."""
+_THREADS = "threads and connections"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +43,11 @@ def attempt(name: str, check: Callable[[], Check]) -> Check:
         return Check(name, False, f"{type(error).__name__}: {error}")
 
 
+def ms(seconds: float) -> str:
+    """A time as a person reads it."""
+    return f"{1000 * seconds:.0f} ms" if seconds < 10 else f"{seconds:.1f} s"
+
+
 def checks(target: str, settings: Settings) -> Iterator[Check]:
     """What there is to see of a target and its settings."""
     from appbuilder.utils.loading import load_service
@@ -50,7 +64,7 @@ def checks(target: str, settings: Settings) -> Iterator[Check]:
         yield attempt("model", partial(_model, model, settings))
     if not models:
         yield Check("model", None, "The component holds none of our model clients, so none was asked.")
-    yield attempt("database", lambda: _database(settings))
+    yield from _database(settings)
 
 
 def _exposure(settings: Settings) -> Check:
@@ -94,12 +108,45 @@ def _model(model: ModelComponent, settings: Settings) -> Check:
     finally:
         answer.close()
     name = settings.model or model.model_name
-    return Check("model", True, f"{name} answers in {1000 * (clock.monotonic() - began):.0f} ms.")
+    return Check("model", True, f"{name} answers in {ms(clock.monotonic() - began)}.")
 
 
-def _database(settings: Settings) -> Check:
-    from appbuilder.cli.database import open_database
+def _database(settings: Settings) -> Iterator[Check]:
+    """Its durability, clock, connections, schema; whether many threads get their turn. It changes nothing."""
+    from appbuilder.store.registry import open_store
 
-    store = open_database(settings, must_exist=False)
-    store.ping()
-    return Check("database", True, repr(store))
+    try:
+        store = open_store(settings.database, settings)
+        facts = store.describe()
+    except AppBuilderError as error:
+        yield Check("database", False, str(error))
+        return
+    if facts[0].name != "database":  # what says that there is no file yet
+        yield Check("database", True, f"{store!r} can be reached.")
+    for fact in facts:
+        advice = f" {fact.advice}" if fact.advice else ""
+        yield Check(fact.name, fact.good, f"{fact.value}.{advice}")
+    if any("not there yet" in fact.value for fact in facts):
+        yield Check(_THREADS, None, "There is nothing to be asked for yet.")
+    else:
+        yield attempt(_THREADS, lambda: _threads(store, settings))
+    store.close()
+
+
+def _threads(store: SqlStore, settings: Settings) -> Check:
+    """Many threads ask at once, as turns of a busy service do."""
+    count = min(PER_CONNECTION * max(1, settings.db_pool), MOST_THREADS)
+    start = threading.Barrier(count)
+
+    def ask() -> float:
+        start.wait(timeout=30)
+        began = clock.monotonic()
+        store.ping()
+        return clock.monotonic() - began
+
+    with ThreadPoolExecutor(count) as pool:
+        slowest = max(each.result() for each in [pool.submit(ask) for _ in range(count)])
+    said = f"{count} threads at once on {settings.db_pool} connections: the slowest waited {ms(slowest)}."
+    if slowest > settings.db_timeout / 2:
+        return Check(_THREADS, False, f"{said} Raise APPBUILDER_DB_POOL, or see why the database is slow.")
+    return Check(_THREADS, True, said)

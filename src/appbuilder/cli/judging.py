@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from appbuilder.cli.checks import Check
+from appbuilder.cli.checks import Check, ms
 
 _FIRST_PIECE = "appbuilder_first_piece_seconds"
 _QUICK = 0.5
@@ -102,8 +102,3 @@ def first_pieces(metrics: str) -> tuple[float, int]:
         for each in ("sum", "count")
     )
     return total, round(count)
-
-
-def ms(seconds: float) -> str:
-    """A time as a person reads it."""
-    return f"{1000 * seconds:.0f} ms" if seconds < 10 else f"{seconds:.1f} s"

@@ -11,8 +11,8 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from appbuilder import clock
-from appbuilder.cli.checks import Check, attempt
-from appbuilder.cli.judging import Turn, first_pieces, judge_order, judge_stream, ms
+from appbuilder.cli.checks import Check, attempt, ms
+from appbuilder.cli.judging import Turn, first_pieces, judge_order, judge_stream
 from appbuilder.cli.talking import Remote, events, refusal, unreachable
 from appbuilder.errors import AppBuilderError
 from appbuilder.ids import new_id

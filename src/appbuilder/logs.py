@@ -17,8 +17,11 @@ access = logging.getLogger("appbuilder.access")
 LONGEST_TEXT = 20_000
 """Characters of a message or an answer in a line that was asked for."""
 
-_QUIET = ("httpx", "httpx2", "httpcore", "httpcore2", "openai", "chainlit", "engineio", "socketio")
-"""Libraries whose lines below WARNING hold addresses, headers or bodies."""
+_QUIET = (
+    *("httpx", "httpx2", "httpcore", "httpcore2", "openai", "chainlit", "engineio", "socketio"),
+    *("alembic", "watchfiles"),
+)
+"""Libraries whose lines below WARNING hold addresses, headers or bodies, or nothing of use."""
 
 _texts_wanted = False
 

@@ -131,8 +131,9 @@ class Desk:
 
     def say_over_flask(self, session_id: str, text: str) -> None:
         """A turn of FlaskRuntime, or of the SDK."""
-        answer = {"content": text.upper(), "extra": {}}
-        self.store.commit(TurnRecord(session_id, new_id(), [("query", {"content": text}), ("answer", answer)]))
+        asked, said = {"content": text}, {"content": text.upper(), "extra": {}}
+        rows: list[tuple[str, dict[str, Any]]] = [("query", asked), ("answer", said)]
+        self.store.commit(TurnRecord(session_id, new_id(), rows))
 
 
 def path_of(session_id: str, rest: str = "") -> str:

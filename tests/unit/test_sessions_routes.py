@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.requests import Request
 from tests.unit.service_desk import OWNERS, SEE_ALL, Desk, path_of
 
-from appbuilder.core.catalogue import Rating
+from appbuilder.core.catalogue import Rating, all_conversations
 from appbuilder.core.store import TURN_KEY, TurnEntry, TurnRecord
 from appbuilder.ids import new_id
 from appbuilder.serve.asgi import reading, runs
+from appbuilder.serve.asgi.exports import export
 from appbuilder.store.memory import MemoryStore
 from appbuilder.testing.stores import FlakyStore
 
@@ -483,6 +486,27 @@ def test_a_session_that_comes_between(desk: Desk, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(catalogue, "import_rows", slow)
     other.bring_in(file, status=400)
     assert other.get("/sessions/s", "bob")["title"] == "first"
+
+
+@pytest.mark.parametrize("form", ["jsonl", "openai"])
+def test_an_export_is_read_as_it_is_sent(form: str) -> None:
+    store = FlakyStore(MemoryStore())
+    desk = Desk(store)
+    for n in range(400):
+        desk.say(f"s{n}", "x" * 1000)
+    for n in range(400):
+        desk.say("long", f"{n}" + "y" * 1000)
+    scope = {"type": "http", "method": "GET", "query_string": f"format={form}".encode(), "headers": []}
+    for sessions in (all_conversations(desk.catalogue, None), [desk.catalogue.find("long")]):
+        store.calls.clear()
+        answer: Any = asyncio.run(export(Request(scope), desk.catalogue, filter(None, sessions)))
+        before = store.calls["rows_after"]
+
+        async def whole(body: Any = answer.body_iterator) -> bytes:
+            return b"".join([part async for part in body])
+
+        assert asyncio.run(whole()).count(b"x" * 1000 if before > 1 else b"y" * 1000) >= 400
+        assert store.calls["rows_after"] > 3 * before, "most was read after the first bytes were there"
 
 
 def test_an_export_whose_database_is_lost(desk: Desk) -> None:

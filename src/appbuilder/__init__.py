@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from appbuilder.core.user_session import UserSession as UserSession
     from appbuilder.utils.chainlit_deploy import ChainlitRuntime as ChainlitRuntime
     from appbuilder.utils.flask_deploy import FlaskRuntime as FlaskRuntime
+    from appbuilder.utils.service import ServiceRuntime as ServiceRuntime
 
 _HOMES = {
     "AgentBuilder": "appbuilder.components.app_client.client",
@@ -36,6 +37,7 @@ _HOMES = {
     "Message": "appbuilder.core.message",
     "Playground": "appbuilder.components.playground",
     "QueryRewrite": "appbuilder.components.query_rewrite",
+    "ServiceRuntime": "appbuilder.utils.service",
     "UserSession": "appbuilder.core.user_session",
     "describe_app": "appbuilder.components.app_client.apps",
     "describe_apps": "appbuilder.components.app_client.apps",
@@ -53,6 +55,7 @@ __all__ = [
     "Message",
     "Playground",
     "QueryRewrite",
+    "ServiceRuntime",
     "UserSession",
     "__version__",
     "describe_app",

@@ -147,12 +147,10 @@ class ServiceRuntime(Runtime):
                 f"The service needs {missing.name}: pip install 'appbuilder-runtime[serve]'"
             ) from None
         check_exposure(self.settings, host)
-        if hasattr(self._store, "prepare_service"):
-            self._store.prepare_service()
-        self._store.prepare_catalogue()
+        self._store.prepare_service()
         service = self._service(host)
         lifespan = Lifespan(
-            start=lambda: service.register and service.register.start(service.engine),
+            start=lambda: service.register.start(service.engine),
             drain=self._end_turns,
             close=self._close,
         )
@@ -165,7 +163,7 @@ class ServiceRuntime(Runtime):
         from appbuilder.serve.asgi.service import Service
 
         settings, store = self.settings, self._store
-        keys = store.keys() if hasattr(store, "keys") else None  # until the tables are there
+        keys = store.keys()
         return Service(
             engine=self._engine.get,  # the one that is drained, also when it is
             store=store,
@@ -174,8 +172,8 @@ class ServiceRuntime(Runtime):
                 settings, keys, host=host, hook=self._hooks.auth, database=repr(store)
             ),
             limits=Limits(settings, store.catalogue(), self._hooks.turn),
-            register=store.run_register() if hasattr(store, "run_register") else None,
-            transcripts=store.transcripts() if hasattr(store, "transcripts") else None,
+            register=store.run_register(),
+            transcripts=store.transcripts(),
             name=self.name,
             takes=parameters_of(entry(self.component)[0]),
             needs_credential=getattr(self.component, "lazy_certification", False) is True,

@@ -89,19 +89,19 @@ def test_a_session_is_found_read_renamed_and_deleted_without_scripts(
     assert all(row["deleted"] for row in rows(database(server), "session_id = :id", id=session_id))
 
 
-def test_a_run_is_stopped(server: Server, stage: Stage, open_admin: Open) -> None:
+def test_a_run_is_seen_and_stopped(server: Server, stage: Stage, open_admin: Open) -> None:
     session_id = new_id()
+    page = open_admin("/runs")
+    line = page.locator("tbody tr").filter(has_text=session_id)
     with server.stream("Count to a million", session_id=session_id) as events:
         turn = stage.turn("Count to a million").say("1, 2, ")
-        page = open_admin("/runs")
-        line = page.locator("tbody tr").filter(has_text=session_id)
-        expect(line).to_contain_text("Running")
+        expect(line).to_contain_text("Running")  # the page has looked again by itself
         line.get_by_role("button", name="Stop").click()
         turn.closed()
         assert [event["code"] for event in events][-1] != 0
-    page.reload()
+    page.mouse.move(0, 0)
     expect(line).to_have_count(0)
-    page.goto(page.url.replace("/runs", f"/sessions/{session_id}"))
+    page.goto(f"http://127.0.0.1:{server.port}/admin/sessions/{session_id}")
     expect(page.locator(".turn")).to_contain_text("Cut off")
     expect(page.locator(".turn .said").last).to_have_text("1, 2, ")
 

@@ -85,7 +85,8 @@ def test_old_ones_go(
 
 
 def test_those_that_are_remembered_at_once(transcripts: Transcripts) -> None:
-    threads = [threading.Thread(target=transcripts.remember, args=("ann", f"d{n}", f"s{n}")) for n in range(20)]
+    threads = [threading.Thread(target=transcripts.remember, args=("ann", f"d{n}", f"s{n}"))
+               for n in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.callers import (
+    SECRET,
     Clock,
     MemoryKeys,
     asking,
@@ -26,6 +29,7 @@ from appbuilder.serve.asgi.http import IDENTITY
 from appbuilder.serve.asking import Asking, Identity
 from appbuilder.serve.chainlit.passwords import PEER_ATTEMPTS
 from appbuilder.settings import Settings
+from appbuilder.utils.service import ServiceRuntime
 
 LOCAL = Identity("local", "local", sees_all_others=True)
 CROSS = ("sec-fetch-site", "cross-site")
@@ -305,6 +309,22 @@ def test_serving_strangers_has_to_be_meant(host: str) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
 def test_this_machine_alone_needs_nothing(host: str) -> None:
     check_exposure(Settings(), host)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({}, "--allow-anonymous"),
+        ({"allow_anonymous": True, "cors_origins": "*"}, "APPBUILDER_CORS_ORIGINS"),
+        ({"allow_anonymous": True, "hosts": "https://x"}, "APPBUILDER_HOSTS"),
+        ({"auth": "keys", "allow_anonymous": True}, "contradict"),
+    ],
+)
+def test_no_service_is_made_of_wrong_settings(tmp_path: Path, given: dict[str, Any], says: str) -> None:
+    settings = Settings(**{"page": False, "page_secret": SECRET, **given})
+    runtime = ServiceRuntime(lambda message: message, f"sqlite:///{tmp_path}/x.db", settings=settings)
+    with pytest.raises(ConfigurationError, match=says):
+        runtime.create_asgi_app(host="0.0.0.0")
 
 
 @pytest.mark.parametrize(

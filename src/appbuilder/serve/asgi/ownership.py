@@ -38,10 +38,10 @@ def guard_for(service: Service, identity: Identity, session_id: str) -> Guard | 
         return None
 
     def guard() -> bool:
-        found = service.store.catalogue().find(session_id)
-        if found is not None and not may_continue(identity, found.owner):
+        exists, owner = service.store.catalogue().owner_of(session_id)
+        if exists and not may_continue(identity, owner):
             raise _no_session()
-        return found is not None
+        return exists
 
     return guard
 

@@ -101,7 +101,7 @@ class KeySet:
         self._source = source
         self._keys: PublicKeys | None = None
         self._read_at = self._until = 0.0
-        self._failed_at = float("-inf")
+        self._failed_at = self._renewed_at = float("-inf")
         self._reading = asyncio.Lock()
 
     async def get(self) -> PublicKeys:
@@ -123,16 +123,21 @@ class KeySet:
 
         :raises ServiceUnavailable: the issuer does not answer, so that the token cannot be judged.
         """
-        await self._read(lambda: self._keys is known and self._read_at + PAUSE <= clock.monotonic())
+        def needed() -> bool:
+            return self._keys is known and self._renewed_at + PAUSE <= clock.monotonic()
+
+        if await self._read(needed):
+            self._renewed_at = clock.monotonic()
         if self._failed_at > self._read_at:
             raise _unreached()
         return self._keys or known
 
-    async def _read(self, needed: Callable[[], bool]) -> None:
+    async def _read(self, needed: Callable[[], bool]) -> bool:
+        """Reads the keys where that is needed; whether they were read."""
         async with self._reading:
             now = clock.monotonic()
             if not needed() or self._failed_at + RETRY > now:
-                return
+                return False
             try:
                 text, keep = await self._source()
                 self._keys = PublicKeys.parse(text)
@@ -141,6 +146,8 @@ class KeySet:
                 logger.warning("the keys of the issuer cannot be read: %s: %s", type(error).__name__, error)
             else:
                 self._read_at, self._until = now, now + min(max(keep, SHORTEST), LONGEST)
+                return True
+            return False
 
 
 def _unreached() -> ServiceUnavailable:

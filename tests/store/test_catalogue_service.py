@@ -153,6 +153,7 @@ def test_long_conversations_go_in_steps(
 
 def test_pruning(store: CataloguedStore, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(removal, "CHUNK", 2)
+    monkeypatch.setattr(removal, "LOOK", 3)
     moment = datetime(2026, 5, 1)
     monkeypatch.setattr(clock, "now", lambda: moment)
     old = [begin(store, "alice", f"old {n}") for n in range(5)]

@@ -42,11 +42,14 @@ MYSQL_INDEXES: Mapping[str, str] = {
     ACTIVITY_INDEX: "(created_at, session_id, message_key)",
 }
 
-_EVERYBODY = {EVERYBODY_INDEX: f"(updated_at, id) WHERE {_IS_CONVERSATION} AND deleted = {{false}}"}
 SERVICE_INDEXES: Mapping[str, Mapping[str, str]] = {
-    "sqlite": {name: columns.format(false="0") for name, columns in _EVERYBODY.items()},
-    "postgresql": {name: columns.format(false="false") for name, columns in _EVERYBODY.items()},
-    "mysql": {EVERYBODY_INDEX: "(updated_at, id)"},
+    # With all that is listed, so that it looks better to SQLite than that of owners, and a sort.
+    "sqlite": {
+        EVERYBODY_INDEX: "(updated_at, id, message_value, session_id, created_at, message_key, deleted) "
+        f"WHERE {_IS_CONVERSATION} AND deleted = 0"
+    },
+    "postgresql": {EVERYBODY_INDEX: f"(updated_at, id) WHERE {_IS_CONVERSATION} AND deleted = false"},
+    "mysql": {EVERYBODY_INDEX: "(deleted, updated_at, id, message_key)"},
 }
 """Made where the service runs, and by nobody else."""
 
@@ -62,7 +65,7 @@ class Dialect:
     changed: str = f"{TABLE} WHERE created_at >= {{mark}}"
     """Where the messages since a mark are found; other indexes look better to a planner that has to group."""
     conversations: str = _IS_CONVERSATION
-    """What tells conversations' own rows from all others, as the index of all of them does."""
+    """What tells conversations' own rows from all others to a search, which has to look at all of them."""
     contains: str = "instr({text}, {mark}) > 0"
     folded: str = "json_extract(message_value, '$.folded')"
     ignore: str = " ON CONFLICT (id) DO NOTHING"
@@ -84,7 +87,7 @@ POSTGRES = Dialect(
 )
 MYSQL = Dialect(
     "%s",
-    # Their ids begin alike, which the index tells without a look at the table.
+    # Their ids begin alike, so that they lie side by side.
     conversations=f"id >= '{_ID_BEGIN}-' AND id < '{_ID_BEGIN}.' AND {_IS_CONVERSATION}",
     changed=f"{TABLE} IGNORE INDEX ({SESSION_INDEX.name}, {HISTORY_INDEX.name}) "
     "WHERE created_at >= {mark}",
@@ -204,7 +207,9 @@ class CatalogueSql:
         """
         dialect = self._dialect
         mark = dialect.mark
-        whose = dialect.conversations if everybody else f"message_key = {mark} AND {_IS_CONVERSATION}"
+        whose = f"message_key = {mark} AND {_IS_CONVERSATION}"
+        if everybody:
+            whose = dialect.conversations if search else _IS_CONVERSATION
         where = f"{whose} AND deleted = {dialect.false}"
         if search:
             # A look into the raw text spares nearly all rows the reading of their JSON; PostgreSQL would

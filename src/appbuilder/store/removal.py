@@ -10,7 +10,9 @@ from appbuilder.store.backend import Backend
 from appbuilder.store.listing import Execute
 
 CHUNK = 500
-"""Rows in one transaction, sessions in one look; SQLite before 3.32 takes 999 parameters."""
+"""Rows in one transaction; SQLite before 3.32 takes 999 parameters."""
+LOOK = 100_000
+"""Sessions found in one look, for which a database may go through the whole table."""
 
 
 def erase(backend: Backend, key: str) -> int:
@@ -41,7 +43,7 @@ def prune(backend: Backend, before: datetime) -> int:
 
 def _stale(backend: Backend, before: datetime) -> Iterator[str]:
     last, at = "", backend.encode(before)
-    while found := backend.read(backend.catalogue_sql.stale, (last, at, CHUNK)):
+    while found := backend.read(backend.catalogue_sql.stale, (last, at, LOOK)):
         for (last,) in found:
             yield last
 

@@ -224,7 +224,7 @@ def test_short_keys_of_rsa_are_refused() -> None:
 
 def test_a_token_s_words_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     token = signing_key().token(sub="canary-user", iss="canary-issuer")
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG, "appbuilder"):
         assert is_refused(token, ONE)
     with pytest.raises(Unauthenticated) as refused:
         user_of(token, ONE)

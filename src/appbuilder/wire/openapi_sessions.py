@@ -113,7 +113,7 @@ PATHS: dict[str, Any] = {
             "Erase a user",
             enveloped(members({"sessions": {"type": "integer", "description": "How many were erased."}})),
             "409",
-            parameters=(_USER, _OWNER),
+            parameters=({**_USER, "example": "NAME"}, _OWNER),
             about="Stops the turns of the user, and takes all sessions of the user out of the database, "
                   "those deleted before too. It cannot be undone. `user` or `owner` must be there.",
         ),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.process.server import Server, start
-from tests.process.serving import ROOT, free_port, settings
+from tests.process.serving import ROOT, free_port, rows, settings
 from tests.process.terminal import ENTERED, PROGRAM, PROMPT, Terminal
 
 from appbuilder.testing.server import Exchange, HttpDouble, Reply
@@ -142,6 +142,9 @@ def test_ctrl_c_stops_the_answer_and_leaves_at_an_empty_line(tmp_path: Path) -> 
         terminal.wait_for(PROMPT)
         terminal.type("\x03")
         assert terminal.wait_end() == 0
+    # The component was stopped, too, and what there was is kept.
+    kept = rows(f"sqlite:///{tmp_path}/said.db", "message_key = '_appbuilder.turn'")
+    assert [row["message_value"]["state"] for row in kept] == ["incomplete", "incomplete"]
 
 
 def test_chinese_input_takes_two_columns_a_character(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy.engine import URL
 from tests.services.fixtures import DATABASES, empty_database
+from tests.store.conftest import Opener
 from tests.store.helpers import add, contents, entry_turn
 
 from appbuilder import clock
@@ -18,6 +20,7 @@ from appbuilder.errors import InvalidRequest
 from appbuilder.ids import new_id
 from appbuilder.settings import Settings
 from appbuilder.store import removal
+from appbuilder.store.backend import Backend
 from appbuilder.store.memory import MemoryStore
 from appbuilder.store.sql import SqlStore
 from appbuilder.store.urls import parse
@@ -169,6 +172,26 @@ def test_pruning(store: CataloguedStore, catalogue: Catalogue, monkeypatch: pyte
     assert left(catalogue) == {"goes on", "new"}
     assert contents(store, old[0]) == []
     assert catalogue.prune(moment + timedelta(seconds=1)) == 0
+
+
+def test_what_changes_meanwhile_stays(
+    database_url: URL, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session is looked at again under its lock before it is removed."""
+    store = opened(database_url)
+    catalogue, remove = store.catalogue(), removal._remove
+    session_id = begin(store, "alice", "hers")
+
+    def changed(backend: Backend, name: str, still: Any) -> bool:
+        catalogue.delete(name)
+        store.commit(entry_turn(name, "bob", "his", ("query", "his")))
+        return remove(backend, name, still)
+
+    monkeypatch.setattr(removal, "_remove", changed)
+    assert catalogue.erase("alice") == 0
+    assert contents(store, session_id) == ["his"]
+    assert catalogue.prune(clock.now()) == 0
+    assert contents(store, session_id) == ["his"]
 
 
 # Importing

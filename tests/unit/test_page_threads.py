@@ -312,6 +312,18 @@ def test_more_rows_than_are_shown() -> None:
     ]
 
 
+def test_turns_of_one_request_id_are_all_shown() -> None:
+    rows = []
+    for number in range(3):
+        kept = {"input": {"content": f"q{number}"}, "answer": {"content": f"a{number}"}, "state": "complete"}
+        rows.append(StoredRow(f"t{number}", "same", TURN_KEY, kept, AT + timedelta(seconds=number)))
+    thread = threads.opened(TALK, "local", rows, author="Assistant", language="en")
+    told = [step["output"] for step in thread["steps"] if step["type"] != "run"]
+    assert told == ["q0", "a0", "q1", "a1", "q2", "a2"]
+    ids = [step["id"] for step in thread["steps"]]
+    assert len(set(ids)) == len(ids)
+
+
 def test_ratings_stand_at_their_turn() -> None:
     turn = StoredRow("t1", "r1", TURN_KEY, {"input": {"content": "q"}, "answer": {"content": "a"}}, AT)
     rated = StoredRow("f1", "r1", FEEDBACK_KEY, {"turn": "t1", "good": False, "comment": "no"}, AT)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from appbuilder.core.catalogue import FEEDBACK_KEY, Conversation, Rating, StoredRow
 from appbuilder.core.message import text_of
-from appbuilder.core.store import FAILED, INCOMPLETE, RESERVED_PREFIX, STATE, TURN_KEY
+from appbuilder.core.store import FAILED, INCOMPLETE, STATE, TURN_KEY
 from appbuilder.serve.chainlit import steps
 from appbuilder.serve.chainlit.composer import Composer
 from appbuilder.serve.chainlit.outputs.markdown import escaped
 from appbuilder.serve.chainlit.steps import Place, Step
 from appbuilder.serve.chainlit.texts import text
+from appbuilder.wire.transcript import turns
 
 Thread = dict[str, Any]
 """``chainlit.types.ThreadDict``."""
@@ -51,17 +53,21 @@ def opened(
     """
     thread = listed(conversation, viewer)
     ratings = dict(_ratings(rows))
-    groups = _by_request(rows)
-    if not whole:
-        _drop_the_rest_of_a_turn(groups)
-    for request_id, group in groups.items():
-        turn = next((row for row in group if row.key == TURN_KEY), None)
-        place = Place(
-            conversation.session_id, request_id, turn.id if turn else group[0].id, author, language
-        )
-        if turn is not None:
-            _tell_turn(thread, place, turn, ratings.get(turn.id))
+    told = list(turns(rows))
+    if not whole and len(told) > 1 and told[0][-1].key != TURN_KEY:
+        # Its beginning may not be among the rows: its answer would stand as a question.
+        del told[0]
+    asked: Counter[str] = Counter()
+    for group in told:
+        request_id, last = group[0].request_id, group[-1]
+        asked[request_id] += 1
+        if asked[request_id] > 1:  # programs may use an id again; on the page each message has its own
+            request_id += f".{asked[request_id]}"
+        if last.key == TURN_KEY:
+            place = Place(conversation.session_id, request_id, last.id, author, language)
+            _tell_turn(thread, place, last, ratings.get(last.id))
         else:
+            place = Place(conversation.session_id, request_id, group[0].id, author, language)
             _tell_rows(thread, place, group)
     if not whole and thread["steps"]:
         first = thread["steps"][0]
@@ -69,21 +75,6 @@ def opened(
                           f"*{text('earlier', language)}*", rows[0].created_at)
         thread["steps"].insert(0, {**note, "parentId": first["parentId"]})
     return thread
-
-
-def _by_request(rows: Sequence[StoredRow]) -> dict[str, list[StoredRow]]:
-    groups: dict[str, list[StoredRow]] = {}
-    for row in rows:
-        if row.key == TURN_KEY or not row.key.startswith(RESERVED_PREFIX):
-            groups.setdefault(row.request_id, []).append(row)
-    return groups
-
-
-def _drop_the_rest_of_a_turn(groups: dict[str, list[StoredRow]]) -> None:
-    """Takes out a first turn whose beginning is not among the rows: its answer would stand as a question."""
-    first = next(iter(groups), None)
-    if first is not None and len(groups) > 1 and all(row.key != TURN_KEY for row in groups[first]):
-        del groups[first]
 
 
 def _ratings(rows: Sequence[StoredRow]) -> Iterator[tuple[str, Rating]]:

@@ -17,7 +17,7 @@ from appbuilder.settings import Settings
 if TYPE_CHECKING:
     from appbuilder.cli.checks import Check
 
-_MARKS = {True: "ok", False: "FAILED", None: "?"}
+_MARKS = {True: "ok", False: "FAILED", None: "-"}
 
 
 @with_settings()

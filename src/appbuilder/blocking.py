@@ -6,6 +6,7 @@ wait for others, call :func:`about_to_block`; elsewhere it does nothing.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 
@@ -27,3 +28,9 @@ def about_to_block() -> None:
 def before_blocking(make_way: Callable[[], None] | None) -> None:
     """From now on *make_way* is called in this thread before something blocks; None: nothing is."""
     _here.make_way = make_way
+
+
+def in_greenlets() -> bool:
+    """Whether gevent has made greenlets of this process's threads: others run only when one waits."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))

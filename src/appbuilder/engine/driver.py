@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from appbuilder import clock
-from appbuilder.blocking import about_to_block
+from appbuilder.blocking import about_to_block, in_greenlets
 from appbuilder.core.message import AsyncContentStream, ContentStream
 from appbuilder.engine.loop import iterate
 from appbuilder.engine.machine import (
@@ -114,13 +114,20 @@ class Driver:
         about_to_block()  # a stream has a thread of its own
         publish, run, token = turn.publish, turn.context.run, turn.token
         time.sleep(0)  # the first piece goes out before the second is made
-        pause = clock.monotonic() + YIELD_EVERY
+        others_wait = in_greenlets()
+        last = clock.monotonic()
+        pause = last + YIELD_EVERY
         try:
             while not token.cancelled:
                 publish(run(next, iterator))
-                if clock.monotonic() > pause:
-                    time.sleep(0)
-                    pause = clock.monotonic() + YIELD_EVERY
+                now = clock.monotonic()
+                if now > pause:
+                    # A thread whose step took that long has waited, as in every paced stream, or was
+                    # interrupted: queueing once more for the interpreter's lock would double its work.
+                    if others_wait or now - last < YIELD_EVERY:
+                        time.sleep(0)
+                    pause = now + YIELD_EVERY
+                last = now
         except StopIteration:
             return Ended()
         except BaseException as error:  # noqa: BLE001 - as above

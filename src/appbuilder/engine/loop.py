@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import sys
 from collections.abc import Iterator
 from typing import Any
 
+from appbuilder.blocking import in_greenlets
 from appbuilder.core.context import context_var
 from appbuilder.core.message import AsyncContentStream
 from appbuilder.engine.bridge import Bridge
@@ -57,8 +57,7 @@ def iterate(stream: AsyncContentStream, context: contextvars.Context) -> Iterato
 
 
 def _make() -> Bridge:
-    monkey = sys.modules.get("gevent.monkey")
-    if monkey is None or not monkey.is_module_patched("threading"):
+    if not in_greenlets():
         return Bridge()
     from appbuilder.engine.hub import HubBridge
 

@@ -85,7 +85,7 @@ def guarded(folder: Path, env: Mapping[str, str] = {}, **given: Any) -> Iterator
     """The service with API keys, one for each of :data:`NAMES`."""
     with (
         opened_keys(folder) as keys,
-        page_client.serve(folder, "service", env=env, AUTH="keys", HOSTS=HOSTS, **given) as server,
+        _serve(folder, env, AUTH="keys", HOSTS=HOSTS, **given) as server,
     ):
         service = Guarded(server, keys)
         for name in NAMES:
@@ -96,5 +96,9 @@ def guarded(folder: Path, env: Mapping[str, str] = {}, **given: Any) -> Iterator
 @contextlib.contextmanager
 def serving(folder: Path, env: Mapping[str, str] = {}, **given: Any) -> Iterator[Guarded]:
     """The service as *given*, without keys."""
-    with page_client.serve(folder, "service", env=env, **given) as server:
+    with _serve(folder, env, **given) as server:
         yield Guarded(server, None)  # type: ignore[arg-type]
+
+
+def _serve(folder: Path, env: Mapping[str, str], **given: Any) -> PageServer:
+    return page_client.serve(folder, "service", env=env, **{"PAGE": "yes", **given})

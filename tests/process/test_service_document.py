@@ -21,7 +21,7 @@ HERE = ("Host", "localhost")
 LIMIT = 100_000
 INSIDE = ("Traceback", 'File "', "/site-packages/", "appbuilder.", "sqlite", "SELECT", "starlette")
 SAID = {"message": "good"}
-EXAMPLES = {"/chat": 40, "/sessions": 20, "/sessions/{session_id}": 20}
+EXAMPLES = {"/chat": 30, "/sessions": 15, "/sessions/{session_id}": 15}
 
 
 def operations() -> list[str]:
@@ -58,7 +58,7 @@ def test_any_request(schema: Any, operation: str, mode: GenerationMode) -> None:
     method, path = operation.split()
     cases = schema[path][method].as_strategy(generation_mode=mode)
 
-    @settings(max_examples=EXAMPLES.get(path, 8), deadline=None, derandomize=True, database=None,
+    @settings(max_examples=EXAMPLES.get(path, 5), deadline=None, derandomize=True, database=None,
               suppress_health_check=list(HealthCheck), phases=[Phase.generate])
     @given(cases)
     def ask(case: Any) -> None:

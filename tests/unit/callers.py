@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -58,6 +60,16 @@ def authenticator(keys: MemoryKeys | None = None, **given: Any) -> Authenticator
     """What the settings *given* make; ``hook`` and ``host`` are handed on."""
     hook, host = given.pop("hook", None), given.pop("host", "0.0.0.0")
     return make_authenticator(Settings(page_secret=SECRET, **given), keys, host=host, hook=hook)
+
+
+def documented(page: str, name: str) -> Any:
+    """The function of this name in an example of a page of docs/."""
+    text = (Path(__file__).parents[2] / "docs" / page).read_text("utf-8")
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    [example] = [each for each in examples if f"def {name}(" in each]
+    namespace: dict[str, Any] = {}
+    exec(example, namespace)
+    return namespace[name]
 
 
 class MemoryKeys:

@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 import pytest
-from tests.unit.callers import MemoryKeys, asking, authenticator, bearer, identified
+from tests.unit.callers import MemoryKeys, asking, authenticator, bearer, documented, identified
 from tests.unit.tokens import AUDIENCE, ISSUER, key_set, signing_key
 
 from appbuilder.errors import (
@@ -128,6 +128,14 @@ def test_a_hook_that_hangs_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
         asyncio.run(asks())
     finally:
         released.set()
+
+
+def test_the_hook_of_the_docs() -> None:
+    door = authenticator(auth="hook", hook=documented("auth.md", "who"))
+    forwarded = ("x-forwarded-user", "ann")
+    assert identified(door, asking(forwarded, peer="10.0.0.2")) == ANN
+    assert identified(door, asking(forwarded)) is None
+    assert identified(door, asking(peer="10.0.0.2")) is None
 
 
 # Several ways at once

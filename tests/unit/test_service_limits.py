@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.callers import Clock, stopped_clock
+from tests.unit.callers import Clock, documented, stopped_clock
 
 from appbuilder import clock
 from appbuilder.engine.turn import TurnRequest
@@ -129,20 +129,10 @@ def test_who_is_counted_together() -> None:
 # The program's own word
 
 
-def today(limit: int) -> Any:
-    """The hook of docs/limits.md: so many tokens per session a day."""
-
-    def hook(identity: Identity, session_id: str, tokens_today: Any) -> None:
-        if tokens_today() >= limit:
-            raise RateLimited("This session has used its tokens of today.", retry_after=3600)
-
-    return hook
-
-
 def test_so_many_tokens_per_session_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "now", lambda: datetime(2026, 11, 21, 16, 45, 3, 5))
     counts = Counts(full=100_000, nearly=99_999)
-    passed = limited(hook=today(100_000), counts=counts)
+    passed = limited(hook=documented("limits.md", "within_budget"), counts=counts)
     check(passed, session_id="nearly")
     check(passed, session_id="new")
     with pytest.raises(RateLimited) as refused:

@@ -108,6 +108,7 @@ class Service(Contender):
             "APPBUILDER_WORKERS": str(self.workers),
             "APPBUILDER_DATABASE": self.database,
             "APPBUILDER_MAX_TURNS": "6000",
+            "APPBUILDER_LOGLEVEL": "WARNING",  # no access log, as all others
         }
 
     def on(self, database: str) -> Service:

@@ -60,8 +60,12 @@ def run(plan: Plan) -> Table:
 
     def measure(server: servers.Server) -> Crowd:
         idle, begin = resident(server.pid), time.perf_counter()
-        with contextlib.closing(Held(server.port, requests.__getitem__, plan.many_streams)):
-            opening = time.perf_counter() - begin
+        try:
+            held = Held(server.port, requests.__getitem__, plan.many_streams)
+        except RuntimeError as error:
+            return Crowd(time.perf_counter() - begin, idle, resident(server.pid), [], Counter([str(error)]))
+        opening = time.perf_counter() - begin
+        with contextlib.closing(held):
             got = load(server.port, Trivial(), 1, plan.seconds)
             return Crowd(opening, idle, resident(server.pid), got.latencies, got.errors)
 
@@ -80,19 +84,22 @@ def run(plan: Plan) -> Table:
     return table
 
 
-def _p99(own: list[Crowd]) -> float:
+def _p99(own: list[Crowd]) -> float | None:
+    """Milliseconds; None where a round came to nothing."""
+    if not all(crowd.waits for crowd in own):
+        return None
     return median(quantile(crowd.waits, 0.99) for crowd in own) * 1000
 
 
 def _cells(own: list[Crowd], count: int) -> tuple[str, ...]:
-    stream = median(crowd.full - crowd.idle for crowd in own) / count / 2**10
+    stream, p99 = median(crowd.full - crowd.idle for crowd in own) / count / 2**10, _p99(own)
     return (
         f"{median(crowd.opening for crowd in own):.1f} s",
         f"{median(crowd.idle for crowd in own) / 2**20:.0f} MiB",
         f"{median(crowd.full for crowd in own) / 2**20:.0f} MiB",
         f"{stream:.1f} KiB",
         f"{median(quantile(crowd.waits, 0.5) for crowd in own) * 1000:.1f} ms",
-        f"{_p99(own):.1f} ms",
+        "-" if p99 is None else f"{p99:.1f} ms",
         f"{max(max(crowd.waits, default=0) for crowd in own) * 1000:.0f} ms",
         f"{sum(len(crowd.waits) for crowd in own)}",
         errors(crowd.errors for crowd in own),

@@ -25,13 +25,13 @@ class TurnEntry:
     :param owner: who began the conversation; counts only in its first turn.
     :param title: the conversation's title, likewise.
     :param value: JSON members: ``input`` and ``answer`` (messages), ``state``, and more where there is more;
-        None: no such row is written, and the conversation is only listed, where the turn has other rows.
+        empty: no such row is written, and the conversation is only listed, where the turn has other rows.
     """
 
     row_id: str
     owner: str
     title: str
-    value: Mapping[str, Any] | None
+    value: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

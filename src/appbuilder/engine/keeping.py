@@ -55,7 +55,7 @@ def entry(
     :param milliseconds: since it was asked.
     """
     if not keeping.texts:
-        return TurnEntry(keeping.turn_id, keeping.owner, "", None)
+        return TurnEntry(keeping.turn_id, keeping.owner, "", {})
     value: dict[str, Any] = {
         "input": dump(Message(message)),
         "answer": _answer(answer, pieces),

@@ -45,7 +45,7 @@ class PreparedTurn:
         if entry is None:
             return cls(turn.session_id, turn.request_id, rows)
         listing = Listing.of(turn.session_id, entry.owner, entry.title)
-        if entry.value is not None:
+        if entry.value:
             rows = (*rows, (entry.row_id, TURN_KEY, jsontext.dumps(entry.value).decode()))
         return cls(turn.session_id, turn.request_id, rows, listing)
 

@@ -66,6 +66,8 @@ class Dialect:
     """Where the messages since a mark are found; other indexes look better to a planner that has to group."""
     conversations: str = _IS_CONVERSATION
     """What tells conversations' own rows from all others to a search, which has to look at all of them."""
+    searched: str = TABLE
+    """Where a search for everybody's conversations goes through them."""
     contains: str = "instr({text}, {mark}) > 0"
     folded: str = "json_extract(message_value, '$.folded')"
     ignore: str = " ON CONFLICT (id) DO NOTHING"
@@ -87,7 +89,9 @@ POSTGRES = Dialect(
 )
 MYSQL = Dialect(
     "%s",
-    # Their ids begin alike, so that they lie side by side.
+    # Their ids begin alike, so that they lie side by side: to sort what is found there took a thirtieth of
+    # the time that it took to look each up, in order, from the other index.
+    searched=f"{TABLE} FORCE INDEX (PRIMARY)",
     conversations=f"id >= '{_ID_BEGIN}-' AND id < '{_ID_BEGIN}.' AND {_IS_CONVERSATION}",
     changed=f"{TABLE} IGNORE INDEX ({SESSION_INDEX.name}, {HISTORY_INDEX.name}) "
     "WHERE created_at >= {mark}",
@@ -210,6 +214,7 @@ class CatalogueSql:
         whose = f"message_key = {mark} AND {_IS_CONVERSATION}"
         if everybody:
             whose = dialect.conversations if search else _IS_CONVERSATION
+        table = dialect.searched if everybody and search else TABLE
         where = f"{whose} AND deleted = {dialect.false}"
         if search:
             # A look into the raw text spares nearly all rows the reading of their JSON; PostgreSQL would
@@ -221,7 +226,7 @@ class CatalogueSql:
         if older:
             where += f" AND updated_at <= {mark} AND (updated_at < {mark} OR id < {mark})"
         return (
-            f"SELECT session_id, {dialect.value}, created_at, updated_at, id FROM {TABLE} WHERE {where} "
+            f"SELECT session_id, {dialect.value}, created_at, updated_at, id FROM {table} WHERE {where} "
             f"ORDER BY updated_at DESC, id DESC LIMIT {mark}"
         )
 

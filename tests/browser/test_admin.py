@@ -145,7 +145,7 @@ def test_with_keys_an_administrator_logs_in_on_the_chat_page(
     store.close()
     watch.allowed += ["status of 401", ": Unauthorized"]
     with (
-        serve_service(tmp_path, "echo", AUTH="keys") as server,
+        serve_service(tmp_path, "echo", AUTH="keys", PAGE="true") as server,
         browser.new_context(**{**USUAL, "locale": "en-US"}) as context,
     ):
         prepare(context)

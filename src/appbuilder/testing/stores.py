@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, cast
 
 from appbuilder.core.catalogue import (
@@ -21,8 +22,9 @@ from appbuilder.core.store import SessionStore, TurnRecord
 from appbuilder.errors import StoreUnavailable
 
 CATALOGUE_OPERATIONS = (
-    "page", "find", "rows", "rows_after", "rename", "delete", "conversation_of", "rate", "ratings", "unrate"
-)
+    "page", "owner_of", "find", "rows", "rows_after", "rename", "delete", "erase", "prune", "import_rows",
+    "tokens_since", "conversation_of", "rate", "ratings", "unrate",
+)  # fmt: skip
 OPERATIONS = ("history", "commit", "ping", *CATALOGUE_OPERATIONS)
 
 
@@ -128,10 +130,14 @@ class _FlakyCatalogue:
         self._catalogue = catalogue
 
     def page(
-        self, owners: Sequence[Owner], *, search: str = "", limit: int = 20, cursor: str | None = None
+        self, owners: Sequence[Owner] | None, *, search: str = "", limit: int = 20, cursor: str | None = None
     ) -> ConversationPage:
         self._store.meet("page")
         return self._catalogue.page(owners, search=search, limit=limit, cursor=cursor)
+
+    def owner_of(self, session_id: str) -> tuple[bool, Owner]:
+        self._store.meet("owner_of")
+        return self._catalogue.owner_of(session_id)
 
     def find(self, session_id: str) -> Conversation | None:
         self._store.meet("find")
@@ -152,6 +158,22 @@ class _FlakyCatalogue:
     def delete(self, session_id: str) -> bool:
         self._store.meet("delete")
         return self._catalogue.delete(session_id)
+
+    def erase(self, owner: Owner) -> int:
+        self._store.meet("erase")
+        return self._catalogue.erase(owner)
+
+    def prune(self, before: datetime) -> int:
+        self._store.meet("prune")
+        return self._catalogue.prune(before)
+
+    def import_rows(self, session_id: str, owner: Owner, title: str, rows: Sequence[StoredRow]) -> None:
+        self._store.meet("import_rows")
+        self._catalogue.import_rows(session_id, owner, title, rows)
+
+    def tokens_since(self, session_id: str, since: datetime) -> int:
+        self._store.meet("tokens_since")
+        return self._catalogue.tokens_since(session_id, since)
 
     def conversation_of(self, turn_id: str) -> str | None:
         self._store.meet("conversation_of")

@@ -127,6 +127,44 @@ def test_nothing_is_sent_once_it_was_closed(still: Clock, keys: MemoryKeys) -> N
     assert [each["type"] for each in sent] == ["websocket.accept", "websocket.close"]
 
 
+def test_it_is_closed_once_however_long_it_takes_to_say(still: Clock, keys: MemoryKeys) -> None:
+    """Two messages at the same time, while a slow hook is asked whose they are."""
+    said = asyncio.Event()
+    sent: Messages = []
+
+    async def hook(_: Any) -> str | None:
+        if not opened:
+            return "ann"
+        await said.wait()
+        return None
+
+    opened = False
+    door = authenticator(auth="hook", hook=hook)
+
+    async def speaks(_: Scope, __: Receive, send: Send) -> None:
+        both: list[asyncio.Future[None]] = []
+        for _number in range(2):
+            still.now += sockets.PAUSE
+            both.append(asyncio.ensure_future(send({"type": "websocket.send"})))
+            await asyncio.sleep(0)
+        said.set()
+        await asyncio.gather(*both)
+
+    async def converse() -> None:
+        nonlocal opened
+        scope: Scope = {"type": "websocket", "path": "/", "client": ("10.0.0.5", 1), "headers": []}
+        scope[IDENTITY] = await door.identify(read_asking(scope))
+        opened = True
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            sent.append(message)
+
+        await WatchedSockets(speaks, door)(scope, None, send)  # type: ignore[arg-type]
+
+    asyncio.run(converse())
+    assert [each["type"] for each in sent] == ["websocket.close"]
+
+
 def test_requests_pass_as_they_are() -> None:
     passed: list[Any] = []
 

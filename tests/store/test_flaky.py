@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+from datetime import datetime
 from typing import Any
 
 import pytest
 from tests.store.helpers import add, contents, entry_turn
 
-from appbuilder.core.catalogue import Rating
+from appbuilder.core.catalogue import Rating, StoredRow
+from appbuilder.core.store import TURN_KEY
 from appbuilder.errors import StoreUnavailable
+from appbuilder.ids import new_id
 from appbuilder.store.memory import MemoryStore
 from appbuilder.testing.stores import CATALOGUE_OPERATIONS, FlakyStore
 
@@ -69,9 +72,12 @@ def test_an_operation_there_is_not() -> None:
 def test_its_catalogue_fails_too(operation: str) -> None:
     store = FlakyStore(MemoryStore())
     store.prepare_catalogue()
+    stamp = datetime(2026, 1, 1)
+    row = StoredRow(new_id(), new_id(), TURN_KEY, {"input": {"content": "x"}}, stamp)
     arguments: dict[str, tuple[Any, ...]] = {
         "page": (["x"],), "rows": ("s", 1), "rows_after": ("s", None, 1), "rename": ("s", "x"),
-        "rate": ("x", Rating(True)),
+        "rate": ("x", Rating(True)), "prune": (stamp,), "tokens_since": ("s", stamp),
+        "import_rows": ("s", "x", "title", [row]),
     }
     store.fail(operation)
     call = getattr(store.catalogue(), operation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -130,6 +131,8 @@ def test_its_commands_are_what_a_shell_takes(seen: _Seen) -> None:
         address = next(word for word in words if word.startswith("http://here.test/"))
         expected = re.sub(r"\{\w+\}", "[^/]+", re.escape(path).replace(r"\{", "{").replace(r"\}", "}"))
         assert re.fullmatch(f"http://here.test{expected}", address.partition("?")[0])
+        if "-d" in words:
+            assert isinstance(json.loads(words[words.index("-d") + 1]), dict)
         assert ("-d" in words or "--data-binary" in words) == ("requestBody" in operation)
 
 

@@ -202,6 +202,31 @@ def test_a_turn_of_very_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     page = reading.newest_turns(store.catalogue(), "s", 5, None)
     assert [(each.input, each.answer) for each in page.turns] == [("2.30", "2.49")]
     assert page.next is not None
+    for number in range(3):
+        rows = [(f"k{n}", {"content": f"{number}.{n}"}) for n in range(8)]
+        store.commit(TurnRecord("eights", new_id(), rows))
+    page = reading.newest_turns(store.catalogue(), "eights", 5, None)
+    assert [each.input for each in page.turns] == ["1.0", "2.0"], "of the first there is not all"
+    last = reading.newest_turns(store.catalogue(), "eights", 5, page.next)
+    assert [each.input for each in last.turns] == ["0.0"]
+    assert last.next is None
+
+
+def test_very_many_ratings_hide_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MOST_ROWS", 4)
+    desk = Desk()
+    turns = [desk.say("s", f"n{n}") for n in range(9)]
+    for turn_id in turns:
+        desk.catalogue.rate(turn_id, Rating(True))
+    found: list[str] = []
+    cursor: dict[str, Any] = {}
+    while True:
+        page = desk.get("/sessions/s", limit=2, **cursor)
+        found[:0] = [each["input"] for each in page["turns"]]
+        if page["next"] is None:
+            break
+        cursor = {"cursor": page["next"]}
+    assert found == [f"n{n}" for n in range(9)]
 
 
 def test_a_new_title(desk: Desk) -> None:
@@ -521,7 +546,9 @@ def test_an_export_whose_database_is_lost(desk: Desk) -> None:
     store.fail("find")
     flaky.get("/sessions/s1/export", status=503)
     assert flaky.file("/sessions/export").count(b'"session"') == 3
+    store.calls.clear()
     answer = flaky.client.head("/sessions/export", headers={"Authorization": "Bearer ann"})
+    assert store.calls["page"] == 0
     assert (answer.status_code, answer.content) == (200, b"")
     assert "attachment" in answer.headers["content-disposition"]
 

@@ -183,6 +183,8 @@ def test_turns_of_one_request_id_and_requests_among_each_other() -> None:
     told = [(each.input, each.answer) for each in transcript.exchanges(rows)]
     assert told[:5] == [("1", "a"), ("2", "b"), ("3", "c"), ("x", "X"), ("y", "Y")]
     assert told[5:] == [*((str(number), None) for number in range(39)), ("39", "late")]
+    open_before = [row("query", "x", "r1"), turn("1", "a", request="same"), turn("2", "b", request="same")]
+    assert [each.input for each in transcript.exchanges(open_before)] == ["x", "1", "2"]
     seen = 0
 
     def counted() -> Iterator[StoredRow]:

@@ -43,8 +43,8 @@ def newest_turns(catalogue: Catalogue, session_id: str, limit: int, cursor: str 
     if earlier and len(found) > 1:
         found = found[1:]
     told = found[-limit:]
-    more = bool(earlier) or len(found) > limit
-    return TurnPage([exchange(each) for each in told], _cursor(told[0][0]) if told and more else None)
+    first = told[0][0] if told else rows[0] if rows else None
+    return TurnPage([exchange(each) for each in told], _cursor(first) if first and earlier else None)
 
 
 def _cursor(row: StoredRow) -> str:

@@ -84,6 +84,8 @@ class AsyncDriver:
         turn = self._turn
         if isinstance(action, Commit):
             await self._close()
+            if self._bridge.commits_later and turn.is_settled and turn.commit_later(action):
+                return None
             return await self._bridge.in_worker(lambda: turn.commit(action))
         event = await self._work_on(action)
         if isinstance(event, Failed):

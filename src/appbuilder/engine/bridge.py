@@ -11,6 +11,7 @@ import asyncio
 import contextvars
 import inspect
 import threading
+from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -31,13 +32,27 @@ async def awaited(value: Any) -> Any:
 class Bridge:
     """The event loop of one process, and the way from it back to the threads that serve."""
 
+    commits_later = True
+    """Whether a turn may end in another thread than the loop's."""
+
     def __init__(self) -> None:
+        self._due: deque[Callable[[], Coroutine[Any, Any, None]]] = deque()
+        self._woken = False
         self.loop = self._new_loop()
         self._start(self.loop.run_forever)
 
     def start(self, coroutine: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Starts a task on the loop; the coroutine handles its own errors."""
-        self.loop.call_soon_threadsafe(self._start_task, coroutine)
+        # To wake the loop is a system call: once for all that came since it last looked.
+        self._due.append(coroutine)
+        if not self._woken:
+            self._woken = True
+            self.loop.call_soon_threadsafe(self._start_due)
+
+    def _start_due(self) -> None:
+        self._woken = False  # first, so that what is added from now on wakes it again
+        while self._due:
+            self._start_task(self._due.popleft())
 
     def call(self, function: Callable[[], Coroutine[Any, Any, _T]], context: contextvars.Context) -> _T:
         """Runs *function* on the loop, in *context*, and waits for what it returns."""

@@ -33,6 +33,8 @@ def _original(module: str, name: str) -> Any:
 class HubBridge(Bridge):
     """The event loop on a real thread, and the way from there to the hub of the greenlets that serve."""
 
+    commits_later = False  # a turn's decisions are the hub's
+
     def __init__(self) -> None:
         self._hub: Any = gevent.get_hub()
         _let_threads_log()

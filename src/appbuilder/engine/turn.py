@@ -319,6 +319,12 @@ class Turn:
             return self._committed(action, error)
         return self._committed(action, None)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing of what was appended is still to be read, which may block."""
+        appended = () if self._session is None else list(self._session.session_vars_dict.values())
+        return not any(isinstance(each.content, (ContentStream, AsyncContentStream)) for each in appended)
+
     def commit_later(self, action: Commit) -> bool:
         """Begins to write what is kept of the turn, which takes its last steps in another thread then.
 

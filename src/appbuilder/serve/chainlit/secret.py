@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
 from appbuilder.logs import logger
@@ -18,8 +19,14 @@ _BYTES = 32
 
 def signing_key(settings: Settings, purpose: str) -> bytes:
     """The key for *purpose* (a page of one database, say): 32 bytes, the same after a restart."""
-    secret = settings.page_secret.encode() or _kept()
+    secret = settings.page_secret.encode() or _kept() or secrets.token_bytes(_BYTES)
     return hmac.digest(secret, purpose.encode(), hashlib.sha256)
+
+
+def for_workers(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """*environ*, with a secret for this run where none can be kept: workers must not have one each."""
+    kept = settings.page_secret or _kept()
+    return dict(environ) if kept else {**environ, "APPBUILDER_PAGE_SECRET": secrets.token_hex(_BYTES)}
 
 
 def state_folder() -> Path:
@@ -28,7 +35,7 @@ def state_folder() -> Path:
     return (Path(base) if os.path.isabs(base) else Path.home() / ".local" / "state") / "appbuilder"
 
 
-def _kept() -> bytes:
+def _kept() -> bytes | None:
     try:
         path = state_folder() / _FILE
         if not path.exists():
@@ -40,10 +47,10 @@ def _kept() -> bytes:
             "Set APPBUILDER_PAGE_SECRET.",
             error,
         )
-        return secrets.token_bytes(_BYTES)
+        return None
     if len(found) < _BYTES:
         logger.warning("%s is damaged; remove it, or set APPBUILDER_PAGE_SECRET.", path)
-        return secrets.token_bytes(_BYTES)
+        return None
     return found
 
 

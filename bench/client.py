@@ -167,7 +167,9 @@ class _Loop:
         connections: int,
         finished: Callable[[_Connection], bytes | None],
         lost: Callable[[_Connection, str], bytes | None],
+        timeout: float = TIMEOUT,
     ) -> None:
+        self._timeout = timeout
         self._address = ("127.0.0.1", port)
         self._selector = selectors.DefaultSelector()
         self._finished = finished
@@ -244,10 +246,10 @@ class _Loop:
             self.send(connection, self._finished(connection))
 
     def _expire(self) -> None:
-        limit = time.perf_counter() - TIMEOUT
+        limit = time.perf_counter() - self._timeout
         for connection in self.connections:
             if connection.sock is not None and connection.touched < limit:
-                self._fail(connection, f"no answer in {TIMEOUT:g} s")
+                self._fail(connection, f"no answer in {self._timeout:g} s")
 
     def _fail(self, connection: _Connection, kind: str) -> None:
         self._busy -= 1
@@ -303,14 +305,16 @@ def streams(
     check: Callable[[int, bytes], None],
     count: int,
     again: Callable[[float], bool],
+    timeout: float = TIMEOUT,
 ) -> Waves:
     """*count* streams at the same time, once more while ``again(seconds so far)`` is true.
 
+    :param timeout: seconds without any byte after which a stream counts as lost.
     :param check: (status, body) raises Failure for a wrong answer; called while the clock stands still.
     """
     result = Waves()
     while not result.seconds or again(result.seconds):
-        _wave(port, request, check, count, result)
+        _wave(port, request, check, count, result, timeout)
     return result
 
 
@@ -320,6 +324,7 @@ def _wave(
     check: Callable[[int, bytes], None],
     count: int,
     result: Waves,
+    timeout: float,
 ) -> None:
     answers: list[tuple[Stream, Answer]] = []
 
@@ -330,7 +335,7 @@ def _wave(
     def lost(connection: _Connection, kind: str) -> None:
         result.errors[kind] += 1
 
-    loop = _Loop(port, count, finished, lost)
+    loop = _Loop(port, count, finished, lost, timeout)
     cpu, begin = time.process_time(), time.perf_counter()
     for connection in loop.connections:
         loop.send(connection, request(connection.number))

@@ -11,7 +11,7 @@ from bench import contenders, servers
 from bench.cases import rates
 from bench.cases.checks import stream_of
 from bench.cases.tokens import stream_requests
-from bench.client import streams
+from bench.client import TIMEOUT, streams
 from bench.contenders import Contender
 from bench.plan import Plan
 from bench.report import Table, Target, errors, quantile, ratio, times
@@ -31,8 +31,10 @@ class Wave:
     errors: Counter[str]
 
 
-def waves(those: Sequence[Contender], plan: Plan, count: int, rounds: int) -> dict[Contender, list[Wave]]:
-    """*count* streams begun at once, for each of them."""
+def waves(
+    those: Sequence[Contender], plan: Plan, count: int, rounds: int, timeout: float = TIMEOUT
+) -> dict[Contender, list[Wave]]:
+    """*count* streams begun at once, for each of them; *timeout* as :func:`bench.client.streams` has it."""
     requests = stream_requests(count, plan.slow_pieces, plan.slow_delay)
     warm = stream_requests(plan.connections, 2, 0.0)
 
@@ -40,7 +42,7 @@ def waves(those: Sequence[Contender], plan: Plan, count: int, rounds: int) -> di
         streams(server.port, warm.__getitem__, stream_of(2), len(warm), lambda taken: taken < plan.warm_up)
         check = stream_of(plan.slow_pieces)
         cpu = servers.cpu_seconds(server.pid)
-        got = streams(server.port, requests.__getitem__, check, len(requests), lambda _: False)
+        got = streams(server.port, requests.__getitem__, check, len(requests), lambda _: False, timeout)
         firsts = [stream.first_piece for stream in got.streams]
         return Wave(
             len(firsts), quantile(firsts, 0.5), quantile(firsts, 0.99), got.seconds,

@@ -105,6 +105,7 @@ class Supervisor:
         self._reloads = changed is not None
         self._changed = changed or (lambda: False)
         self._workers: dict[int, _Worker] = {}
+        self._have_served: set[int] = set()
         self._pauses: dict[int, float] = {}
         self._due: dict[int, float] = {}
         self._folder = ""
@@ -146,6 +147,7 @@ class Supervisor:
         logger.info("the program has changed: it is started anew")
         self._stop(list(self._workers.values()))
         self._due.clear()
+        self._have_served.clear()
         for number in range(self._count):
             self._start(number)
 
@@ -182,17 +184,19 @@ class Supervisor:
         if not worker.served:
             with contextlib.suppress(BlockingIOError):
                 worker.served = bool(os.read(worker.ready, 1))
+            if worker.served:
+                self._have_served.add(worker.number)
         return worker.served
 
     def _look(self) -> int:
-        """Sees to workers that have ended; the status of one that never served, else 0."""
+        """Sees to workers that have ended; the status of one that the program cannot be served by, else 0."""
         for worker in list(self._workers.values()):
             status = worker.process.poll()
             if status is None:
                 continue
-            served = self._serves(worker)
+            self._serves(worker)
             self._forget(worker)
-            if not served:
+            if worker.number not in self._have_served:
                 return status if status > 0 else 1
             pause = self._pause_after(worker)
             pid = worker.process.pid

@@ -9,12 +9,20 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from appbuilder.errors import Overloaded
+from appbuilder.ids import new_id
+from appbuilder.serve.asgi.http import send_whole
+from appbuilder.serve.asking import Receive, Scope, Send
 from appbuilder.serve.uvicorn_thread import Server
+from appbuilder.wire.problems import envelope, problem
 
 MOST_HEADERS = 64 * 1024
 """Bytes of a request's line and headers."""
+MOST_FIELDS = 200
+"""Headers of a request."""
 _TICKS = 10
 """Of uvicorn's ticks a second."""
 _TOO_LARGE = (
@@ -50,7 +58,17 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        if len(self.headers) > MOST_FIELDS:
+            raise ValueError("too many headers")  # for uvicorn a request that is not valid
         super().on_headers_complete()
+
+    def eof_received(self) -> None:
+        if self._asked_since is not None and not self._in_head and not self.cycle.response_started:
+            self.send_400_response("The body was broken off.")
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        ours: Any = _too_many if app is service_unavailable else app
+        super()._start_asgi_task(cycle, ours)
 
     def on_message_complete(self) -> None:
         self._asked_since = None
@@ -71,6 +89,13 @@ class Connection(HttpToolsProtocol):
             self._unread = (waiting, now)
         elif now - self._unread[1] > most_unread:
             self.transport.abort()
+
+
+async def _too_many(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """Answers where there are more connections than the service takes."""
+    full = problem(Overloaded("The service has too many connections; try again in a moment.", retry_after=1))
+    headers = [(b"retry-after", str(full.retry_after).encode()), (b"connection", b"close")]
+    await send_whole(send, envelope(full, new_id()), status=full.status, headers=headers)
 
 
 class WatchingServer(Server):

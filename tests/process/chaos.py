@@ -1,4 +1,4 @@
-"""kill -9 at random points under load: what was acknowledged is stored, and no turn by half.
+"""kill -9 of workers at random points under load: what was acknowledged is stored, and no turn by half.
 
 As a program: ``python -m tests.process.chaos [kills] [database url]`` (``make chaos``).
 """
@@ -22,12 +22,24 @@ from pathlib import Path
 
 from tests.process import rawhttp
 from tests.process.server import Server, start
-from tests.process.serving import BOTH, command, free_port, rows, settings, workers
+from tests.process.serving import (
+    DOORS,
+    SERVICE,
+    children,
+    command,
+    free_port,
+    rows,
+    serve_command,
+    settings,
+)
+
+from appbuilder.core.store import COMPLETE, FAILED, TURN_KEY
 
 CLIENTS = 8
 BETWEEN = (0.01, 0.3)
 """Seconds of load between two kills."""
 KEYS = {"query", "answer"}
+SCRIPTED = "tests.process.apps.scripted:Scripted"
 
 
 @dataclass
@@ -36,6 +48,7 @@ class Tally:
 
     sent: Counter[str] = field(default_factory=Counter)
     acknowledged: set[str] = field(default_factory=set)
+    sessions: set[str] = field(default_factory=set)
     kills: int = 0
 
 
@@ -53,6 +66,7 @@ def turn(client: rawhttp.Client, mark: str, session: str, stream: bool) -> bool:
 def talk(port: int, name: str, tally: Tally, stop: threading.Event) -> None:
     """A client: turn after turn, whole and streamed, on connections that are made anew when they break."""
     number = 0
+    tally.sessions.add(name)
     while not stop.is_set():
         try:
             with rawhttp.Client(port, timeout=20) as client:
@@ -85,18 +99,25 @@ def load(port: int, tally: Tally) -> Iterator[None]:
 
 
 def kill_worker(server: Server) -> None:
-    """kill -9 to the process that runs the turns; gunicorn's master forks another."""
+    """kill -9 to one of the processes that run the turns; its parent makes another."""
     deadline = time.monotonic() + 20
-    while not (found := workers(server)):
+    while not (found := children(server)):
         assert time.monotonic() < deadline, f"no worker is left:\n{server.log}"
         time.sleep(0.005)
-    for pid in found:
-        os.kill(pid, signal.SIGKILL)
-    while set(workers(server)) & set(found):
+    pid = random.choice(found)
+    os.kill(pid, signal.SIGKILL)
+    while pid in children(server):
         time.sleep(0.002)
 
 
-def run(folder: Path, worker: str, kills: int, database: str | None = None, restarts: int = 1) -> Tally:
+def command_of(door: str, port: int) -> list[str]:
+    """The scripted component under a parent that makes workers anew: gunicorn's one, or the service's two."""
+    if door == SERVICE:
+        return serve_command(SCRIPTED, port, "--workers", "2", "--no-page")
+    return command("scripted", port, door, "--preload")
+
+
+def run(folder: Path, door: str, kills: int, database: str | None = None, restarts: int = 1) -> Tally:
     """*kills* kills of the worker, and *restarts* of the whole service; checks after each of these.
 
     :raises AssertionError: a promise was broken.
@@ -105,7 +126,7 @@ def run(folder: Path, worker: str, kills: int, database: str | None = None, rest
     env = settings(folder, **given)
     port, tally = free_port(), Tally()
     for _ in range(restarts):
-        server = start(folder, command("scripted", port, worker, "--preload"), port=port, env=env)
+        server = start(folder, command_of(door, port), port=port, env=env)
         with server, load(port, tally):
             for _ in range(max(1, kills // restarts)):
                 wait_for_work(tally)
@@ -114,8 +135,8 @@ def run(folder: Path, worker: str, kills: int, database: str | None = None, rest
             wait_for_work(tally)
             server.kill()
             tally.kills += 1
-        check(env["DATABASE"], tally)
-    server = start(folder, command("scripted", port, worker), port=port, env=env)
+        check(env["DATABASE"], tally, door)
+    server = start(folder, command("scripted", port, door), port=port, env=env)
     with server:
         assert rawhttp.chat(port, {"message": "service goes on"}).status == 200
     return tally
@@ -130,30 +151,44 @@ def wait_for_work(tally: Tally) -> None:
     time.sleep(random.uniform(*BETWEEN))
 
 
-def check(database: str, tally: Tally) -> None:
+def check(database: str, tally: Tally, door: str) -> None:
     """Acknowledged turns are a subset of the stored; each is stored whole, and once."""
     turns: defaultdict[str, Counter[str]] = defaultdict(Counter)
     stored: Counter[str] = Counter()
+    sessions: Counter[str] = Counter()
     for row in rows(database):
-        turns[row["request_id"]][row["message_key"]] += 1
-        if row["message_key"] == "query" and row["message_value"].get("state") is None:
-            stored[row["message_value"]["content"]] += 1
+        key, value = row["message_key"], row["message_value"]
+        if row["session_id"] not in tally.sessions:
+            continue  # of a run before this one
+        if key.startswith("_appbuilder.session."):
+            sessions[row["session_id"]] += 1
+            continue
+        if key == TURN_KEY and value["state"] == FAILED:
+            continue
+        turns[row["request_id"]][key] += 1
+        if key == "query" and value.get("state") is None:
+            stored[value["content"]] += 1
+        if key == TURN_KEY and value["state"] == COMPLETE:
+            assert value["answer"]["content"] == "abc"
     lost = tally.acknowledged - stored.keys()
     assert not lost, f"{len(lost)} of {len(tally.acknowledged)} acknowledged turns are lost: {min(lost)}..."
-    half = [keys for keys in turns.values() if keys.keys() != KEYS or set(keys.values()) != {1}]
+    expected = {*KEYS, TURN_KEY} if door == SERVICE else KEYS
+    half = [keys for keys in turns.values() if keys.keys() != expected or set(keys.values()) != {1}]
     assert not half, f"{len(half)} half turns: {half[:5]}"
     assert set(stored.values()) <= {1}, "a turn is stored twice"
+    assert set(sessions.values()) <= {1}, "a session is listed twice"
 
 
 def main() -> None:
-    """Both kinds of worker, half of the kills each."""
+    """Every door, with its share of the kills."""
     kills = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     database = sys.argv[2] if len(sys.argv) > 2 else None
-    for worker in BOTH:
+    for door in DOORS:
         with tempfile.TemporaryDirectory() as folder:
             begun = time.monotonic()
-            tally = run(Path(folder), worker, kills // 2, database, restarts=max(1, kills // 20))
-            print(f"{worker}: {tally.kills} kills in {time.monotonic() - begun:.0f} s, "
+            share = max(1, kills // len(DOORS))
+            tally = run(Path(folder), door, share, database, restarts=max(1, share // 10))
+            print(f"{door}: {tally.kills} kills in {time.monotonic() - begun:.0f} s, "
                   f"{len(tally.acknowledged)} turns acknowledged, none lost, none by half")
 
 

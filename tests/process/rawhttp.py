@@ -99,7 +99,7 @@ class Client:
         names = {name.lower() for name, _ in given}
         if not names & {"content-length", "transfer-encoding"} and (body or method == "POST"):
             given.append(("Content-Length", str(len(body))))
-        host = [] if "host" in names else ["Host: test"]
+        host = [] if "host" in names else ["Host: 127.0.0.1"]
         lines = [f"{method} {path} HTTP/1.1", *host, *(f"{name}: {value}" for name, value in given)]
         self.send("\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n" + body)
 

@@ -20,6 +20,9 @@ _T = TypeVar("_T")
 ROOT = Path(__file__).parents[2]
 APPS = "tests.process.apps"
 BOTH = ("gthread", "gevent")
+SERVICE = "service"
+DOORS = (*BOTH, SERVICE)
+"""What a program is served by: FlaskRuntime under gunicorn's workers, or the service."""
 
 
 def settings(folder: Path, **given: str) -> dict[str, str]:
@@ -27,11 +30,16 @@ def settings(folder: Path, **given: str) -> dict[str, str]:
     foreign = ("DATABASE", "GATEWAY_URL", "OPENAI_", "SERVE_", "MODEL_NAME")
     named = {name if name.startswith(foreign) else f"APPBUILDER_{name}": value
              for name, value in given.items()}
-    return {"DATABASE": f"sqlite:///{folder}/chat.db", "PYTHONPATH": f"{ROOT}:{ROOT}/src", **named}
+    plain = {"APPBUILDER_PAGE": "false"}  # to start quickly; only the service has one
+    database = named.pop("DATABASE", f"sqlite:///{folder}/chat.db")
+    places = {"DATABASE": database, "APPBUILDER_DATABASE": database, "PYTHONPATH": f"{ROOT}:{ROOT}/src"}
+    return {**places, **plain, **named}
 
 
 def command(program: str, port: int, worker: str, *options: str, threads: int = 64) -> list[str]:
-    """gunicorn with one worker."""
+    """gunicorn with one worker, or the service."""
+    if worker == SERVICE:
+        return [sys.executable, "-m", f"{APPS}.serviced", program]
     return [
         sys.executable, "-m", "gunicorn", "--no-control-socket", "-b", f"127.0.0.1:{port}", "-k", worker,
         "--threads", str(threads), "--graceful-timeout", "10", "--backlog", "2048", "--log-level", "warning",
@@ -40,9 +48,18 @@ def command(program: str, port: int, worker: str, *options: str, threads: int = 
 
 
 def serve(program: str, folder: Path, worker: str = "gthread", *options: str, **given: str) -> Server:
-    """gunicorn with one worker, in a folder of its own within *folder*."""
+    """gunicorn with one worker, or the service, in a folder of its own within *folder*."""
     port = free_port()
-    return start(folder, command(program, port, worker, *options), port=port, env=settings(folder, **given))
+    made = command(program, port, worker, *options)
+    server = start(folder, made, port=port, env=settings(folder, **given))
+    server.kind = worker
+    return server
+
+
+def serve_command(target: str, port: int, *options: str) -> list[str]:
+    """``appbuilder serve``."""
+    verb = "from appbuilder.cli.main import main; main()"
+    return [sys.executable, "-c", verb, "serve", target, "--port", str(port), *options]
 
 
 def run_program(program: str, folder: Path, **given: str) -> Server:
@@ -65,10 +82,15 @@ def free_port() -> int:
     raise RuntimeError("no port is free")
 
 
-def workers(server: Server) -> list[int]:
-    """Process ids of gunicorn's workers."""
+def children(server: Server) -> list[int]:
+    """Process ids of the processes that *server* has started: gunicorn's workers, or the service's."""
     pid = server.process.pid
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def workers(server: Server) -> list[int]:
+    """Process ids of those that run turns: its children, or itself."""
+    return children(server) or [server.process.pid]
 
 
 def resident(pid: int) -> int:
@@ -101,3 +123,7 @@ def rows(database: str, where: str = "1 = 1", **values: Any) -> list[Mapping[str
     return found  # type: ignore[return-value]
 
 
+def appended(database: str, where: str = "1 = 1", **values: Any) -> list[Mapping[str, Any]]:
+    """Those of :func:`rows` that the component appended; the service keeps rows of its own beside them."""
+    found = rows(database, where, **values)
+    return [row for row in found if not row["message_key"].startswith("_appbuilder.")]

@@ -10,14 +10,14 @@ import pytest
 from tests.process import rawhttp
 from tests.process.rawhttp import Answer, Client
 from tests.process.server import Server
-from tests.process.serving import BOTH, eventually, probe, resident, rows, serve, workers
+from tests.process.serving import DOORS, SERVICE, appended, eventually, probe, resident, rows, serve, workers
 
 LIMIT = 100_000
 GOOD = {"message": "good"}
 INSIDE = ("Traceback", "File \"", "/site-packages/", "appbuilder.", "secret", "sqlite", "SELECT", "werkzeug")
 
 
-@pytest.fixture(scope="module", params=BOTH)
+@pytest.fixture(scope="module", params=DOORS)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serve("scripted", tmp_path_factory.mktemp("bad"), request.param, MAX_BODY=str(LIMIT),
                RETRY_BACKOFF="0.01", TOKEN="the-server-s-own-token") as running:
@@ -65,7 +65,7 @@ ODD_IDS = ["LOCAL-x", "../x", "' OR 1=1; --", "%00", "x" * 36, "字" * 36, "\\",
 def test_an_odd_session_id_is_just_an_id(server: Server, session_id: str) -> None:
     answer = rawhttp.chat(server.port, {**GOOD, "session_id": session_id})
     assert answer.result["session_id"] == session_id
-    found = rows(f"sqlite:///{server.folder}/chat.db", "session_id = :s", s=session_id)
+    found = appended(f"sqlite:///{server.folder}/chat.db", "session_id = :s", s=session_id)
     assert [row["message_key"] for row in found] == ["query", "answer"]
 
 
@@ -159,6 +159,9 @@ def test_another_method(untouched: Server, method: str) -> None:
     with Client(untouched.port) as client:
         client.request(method, "/chat")
         response = client.head()
+        if method == "BREW" and untouched.kind == SERVICE:
+            assert response.status == 400  # the HTTP server's own: it has a list of methods
+            return
         assert response.status == 405
         assert response.getheader("Allow") == "POST"
         assert "json" in (response.getheader("Content-Type") or "")
@@ -254,7 +257,7 @@ def test_conflicting_lengths(untouched: Server, lengths: list[tuple[str, str]]) 
 
 
 def test_a_smuggled_request_is_not_served(untouched: Server) -> None:
-    inner = (b"POST /chat HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    inner = (b"POST /chat HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
              b'Content-Length: 14\r\n\r\n{"message": 1}')
     with Client(untouched.port) as client:
         client.request("POST", "/chat", b"0\r\n\r\n" + inner,
@@ -267,7 +270,7 @@ def test_a_smuggled_request_is_not_served(untouched: Server) -> None:
 def test_a_flood_of_headers(untouched: Server) -> None:
     for headers in ([(f"X-{n}", "v") for n in range(5000)], [("X-Long", "v" * 1_000_000)]):
         with Client(untouched.port) as client:
-            client.send(b"POST /chat HTTP/1.1\r\nHost: x\r\n")
+            client.send(b"POST /chat HTTP/1.1\r\nHost: 127.0.0.1\r\n")
             for name, value in headers:
                 client.flood(f"{name}: {value}\r\n".encode(), 1)
             client.flood(b"\r\n", 1)
@@ -326,7 +329,7 @@ def test_a_component_that_raises_anything(server: Server, kind: str, where: str,
     body = {"message": {"do": where, "kind": kind, "mark": f"{kind}-{where}"}, "stream": stream}
     said = check(rawhttp.chat(server.port, body), 500)
     assert "secret-of-the-component" not in json.dumps(said)
-    assert rows(f"sqlite:///{server.folder}/chat.db", "request_id = :r", r=said["request_id"]) == []
+    assert appended(f"sqlite:///{server.folder}/chat.db", "request_id = :r", r=said["request_id"]) == []
     assert rawhttp.chat(server.port, GOOD).content == "good"
     # The developer finds it in the log, under the request's id.
     eventually(lambda: said["request_id"] in server.log and "secret-of-the-component" in server.log)

@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from tests.process import rawhttp
 from tests.process.server import Server
-from tests.process.serving import BOTH, eventually, probe, rows, serve
+from tests.process.serving import DOORS, appended, eventually, probe, serve
 
 PIECES = ["a", "b", "c"]
 
 
-@pytest.fixture(scope="module", params=BOTH)
+@pytest.fixture(scope="module", params=DOORS)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serve("asynchronous", tmp_path_factory.mktemp("async"), request.param, "--preload", HEARTBEAT="0.05",
                FIRST_PIECE_WAIT="0.3", RETRY_BACKOFF="0.01") as running:
@@ -22,7 +22,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def stored(server: Server, session: str) -> dict[str, dict[str, object]]:
-    found = rows(f"sqlite:///{server.folder}/chat.db", "session_id = :s", s=session)
+    found = appended(f"sqlite:///{server.folder}/chat.db", "session_id = :s", s=session)
     return {row["message_key"]: row["message_value"] for row in found}
 
 

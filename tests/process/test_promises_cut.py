@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.process import rawhttp
 from tests.process.server import Server
-from tests.process.serving import BOTH, eventually, probe, rows, serve
+from tests.process.serving import DOORS, appended, eventually, probe, serve
 
 from appbuilder.testing import GatewayDouble, Reply
 
@@ -19,14 +19,14 @@ PIECES = [f"piece {n}, " for n in range(6)]
 QUICK = {"HEARTBEAT": "0.05", "FIRST_PIECE_WAIT": "0.1", "RETRY_BACKOFF": "0.01"}
 
 
-@pytest.fixture(scope="module", params=BOTH)
+@pytest.fixture(scope="module", params=DOORS)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serve("scripted", tmp_path_factory.mktemp("cut"), request.param, **QUICK) as running:
         yield running
 
 
 def stored(server: Server, session: str) -> list[Any]:
-    found = rows(f"sqlite:///{server.folder}/chat.db", "session_id = :s", s=session)
+    found = appended(f"sqlite:///{server.folder}/chat.db", "session_id = :s", s=session)
     return [(row["message_key"], row["message_value"]) for row in found]
 
 
@@ -107,7 +107,7 @@ def test_a_whole_stream_is_closed_once_too(server: Server) -> None:
     assert probe(server, "read")["closed"] == 1
 
 
-@pytest.mark.parametrize("worker", BOTH)
+@pytest.mark.parametrize("worker", DOORS)
 def test_continue_finishes_the_turn(tmp_path: Path, worker: str) -> None:
     with serve("scripted", tmp_path, worker, ON_DISCONNECT="continue", **QUICK) as server:
         for how in ("fin", "rst"):
@@ -120,7 +120,7 @@ def test_continue_finishes_the_turn(tmp_path: Path, worker: str) -> None:
             assert probe(server, how)["closed"] == 1
 
 
-@pytest.mark.parametrize("worker", BOTH)
+@pytest.mark.parametrize("worker", DOORS)
 def test_the_model_s_connection_is_closed(tmp_path: Path, worker: str) -> None:
     with GatewayDouble() as gateway:
         env = {"GATEWAY_URL": gateway.address, "TOKEN": "the-token", **QUICK}

@@ -11,17 +11,24 @@ import pytest
 from tests.process import rawhttp
 from tests.process.rawhttp import Client
 from tests.process.server import Server
-from tests.process.serving import BOTH, eventually, probe, resident, run_program, workers
+from tests.process.serving import DOORS, SERVICE, eventually, probe, resident, run_program, serve, workers
 
 IDLE = 200
 SLOW = 16
 TRIVIAL = 1.0
 
 
-@pytest.fixture(scope="module", params=BOTH)
+def served(folder: Path, door: str, **given: str) -> Server:
+    """By :meth:`FlaskRuntime.serve`, or the service."""
+    if door == SERVICE:
+        return serve("scripted", folder, SERVICE, **given)
+    return run_program("program", folder, WORKER_CLASS=door, **given)
+
+
+@pytest.fixture(scope="module", params=DOORS)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with run_program("program", tmp_path_factory.mktemp("load"), WORKER_CLASS=request.param,
-                     FIRST_PIECE_WAIT="0.2", HEARTBEAT="0.5") as running:
+    with served(tmp_path_factory.mktemp("load"), request.param, FIRST_PIECE_WAIT="0.2",
+                HEARTBEAT="0.5") as running:
         yield running
 
 
@@ -77,11 +84,11 @@ def test_slow_readers_get_all_of_it(server: Server) -> None:
             assert rawhttp.text_of(list(reader.events())) == "x" * 1_000_000
 
 
-@pytest.mark.parametrize("worker", BOTH)
+@pytest.mark.parametrize("worker", DOORS)
 def test_slow_senders_are_cut(tmp_path: Path, worker: str) -> None:
-    head = (b"POST /chat HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = (b"POST /chat HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
             b"Content-Length: 14\r\n\r\n")
-    with run_program("program", tmp_path, WORKER_CLASS=worker, BODY_TIMEOUT="1") as server:
+    with served(tmp_path, worker, BODY_TIMEOUT="1") as server:
         with Client(server.port) as slow_head, Client(server.port) as slow_body:
             slow_body.send(head)
             begun = time.monotonic()

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 from tests.process import rawhttp
 from tests.process.server import Server
-from tests.process.serving import BOTH, rows, serve
+from tests.process.serving import DOORS, rows, serve
 from tests.services.servers import PASSWORD, PostgresServer
 
 from appbuilder.testing import GatewayDouble, Reply
@@ -40,7 +40,7 @@ def gateway() -> Iterator[GatewayDouble]:
         yield double
 
 
-@pytest.fixture(scope="module", params=BOTH)
+@pytest.fixture(scope="module", params=DOORS)
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, gateway: GatewayDouble,
     postgres: PostgresServer,

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from tests.process import rawhttp
 from tests.process.server import Server
-from tests.process.serving import BOTH, eventually, probe, serve
+from tests.process.serving import DOORS, eventually, probe, serve
 
 QUEUE = 3
 
 
-@pytest.fixture(scope="module", params=BOTH)
+@pytest.fixture(scope="module", params=DOORS)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("session")
     with serve("scripted", folder, request.param, SESSION_QUEUE=str(QUEUE), MAX_TURNS="12") as running:

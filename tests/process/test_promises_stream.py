@@ -12,13 +12,13 @@ import pytest
 from tests.process import rawhttp
 from tests.process.rawhttp import Client
 from tests.process.server import Server
-from tests.process.serving import BOTH, probe, rows, serve
+from tests.process.serving import DOORS, appended, probe, rows, serve
 
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 WAIT = 0.4
 
 
-@pytest.fixture(scope="module", params=BOTH)
+@pytest.fixture(scope="module", params=DOORS)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("stream")
     with serve("scripted", folder, request.param, FIRST_PIECE_WAIT=str(WAIT), HEARTBEAT="0.1",
@@ -132,7 +132,7 @@ def test_an_error_after_the_stream_began_is_its_last_event(server: Server, messa
     assert (last["code"], last["request_id"], last["result"]) == (500, message["mark"], None)
     assert "secret" not in last["message"]
     assert probe(server, message["mark"])["calls"] == 1
-    stored = rows(f"sqlite:///{server.folder}/chat.db", "session_id = :s", s=message["mark"])
+    stored = appended(f"sqlite:///{server.folder}/chat.db", "session_id = :s", s=message["mark"])
     assert all(row["message_value"].get("state") == "incomplete" for row in stored)
 
 
@@ -151,7 +151,7 @@ def test_an_answer_is_tried_again_while_no_piece_was_sent(
         assert rawhttp.text_of(rawhttp.stream(server.port, body)) == "recovered"
     else:
         assert rawhttp.chat(server.port, body).content == "recovered"
-    stored = rows(f"sqlite:///{server.folder}/chat.db", "session_id = :s", s=mark)
+    stored = appended(f"sqlite:///{server.folder}/chat.db", "session_id = :s", s=mark)
     # What the failed attempts appended is gone, and did not get in the way (SDK: KeyError).
     assert [(row["message_key"], row["message_value"]["content"]) for row in stored] == [
         ("query", mark), ("attempt", failures + 1), ("answer", "recovered")]
@@ -169,7 +169,7 @@ def test_how_often_it_is_tried(server: Server, message: dict[str, Any], calls: i
     body = {"message": {**message, "mark": mark}, "stream": stream, "session_id": mark}
     assert rawhttp.chat(server.port, body).status == 500
     assert probe(server, mark)["calls"] == calls
-    assert rows(f"sqlite:///{server.folder}/chat.db", "session_id = :s", s=mark) == []
+    assert appended(f"sqlite:///{server.folder}/chat.db", "session_id = :s", s=mark) == []
 
 
 # Headers
@@ -184,7 +184,7 @@ def test_the_request_s_own_ids_are_used(server: Server) -> None:
         assert (answer.header("X-Appbuilder-Request-Id") or "").encode("latin-1").decode() == "请求-1"
     refused = rawhttp.chat(server.port, {}, headers)
     assert (refused.status, refused.json["request_id"]) == (400, "请求-1")
-    stored = rows(f"sqlite:///{server.folder}/chat.db", "session_id = 'ids'")
+    stored = appended(f"sqlite:///{server.folder}/chat.db", "session_id = 'ids'")
     assert {row["request_id"] for row in stored} == {"请求-1"}
 
 

@@ -40,6 +40,10 @@ class Asynchronous(Component):
             closed[mark] += 1
 
 
+def make() -> FlaskRuntime:
+    return FlaskRuntime(Asynchronous(), os.environ["DATABASE"])
+
+
 def app() -> Flask:
     """For gunicorn."""
-    return with_probe(FlaskRuntime(Asynchronous(), os.environ["DATABASE"]).create_flask_app())
+    return with_probe(make().create_flask_app())

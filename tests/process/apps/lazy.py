@@ -24,6 +24,10 @@ class Lazy(Component):
         return Message(self.http_client.auth_header()["X-Appbuilder-Authorization"])
 
 
+def make() -> FlaskRuntime:
+    return FlaskRuntime(Lazy(), os.environ["DATABASE"])
+
+
 def app() -> Flask:
     """For gunicorn."""
-    return with_probe(FlaskRuntime(Lazy(), os.environ["DATABASE"]).create_flask_app())
+    return with_probe(make().create_flask_app())

@@ -35,6 +35,10 @@ class Asking(Component):
         return answer
 
 
+def make() -> FlaskRuntime:
+    return FlaskRuntime(Asking(), os.environ["DATABASE"])
+
+
 def app() -> Flask:
     """For gunicorn."""
-    return with_probe(FlaskRuntime(Asking(), os.environ["DATABASE"]).create_flask_app())
+    return with_probe(make().create_flask_app())

@@ -1,0 +1,55 @@
+"""One of these programs as a service on PORT, with the probe of its Flask application: serviced PROGRAM."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+from flask import Flask
+
+from appbuilder.serve.asgi.front import Front
+from appbuilder.serve.asgi.http import in_thread, send_whole
+from appbuilder.utils.service import ServiceRuntime
+
+PROBES = ("/probe", "/open")
+
+
+class Probed:
+    """The service, with what the tests ask besides."""
+
+    def __init__(self, service: Front, probe: Flask) -> None:
+        self.lifespan = service.lifespan
+        self._service = service
+        self._probe = probe
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope.get("path") not in PROBES:
+            await self._service(scope, receive, send)
+            return
+        path = f"{scope['path']}?{scope['query_string'].decode()}"
+        answer = await in_thread(lambda: self._probe.test_client().get(path))
+        await send_whole(send, answer.data, status=answer.status_code)
+
+
+class ProbedService(ServiceRuntime):
+    """Serves :class:`Probed`."""
+
+    probe: Flask
+
+    def _app(self, *args: Any, **kwargs: Any) -> Any:
+        return Probed(super()._app(*args, **kwargs), self.probe)
+
+
+def main() -> None:
+    """Serves the component of the program named on the command line."""
+    program = import_module(f"tests.process.apps.{sys.argv[1]}")
+    runtime = program.make()
+    service = ProbedService(runtime.component, os.environ["DATABASE"])
+    service.probe = program.app()
+    service.serve(port=int(os.environ["PORT"]))
+
+
+if __name__ == "__main__":
+    main()

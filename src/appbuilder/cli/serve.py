@@ -51,7 +51,7 @@ def _supervise(target: str, listener: socket.socket, settings: Settings, *, relo
 
     check_platform(settings.workers)
     logs.configure_service(settings.loglevel, form=settings.log_format, texts=False, turn_ids=dict)
-    environ = for_workers(settings, {**os.environ, **settings.to_environ()})
+    environ = {**os.environ, **for_workers(settings).to_environ()}
     # SIGTERM ends this process when all is put away, not when the supervisor has done its part.
     with signals(), shared_metrics(environ) as worker_ended:
         supervisor = Supervisor(

@@ -330,13 +330,14 @@ class Turn:
 
         False: nothing was begun, and :meth:`commit` is to be called.
         """
-        begin = getattr(self._store, "commit_later", None)
-        if begin is None or self._span is not None:
+        store: Any = self._store
+        if self._span is not None or not getattr(store, "commits_later", False):
             return False
         try:
             record = self._record(action.ending)
             if record is not None:
-                return bool(begin(record, lambda error: self._committed(action, error)))
+                store.commit_later(record, lambda error: self._committed(action, error))
+                return True
         except BaseException as error:  # noqa: BLE001 - as above
             self._committed(action, error)
         else:

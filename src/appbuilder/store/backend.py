@@ -31,8 +31,8 @@ class Backend(Protocol):
     def write(self, turn: PreparedTurn) -> None:
         """Inserts the turn's rows in one durable transaction, in commit order."""
 
-    def write_later(self, turn: PreparedTurn, tell: Done) -> bool:
-        """As :meth:`write`, but returns at once, and *tell* is called when it is done; False: not here."""
+    def write_later(self, turn: PreparedTurn, tell: Done) -> None:
+        """As :meth:`write`, but returns at once, and *tell* is called when it is done; where it groups."""
 
     def prepare(self) -> None:
         """Makes the table and the indexes where they are missing."""

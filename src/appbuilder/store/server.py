@@ -145,8 +145,8 @@ class ServerBackend(ABC):
                 telemetry.sink().committed(clock.monotonic() - began, 1)
                 return
 
-    def write_later(self, turn: PreparedTurn, tell: Done) -> bool:
-        return False
+    def write_later(self, turn: PreparedTurn, tell: Done) -> None:
+        raise NotImplementedError("a turn is a transaction of its own here")
 
     def connect(self) -> Connection:
         about_to_block()

@@ -204,9 +204,14 @@ class SqlStore:
         except FAILURES as error:
             raise unavailable(error, self.url, "a turn was written") from None
 
-    def commit_later(self, turn: TurnRecord, tell: Callable[[BaseException | None], None]) -> bool:
+    @property
+    def commits_later(self) -> bool:
+        """Whether :meth:`commit_later` is there: where turns of one process are written in groups."""
+        return self.url.get_backend_name() == "sqlite"
+
+    def commit_later(self, turn: TurnRecord, tell: Callable[[BaseException | None], None]) -> None:
         """As :meth:`commit`, but returns at once: *tell* is called, in another thread, when the turn is
-        durable, or with the error it failed with. False: nothing was begun; :meth:`commit` is to be called.
+        durable, or with the error it failed with.
         """
 
         def told(error: BaseException | None) -> None:
@@ -214,7 +219,7 @@ class SqlStore:
                 error = unavailable(error, self.url, "a turn was written")
             tell(error)
 
-        return self._live().write_later(rows.PreparedTurn.of(turn), told)
+        self._live().write_later(rows.PreparedTurn.of(turn), told)
 
     def ping(self) -> None:
         backend = self._live()

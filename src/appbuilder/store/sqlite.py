@@ -152,9 +152,8 @@ class SqliteBackend:
     def write(self, turn: PreparedTurn) -> None:
         self._group.submit(turn, self._deadline())
 
-    def write_later(self, turn: PreparedTurn, tell: Done) -> bool:
+    def write_later(self, turn: PreparedTurn, tell: Done) -> None:
         self._group.submit_later(turn, self._deadline(), tell)
-        return True
 
     def _write_group(
         self, take: Callable[[], list[PreparedTurn]], deadline: float

@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from appbuilder.logs import logger
@@ -23,10 +23,10 @@ def signing_key(settings: Settings, purpose: str) -> bytes:
     return hmac.digest(secret, purpose.encode(), hashlib.sha256)
 
 
-def for_workers(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """*environ*, with a secret for this run where none can be kept: workers must not have one each."""
+def for_workers(settings: Settings) -> Settings:
+    """*settings*, with a secret for this run where none can be kept: workers must not have one each."""
     kept = settings.page_secret or _kept()
-    return dict(environ) if kept else {**environ, "APPBUILDER_PAGE_SECRET": secrets.token_hex(_BYTES)}
+    return settings if kept else replace(settings, page_secret=secrets.token_hex(_BYTES))
 
 
 def state_folder() -> Path:

@@ -129,10 +129,16 @@ class _Reader:
         """
         if self._has_more(0):
             return
-        until = clock.monotonic() + timeout
-        timer = self._loop.call_later(timeout, self._gate.open)
+        is_over = False
+
+        def end() -> None:  # by the clock this may be a millisecond early: loops count whole ones
+            nonlocal is_over
+            is_over = True
+            self._gate.open()
+
+        timer = self._loop.call_later(timeout, end)
         try:
-            while not await self._waited(0) and clock.monotonic() < until:
+            while not await self._waited(0) and not is_over:
                 pass
         finally:
             timer.cancel()

@@ -14,7 +14,7 @@ from appbuilder.logs import logger
 if TYPE_CHECKING:
     from flask import Flask
 
-_BACKLOG = 2048
+BACKLOG = 4096
 _EVERYWHERE = {"", "0.0.0.0", "::"}  # noqa: S104 - compared, not bound
 
 
@@ -33,7 +33,7 @@ def listen(host: str, port: int) -> socket.socket:
         # Inherited by the connections: an event leaves at once, not with the next one.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind(address)
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise ConfigurationError(_why(error, host, port)) from None

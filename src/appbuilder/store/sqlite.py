@@ -27,6 +27,7 @@ from appbuilder.store import catalogue_sql, listing, migrate, rows, statements, 
 from appbuilder.store.catalogue_sql import CatalogueSql
 from appbuilder.store.errors import is_busy
 from appbuilder.store.listing import Execute
+from appbuilder.store.readers import Readers
 from appbuilder.store.rows import PreparedTurn
 from appbuilder.store.schema import TABLE
 from appbuilder.store.writer import Done, GroupWriter
@@ -68,6 +69,7 @@ class SqliteBackend:
         self._settings = settings
         self._memory = urls.in_memory(url)
         self._engine = self._make_engine()
+        self._readers = Readers(self._connect, max(1, settings.db_pool), settings.db_timeout)
         self._writer: sqlite3.Connection | None = None
         self._group = GroupWriter[PreparedTurn](self._write_group)
         # A database without a file has one connection, which all share by turns.
@@ -129,20 +131,22 @@ class SqliteBackend:
             if "no such table" not in str(error):
                 raise
         # The file was deleted since this process opened it; SQLite has made an empty one.
+        self._readers.close()
         self._engine.dispose()
         self.prepare()
         return self._read_once(sql, parameters)
 
     def _read_once(self, sql: str, parameters: tuple[Any, ...]) -> list[Any]:
-        with self._sharing():
-            began = clock.monotonic()
-            fairy = self._engine.raw_connection()
-            telemetry.sink().pool_waited(clock.monotonic() - began)
-            try:
-                connection = cast(sqlite3.Connection, fairy.driver_connection)
-                return when_unlocked(lambda: connection.execute(sql, parameters).fetchall(), self._deadline())
-            finally:
-                fairy.close()
+        if self._alone is not None:
+            with self._alone, self._raw() as shared:
+                return shared.execute(sql, parameters).fetchall()
+        began = clock.monotonic()
+        connection, generation = self._readers.lend()
+        telemetry.sink().pool_waited(clock.monotonic() - began)
+        try:
+            return when_unlocked(lambda: connection.execute(sql, parameters).fetchall(), self._deadline())
+        finally:
+            self._readers.give_back(connection, generation)
 
     def _sharing(self) -> contextlib.AbstractContextManager[Any]:
         return self._alone or contextlib.nullcontext()
@@ -212,6 +216,11 @@ class SqliteBackend:
         if self._memory:
             with self._raw() as shared:
                 return shared
+        connection = self._connect()
+        self._file = self._file_now()
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
         (path,), options = self._engine.dialect.create_connect_args(self._url)
         uri = bool(options.get("uri"))
         connection = sqlite3.connect(path, 0, check_same_thread=False, isolation_level=None, uri=uri)
@@ -220,7 +229,6 @@ class SqliteBackend:
         except BaseException:
             connection.close()
             raise
-        self._file = self._file_now()
         return connection
 
     def _file_now(self) -> tuple[int, int]:
@@ -331,6 +339,7 @@ class SqliteBackend:
 
     def close(self) -> None:
         self._forget_writer()
+        self._readers.close()
         self._engine.dispose()
 
     @contextlib.contextmanager

@@ -105,9 +105,13 @@ class Server:
         return self.process.wait(timeout)
 
     def kill(self) -> None:
-        """kill -9 for the process and its workers."""
+        """kill -9 for the process and its workers, in whatever process group they are."""
+        workers = children(self.process.pid)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
+        for pid in workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.wait(30)
 
     # Asking it
@@ -191,6 +195,14 @@ class Events(Iterator[Any]):
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
         self.answer.close()
         self._connection.close()
+
+
+def children(pid: int) -> list[int]:
+    """Process ids of the processes that *pid* has started; none where it has ended."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
 
 
 def free_port() -> int:

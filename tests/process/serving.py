@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from tests.process import rawhttp
 from tests.process.server import Server, start
+from tests.process.server import children as children_of
 
 _T = TypeVar("_T")
 
@@ -62,6 +63,12 @@ def serve_command(target: str, port: int, *options: str) -> list[str]:
     return [sys.executable, "-c", verb, "serve", target, "--port", str(port), *options]
 
 
+def serve_target(target: str, folder: Path, *options: str, **given: str) -> Server:
+    """``appbuilder serve`` in *folder*, with no page unless *given* asks for it."""
+    port = free_port()
+    return start(folder, serve_command(target, port, *options), port=port, env=settings(folder, **given))
+
+
 def run_program(program: str, folder: Path, **given: str) -> Server:
     """A program that serves itself, on the port in its environment."""
     return start(
@@ -84,8 +91,7 @@ def free_port() -> int:
 
 def children(server: Server) -> list[int]:
     """Process ids of the processes that *server* has started: gunicorn's workers, or the service's."""
-    pid = server.process.pid
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return children_of(server.process.pid)
 
 
 def workers(server: Server) -> list[int]:

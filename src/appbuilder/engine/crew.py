@@ -1,10 +1,12 @@
 """Threads for turns that are begun on an event loop.
 
 To wake a thread for each turn costs more than a short turn itself. So one thread, the runner, takes the turns
-that wait one after the other, and the loop wakes it once for all that came meanwhile. Nobody waits for
-somebody else's turn, though: before what is known to block (:mod:`appbuilder.blocking`) the runner hands its
-part over to another thread; and what blocks without saying so is found out by the loop within
-:data:`PATIENCE`, which then gives each turn that waits a thread of its own.
+that wait one after the other, and the loop wakes it once for all that came meanwhile. What they put off (a
+commit) it does at the end, for all of them.
+
+Nobody waits for somebody else's turn, though. Before what is known to block (:mod:`appbuilder.blocking`) the
+runner hands its part over to another thread. What blocks without saying so is found out by the loop within
+twice :data:`PATIENCE`, which then gives each turn that waits a thread of its own.
 """
 
 from __future__ import annotations
@@ -14,16 +16,19 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from appbuilder.blocking import before_blocking
+from appbuilder.blocking import share
 from appbuilder.engine.workers import Workers, spawn
 
 Job = Callable[[], None]
 """Raises nothing."""
 
-PATIENCE = 0.001
-"""Seconds a turn may wait behind another one before it gets a thread of its own."""
+PATIENCE = 0.01
+"""Seconds after which a turn counts as blocking. Twice what Python lets another thread keep the interpreter
+(``sys.getswitchinterval()``): a runner that only waits for that is not stuck."""
 
 
+MOST_BEFORE_DEEDS = 64
+"""Turns that follow one which put something off, before that is done."""
 _NO_THREADS_PAUSE = 0.05
 """Seconds until threads are asked for again where the system gives none."""
 
@@ -52,31 +57,31 @@ class Crew:
     def _dispatch(self) -> None:
         self._dispatching = False
         self.appoint()
-        if not self._watching and self._waiting:
-            self._watching = True
-            self._loop.call_later(PATIENCE, self._watch, self._taken)
+        self._keep_watch()
 
-    def _watch(self, taken_before: int) -> None:
+    def _keep_watch(self) -> None:
+        if not self._watching and self._runner is not None:
+            self._watching = True
+            self._loop.call_later(PATIENCE, self._watch, self._runner, self._taken)
+
+    def _watch(self, runner_before: _Runner, taken_before: int) -> None:
         """Looks whether the runner gets on."""
         self._watching = False
-        if not self._waiting:
-            return
-        if self._taken == taken_before:
-            self._give_each_its_own()
-        else:
-            self._watching = True
-            self._loop.call_later(PATIENCE, self._watch, self._taken)
+        if self._runner is runner_before and self._taken == taken_before:
+            self._depose(runner_before)
+        self._keep_watch()
 
-    def _give_each_its_own(self) -> None:
-        while True:
-            with self._lock:
+    def _depose(self, runner: _Runner) -> None:
+        """Gives each turn that waits behind *runner*, which is stuck, a thread; and what it put off."""
+        with self._lock:
+            if self._runner is runner:
                 self._runner = None
-                job = self._waiting.popleft() if self._waiting else None
-            if job is None:
-                return
-            if not self._start(job):
-                self._waiting.appendleft(job)
-                return
+            deeds, runner.deeds = runner.deeds, []
+            waiting, self._waiting = self._waiting, deque()
+        if deeds:
+            self.begin(lambda: _do(deeds))
+        for job in waiting:
+            self.begin(job)
 
     def appoint(self) -> None:
         """Makes a thread the runner where turns wait and there is none."""
@@ -96,13 +101,29 @@ class Crew:
             return False
         return True
 
-    def resign(self, runner: _Runner) -> None:
-        """*runner* is the runner no more, if it was."""
+    def resign(self, runner: _Runner) -> list[Job]:
+        """*runner* is the runner no more, if it was; what it put off and is still to be done."""
         with self._lock:
+            deeds, runner.deeds = runner.deeds, []
             if self._runner is not runner:
-                return
+                return deeds
             self._runner = None
         self.appoint()
+        return deeds
+
+    def put_off(self, runner: _Runner, deed: Job) -> bool:
+        """Leaves *deed* for the end of *runner*'s time; False: that is over."""
+        with self._lock:
+            if self._runner is not runner:
+                return False
+            runner.deeds.append(deed)
+            return True
+
+    def begin(self, job: Job) -> None:
+        """Begins *job* on a thread of its own, at once or as soon as there is one."""
+        if not self._start(job):
+            with self._lock:
+                self._waiting.append(job)
 
     def next_for(self, runner: _Runner) -> Job | None:
         """The turn *runner* is to take next; None: none waits, or it is the runner no more."""
@@ -120,19 +141,33 @@ class _Runner:
     """One thread's time as the runner."""
 
     def __init__(self, crew: Crew) -> None:
+        self.deeds: list[Job] = []
         self._crew = crew
 
     def run(self) -> None:
-        before_blocking(self._make_way)
+        share(self._make_way, self._put_off)
+        after_first_deed = 0
         try:
-            while (job := self._crew.next_for(self)) is not None:
+            while after_first_deed < MOST_BEFORE_DEEDS and (job := self._crew.next_for(self)) is not None:
                 job()
+                after_first_deed += bool(self.deeds)
         finally:
-            before_blocking(None)
+            share()
+            _do(self._crew.resign(self))
+
+    def _put_off(self, deed: Job) -> bool:
+        return self._crew.put_off(self, deed)
 
     def _make_way(self) -> None:
-        before_blocking(None)
-        self._crew.resign(self)
+        share()
+        deeds = self._crew.resign(self)
+        if deeds:
+            self._crew.begin(lambda: _do(deeds))
+
+
+def _do(deeds: list[Job]) -> None:
+    for deed in deeds:
+        deed()
 
 
 def run_beside(job: Job) -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from appbuilder.blocking import about_to_block
+from appbuilder.blocking import about_to_block, put_off
 from appbuilder.errors import StoreUnavailable
 
 _T = TypeVar("_T")
@@ -95,7 +95,7 @@ class GroupWriter(Generic[_T]):
         with self._lock:
             self._queue.append(ticket)
             ticket.leads, self._led = not self._led, True
-        if ticket.leads:
+        if ticket.leads and not put_off(lambda: self._lead(ticket)):
             self._own_thread.lead(ticket)
 
     def _lead(self, own: _Ticket[_T]) -> None:

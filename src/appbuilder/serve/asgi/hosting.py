@@ -27,6 +27,9 @@ _SWITCH_INTERVAL = 0.02
 """Seconds after which a thread that waits for the interpreter asks the one that has it to let go. As many
 threads as there are streams of synchronous components wait for it, and each wakes up that often to ask: at
 Python's 0.005 that alone took more processor time than 1,000 paced streams."""
+_MOST_UNSENT = 64 * 1024
+"""Bytes of a connection that may lie unsent in the kernel. Of its own it takes megabytes, and says that there
+is room again when a third of them have left: a slow reader would look like one that reads nothing."""
 _KEEP_ALIVE = 75
 """Seconds a connection may rest between two requests: longer than proxies keep theirs (nginx: 60), so that
 none sends a request on a connection that is being closed."""
@@ -52,7 +55,7 @@ def serve(
         "http": Connection,
         "loop": "uvloop" if os.name == "posix" else "asyncio",
         "timeout_keep_alive": _KEEP_ALIVE,
-        "limit_concurrency": settings.max_connections,
+        "limit_concurrency": settings.max_connections + 1,  # for uvicorn the first that is too many
         "backlog": BACKLOG,
         "ws_max_size": MOST_SOCKET_MESSAGE,
     }
@@ -66,6 +69,9 @@ def _each_many_times(listeners: Sequence[socket.socket]) -> list[socket.socket]:
         # A copy blocks if its original does, and whether it does is the same for all of them, and for all
         # workers: one that sees a connection which another one takes would wait for the next in accept().
         each.setblocking(False)
+        if each.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            # Inherited by the connections.
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MOST_UNSENT)
     copies = [each.dup() for each in listeners for _ in range(_ACCEPTED_AT_ONCE - 1)]
     return [*listeners, *copies]
 

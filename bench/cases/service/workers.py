@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,10 +20,9 @@ from bench.servers import cpu_seconds, running
 NOTE = (
     "The same turns with history, kept by PostgreSQL (fsync on) on the same machine. `CPU`, `database` and "
     "`load` are microseconds of processor for a turn: of the workers, of PostgreSQL, and of the load "
-    "generator. What the last two take of the machine's cores a second worker does not get: `at most` is "
-    "what the first worker's three figures leave room for."
+    "generator. What the last two take of the machine's cores a second worker does not get."
 )
-HEADERS = ("workers", "turns/s", "range", "to one", "at most", "p99", "CPU", "database", "load", "errors")
+HEADERS = ("workers", "turns/s", "range", "to one", "p99", "CPU", "database", "load", "errors")
 
 
 @dataclass(slots=True)
@@ -45,7 +43,7 @@ def run(plan: Plan) -> Table:
                 own.append(_measure(postgres, workers, plan))
     table = Table("Service: workers on PostgreSQL", NOTE, HEADERS)
     for workers, own in rounds.items():
-        table.rows.append(_row(workers, own, rounds[1], _to_one(rounds) if workers > 1 else None))
+        table.rows.append(_row(workers, own, _to_one(rounds) if workers > 1 else None))
     table.targets.append(Target("service, two workers on PostgreSQL, of one", _to_one(rounds), 1.6))
     return table
 
@@ -63,32 +61,19 @@ def _measure(postgres: PostgresServer, workers: int, plan: Plan) -> Round:
     return Round(sample, used / max(1, sample.rate * seconds))
 
 
-def _row(workers: int, own: list[Round], first: list[Round], to_one: float | None) -> tuple[str, ...]:
-    bound = "-" if to_one is None else f"{_bound(first):.2f}x"
+def _row(workers: int, own: list[Round], to_one: float | None) -> tuple[str, ...]:
     rates_ = [each.sample.rate for each in own]
     return (
         f"{workers}",
         f"{median(rates_):,.0f}",
         f"{min(rates_):,.0f} - {max(rates_):,.0f}",
         "-" if to_one is None else f"{to_one:.2f}x",
-        bound,
         f"{median(each.sample.delay for each in own) * 1000:,.0f} ms",
         _micro(each.sample.cpu for each in own),
         _micro(each.database for each in own),
         _micro(each.sample.busy / max(1, each.sample.rate) for each in own),
         errors(each.sample.errors for each in own),
     )
-
-
-def _bound(one: list[Round]) -> float:
-    """How many times the turns of one worker all cores could make, at what one worker's turn costs."""
-    cores = os.cpu_count() or 1
-    return median(cores / (each.sample.rate * _cost(each)) for each in one)
-
-
-def _cost(each: Round) -> float:
-    """Processor seconds of a turn: of the worker, the database and the load generator."""
-    return each.sample.cpu + each.database + each.sample.busy / max(1, each.sample.rate)
 
 
 def _micro(seconds: Iterator[float]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from appbuilder import blocking
 from appbuilder.errors import StoreUnavailable
 from appbuilder.store.writer import GroupWriter, _Ticket
 
@@ -153,3 +154,134 @@ def test_a_follower_that_is_killed_while_it_waits_leaves_the_queue(monkeypatch: 
     assert book.groups == [[0], [6]]
     assert isinstance(results[5], KeyboardInterrupt)
     assert results[6] is None
+
+
+# Items nobody waits for
+
+
+class Told:
+    """What the owners of items were told, and by which thread."""
+
+    def __init__(self) -> None:
+        self.errors: dict[int, BaseException | None] = {}
+        self.threads: dict[int, int] = {}
+        self._told = threading.Semaphore(0)
+
+    def of(self, item: int) -> Callable[[BaseException | None], None]:
+        def tell(error: BaseException | None) -> None:
+            assert item not in self.errors, "told twice"
+            self.errors[item] = error
+            self.threads[item] = threading.get_ident()
+            self._told.release()
+
+        return tell
+
+    def wait(self, count: int) -> dict[int, BaseException | None]:
+        for _ in range(count):
+            assert self._told.acquire(timeout=10)
+        return self.errors
+
+
+def test_who_does_not_wait_is_told_in_another_thread() -> None:
+    book, told = Book(), Told()
+    writer = GroupWriter(book)
+    for item in (1, 2, -3, 4):
+        writer.submit_later(item, 0.0, told.of(item))
+    errors = told.wait(4)
+    assert isinstance(errors.pop(-3), ValueError)
+    assert errors == {1: None, 2: None, 4: None}
+    assert [item for group in book.groups for item in group] == [1, 2, -3, 4]
+    assert threading.get_ident() not in told.threads.values()
+
+
+def test_those_who_wait_and_those_who_do_not_are_written_together() -> None:
+    book, results, told = Book(), dict[int, BaseException | None](), Told()
+    writer = GroupWriter(book)
+    book.hold.clear()
+    threads = [start(writer, 0, results)]
+    assert book.entered.acquire(timeout=10)
+    for count, item in enumerate(range(1, 7), 1):
+        if item % 2:
+            writer.submit_later(item, 0.0, told.of(item))
+        else:
+            threads.append(start(writer, item, results))
+        queued(writer, count)
+    book.hold.set()
+    join(threads)
+    assert told.wait(3) == {1: None, 3: None, 5: None}
+    assert results == {0: None, 2: None, 4: None, 6: None}
+    assert book.groups == [[0], [1, 2, 3, 4, 5, 6]]  # the first that waited, which nobody waits for, led
+
+
+def test_leadership_passes_on_between_the_kinds_whoever_fails() -> None:
+    book, results, told = Book(), dict[int, BaseException | None](), Told()
+    writer = GroupWriter(book)
+    book.hold.clear()
+    writer.submit_later(0, 0.0, told.of(0))
+    assert book.entered.acquire(timeout=10)
+    writer.submit_later(1, 0.0, told.of(1))
+    threads = [start(writer, 2, results)]
+    queued(writer, 2)
+    book.before_take = StoreUnavailable("locked")  # for the leader of the next group, which is 1
+    book.hold.set()
+    join(threads)
+    errors = told.wait(2)
+    assert errors[0] is None
+    assert isinstance(errors[1], StoreUnavailable)
+    assert results == {2: None}
+    assert book.groups == [[0], [2]]
+    writer.submit(3, 0.0)
+    assert book.groups[-1] == [3]
+
+
+def test_a_group_that_dies_is_told_to_all_of_them() -> None:
+    book, told = Book(), Told()
+    writer = GroupWriter(book)
+    book.broken[0] = MemoryError()
+    writer.submit_later(0, 0.0, told.of(0))
+    assert isinstance(told.wait(1)[0], MemoryError)
+    writer.submit_later(1, 0.0, told.of(1))
+    assert told.wait(1)[1] is None
+
+
+def test_who_fails_when_he_is_told_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    book, results, told = Book(), dict[int, BaseException | None](), Told()
+    writer = GroupWriter(book)
+    book.hold.clear()
+    threads = [start(writer, 0, results)]
+    assert book.entered.acquire(timeout=10)
+
+    def fails(_: BaseException | None) -> None:
+        raise SystemExit("what follows from a commit failed")
+
+    writer.submit_later(1, 0.0, fails)
+    writer.submit_later(2, 0.0, told.of(2))
+    queued(writer, 2)
+    book.hold.set()
+    join(threads)
+    assert told.wait(1) == {2: None}
+    writer.submit_later(3, 0.0, told.of(3))
+    assert told.wait(1)[3] is None
+    assert "what follows from that failed" in caplog.text
+
+
+def test_a_commit_that_is_put_off_takes_in_what_comes_meanwhile() -> None:
+    """A thread that turns share puts the leading off, and does it in the end."""
+    book, told, deeds = Book(), Told(), list[Callable[[], None]]()
+    writer = GroupWriter(book)
+
+    def put_off(deed: Callable[[], None]) -> bool:
+        deeds.append(deed)
+        return True
+
+    blocking.share(put_off=put_off)
+    try:
+        for item in range(3):
+            writer.submit_later(item, 0.0, told.of(item))
+    finally:
+        blocking.share()
+    assert (len(deeds), book.groups) == (1, [])
+    deeds[0]()
+    assert told.wait(3) == {0: None, 1: None, 2: None}
+    assert book.groups == [[0, 1, 2]]
+    assert set(told.threads.values()) == {threading.get_ident()}

@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 
 from appbuilder.blocking import about_to_block, put_off
 from appbuilder.errors import StoreUnavailable
+from appbuilder.logs import logger
 
 _T = TypeVar("_T")
 
@@ -57,8 +58,11 @@ class _Ticket(Generic[_T]):
     def wake(self) -> None:
         if self.tell is None:
             self._gate.release()
-        else:
+            return
+        try:
             self.tell(self.error)
+        except BaseException:  # noqa: BLE001 - the others are still to be told, and the next groups to be written
+            logger.exception("a turn was written, and what follows from that failed")
 
 
 class GroupWriter(Generic[_T]):

@@ -7,13 +7,14 @@ request nothing, where a timer each would be a tenth of an echo.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from appbuilder.errors import Overloaded
 from appbuilder.ids import new_id
+from appbuilder.serve.asgi.corked import Corked
 from appbuilder.serve.asgi.http import send_whole
 from appbuilder.serve.asking import Receive, Scope, Send
 from appbuilder.serve.uvicorn_thread import Server
@@ -36,7 +37,7 @@ class Connection(HttpToolsProtocol):
     """One connection, which knows how long it has been waiting for its client."""
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, Corked(transport, self.loop)))
         self._asked_since: float | None = self.loop.time()
         self._in_head = True
         self._head = 0

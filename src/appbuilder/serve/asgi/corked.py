@@ -1,0 +1,50 @@
+"""A transport whose writes leave together.
+
+An answer is at least two writes, its head and its body, and each would be a system call: in a small answer
+these are more than half the work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+
+class Corked:
+    """Passes on to *transport* what was written in one turn of *loop* as one write, at its end."""
+
+    __slots__ = ("_loop", "_transport", "_waiting")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._waiting: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Writes *data* at the end of the loop's turn."""
+        if not self._waiting:
+            self._loop.call_soon(self.flush)
+        self._waiting.append(data)
+
+    def flush(self) -> None:
+        """Writes what waits."""
+        waiting, self._waiting = self._waiting, []
+        if waiting and not self._transport.is_closing():
+            self._transport.write(waiting[0] if len(waiting) == 1 else b"".join(waiting))
+
+    def close(self) -> None:
+        """Closes when what was written has left."""
+        self.flush()
+        self._transport.close()
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that were written and have not left."""
+        return self._transport.get_write_buffer_size() + sum(map(len, self._waiting))
+
+    def set_protocol(self, protocol: Any) -> None:
+        """Another protocol takes over; what was written before stays before."""
+        self.flush()
+        self._transport.set_protocol(protocol)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)

@@ -11,6 +11,7 @@ import pytest
 from appbuilder.blocking import about_to_block, put_off
 from appbuilder.engine import crew as crew_module
 from appbuilder.engine.crew import MOST_BEFORE_DEEDS, Crew, run_beside
+from appbuilder.engine.workers import Workers
 
 FOR_EVER = 3600.0
 
@@ -144,15 +145,15 @@ def test_what_was_put_off_is_done_although_a_turn_blocks(
 
 def test_where_there_are_no_threads_turns_wait_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
     done, refusals = threading.Semaphore(0), [0]
-    real = crew_module.Workers.run
+    real = Workers.run
 
-    def run(pool: crew_module.Workers, target: Callable[[], None]) -> None:
+    def run(pool: Workers, target: Callable[[], None]) -> None:
         if refusals[0] < 3:
             refusals[0] += 1
             raise RuntimeError("can't start new thread")
         real(pool, target)
 
-    monkeypatch.setattr(crew_module.Workers, "run", run)
+    monkeypatch.setattr(Workers, "run", run)
     monkeypatch.setattr(crew_module, "_NO_THREADS_PAUSE", 0.001)
     on_a_loop([done.release, done.release], done)
     assert refusals == [3]

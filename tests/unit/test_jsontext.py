@@ -3,9 +3,10 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from typing import Any
+from unittest import mock
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from appbuilder import jsontext
@@ -74,3 +75,82 @@ def test_writing_never_fails_on_a_value() -> None:
     assert read["nan"] is None
     assert read["1"] == "int key"
     assert "你".encode() in written
+
+
+# The quick path for short objects
+
+simple = st.none() | st.booleans() | st.text()
+near_simple = st.dictionaries(st.text(), simple | json_values, max_size=4)
+"""Objects of the kind that requests are, and some that are more."""
+
+
+def strictly(text: bytes) -> Any:
+    """What the strict parser alone makes of *text*; a reason where it refuses it."""
+    with mock.patch.object(jsontext, "_simple_object", return_value=None):
+        return tried(text)
+
+
+def tried(text: bytes) -> Any:
+    try:
+        return jsontext.loads(text)
+    except jsontext.NotJson as error:
+        return f"refused: {error}"
+
+
+@st.composite
+def spelled(draw: st.DrawFn) -> bytes:
+    """An object as somebody may write it: names twice, escapes or none, blanks, numbers, nesting."""
+    members = []
+    for _ in range(draw(st.integers(0, 4))):
+        name = draw(st.sampled_from(["a", "b", "message", "", "字", '"', "\\", "\ud83d"]) | st.text())
+        escaped = draw(st.booleans())
+        value = draw(simple | json_values | st.sampled_from([2**80, 1e300, -0.0, 10**39]))
+        members.append(f"{json.dumps(name, ensure_ascii=escaped)}:{json.dumps(value, ensure_ascii=escaped)}")
+    blank = draw(st.sampled_from(["", " ", "\n", "\t \r\n", "\u00a0", "\ufeff"]))
+    comma = draw(st.sampled_from([",", ", ", ",,"]))
+    rest = draw(st.sampled_from(["", "", "", "}", "{}", "\x00"]))
+    text = f"{blank}{{{comma.join(members)}}}{blank}{rest}"
+    return text.encode("utf-8", "surrogatepass")
+
+
+@example(b'{"a":1,"a":2}')
+@example(b'{"a":"x","a":"x"}')
+@example(b'{"a":null,"a":null}')
+@example(b'{"a":"\\u0061"}')
+@example(b'{"a":"{"}')
+@example(b'{"a":"\x7f","b":true}')
+@example(b'{"a":"\x1f"}')
+@example(b'{"a":1e400}')
+@example(b'{"a":NaN}')
+@example(b'{"a":"\xed\xa0\x80"}')
+@example(b'{"a":"\xc0\x80"}')
+@example(b'\xef\xbb\xbf{"a":true}')
+@example(b'{"a":true,}')
+@example(b"{'a':true}")
+@given(spelled())
+def test_the_quick_path_accepts_what_the_strict_parser_does_and_gives_the_same(text: bytes) -> None:
+    assert same(tried(text), strictly(text))
+
+
+@given(spelled(), st.integers(0, 200), st.binary(min_size=1, max_size=2))
+def test_also_where_a_text_is_damaged(text: bytes, at: int, damage: bytes) -> None:
+    damaged = text[:at] + damage + text[at + len(damage):]
+    assert same(tried(damaged), strictly(damaged))
+
+
+@given(near_simple)
+def test_also_as_clients_write_it(value: dict[str, Any]) -> None:
+    for text in (jsontext.dumps(value), json.dumps(value).encode(), json.dumps(value, indent=1).encode()):
+        assert same(tried(text), strictly(text))
+
+
+@given(st.dictionaries(st.text(alphabet="ab字 {}:,'"), st.none() | st.booleans() | st.text(alphabet="ab字 ")))
+def test_most_requests_take_it(value: dict[str, Any]) -> None:
+    text = jsontext.dumps(value)
+    if text.count(b"{") == 1:
+        assert jsontext._simple_object(text) == value
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal, also in what Python takes for equal: ``True`` and 1, 0.0 and -0.0."""
+    return repr(one) == repr(other)

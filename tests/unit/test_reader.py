@@ -191,3 +191,21 @@ def test_a_reader_that_leaves_leaves_nothing_behind() -> None:
 
     asyncio.run(play())
     log.finish(END)
+
+
+def test_a_reader_whose_loop_is_closed_does_not_make_the_run_fail() -> None:
+    log = RunLog()
+
+    async def leave() -> None:
+        reading = asyncio.create_task(collect(log))
+        await asyncio.sleep(0)
+        left.extend(log._wakers)
+        reading.cancel()
+
+    left: list[Callable[[], None]] = []
+    asyncio.run(leave())
+    (wake,) = left
+    log.subscribe(wake)
+    log.append("a")
+    log.finish(END)
+    assert log.read(0) == (["a"], END)

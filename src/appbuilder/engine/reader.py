@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,9 @@ async def batches(log: RunLog) -> AsyncIterator[Batch]:
     woken = asyncio.Event()
 
     def wake() -> None:
-        loop.call_soon_threadsafe(woken.set)
+        # Where the loop is closed nobody reads any more, and the run must not fail for it.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(woken.set)
 
     seen_pieces = seen_steps = 0
     while True:

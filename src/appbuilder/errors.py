@@ -43,7 +43,7 @@ class ConfigurationError(AppBuilderError, ValueError):
 class RequestError(AppBuilderError):
     """The request cannot be served as it is. Its text is shown to the caller, so it holds no secret.
 
-    ``param`` is the member of the request that is at fault, ``messages[0].role`` for instance; empty where the
+    ``param`` is the member of the request that is at fault (``messages[0].role``); empty where the
     protocol does not tell it.
     """
 

@@ -29,6 +29,15 @@ async def awaited(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 
+def new_loop() -> asyncio.AbstractEventLoop:
+    """An event loop: uvloop's where it is installed, which takes half the time for a paced piece."""
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
 class Bridge:
     """The event loop of one process, and the way from it back to the threads that serve."""
 
@@ -101,7 +110,7 @@ class Bridge:
         spawn(job)
 
     def _new_loop(self) -> asyncio.AbstractEventLoop:
-        loop = asyncio.new_event_loop()
+        loop = new_loop()
         loop.set_default_executor(ThreadPoolExecutor(WORKERS, thread_name_prefix="appbuilder-async"))
         return loop
 

@@ -22,9 +22,9 @@ from appbuilder.engine.workers import Workers, spawn
 Job = Callable[[], None]
 """Raises nothing."""
 
-PATIENCE = 0.01
-"""Seconds after which a turn counts as blocking. Twice what Python lets another thread keep the interpreter
-(``sys.getswitchinterval()``): a runner that only waits for that is not stuck."""
+PATIENCE = 0.04
+"""Seconds after which a turn counts as blocking. Twice what another thread may keep the interpreter
+(``serve/asgi/hosting.py`` sets that): a runner that only waits for it is not stuck."""
 
 
 MOST_BEFORE_DEEDS = 64

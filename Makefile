@@ -58,7 +58,7 @@ screenshots: $(VENV)/.ready ## Make the pictures of the chat page in docs/images
 	SCREENSHOTS=1 $(BIN)/python -m pytest tests/browser/test_screenshots.py
 
 .PHONY: bench
-bench: $(VENV)/.ready ## Measure beside bare Flask, the SDK and Chainlit (QUICK=1: a minute or two), write docs/benchmarks.md.
+bench: $(VENV)/.ready ## Measure beside bare Starlette and Flask, the SDK, ADK, Agno and Chainlit (QUICK=1: some minutes), write docs/benchmarks.md.
 	BENCH_QUICK=$(QUICK) BENCH_COMMAND='make bench' $(BIN)/python -m bench
 
 .PHONY: chaos

@@ -45,5 +45,6 @@ def _note(plan: Plan) -> str:
         "durable commit (WAL, synchronous=FULL). The SDK runs the same component under gunicorn gevent. ADK "
         "is a `BaseAgent` behind `adk api_server --session_service_uri=sqlite:///... --auto_create_session`; "
         "AgentOS an `Agent` with `SqliteDb`, the last run in its context, and a model class that answers. "
-        "Both stand on this product's uvicorn, uvloop and httptools, one process each; ADK writes its access log, which it cannot be told not to."
+        "Both stand on this product's uvicorn, uvloop and httptools, one process each. "
+        "ADK writes an access log, which it cannot be told not to."
     )

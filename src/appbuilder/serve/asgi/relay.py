@@ -18,15 +18,16 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from appbuilder.errors import ServiceUnavailable
 from appbuilder.serve.asgi.hosting import MOST_SOCKET_MESSAGE
+from appbuilder.serve.asgi.http import BrokenBody
 from appbuilder.serve.asking import App, Receive, Scope, Send
 
 HEADER = b"x-appbuilder-relayed"
 """Secret and peer of a request that was passed on."""
 
-# Of one connection, not of the request; and what the other side writes anew.
-_HOP = frozenset(
-    (b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"content-length")
-)
+_HOP = frozenset((b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"))
+"""Headers of one connection, not of the request."""
+_WRITTEN_ANEW = frozenset((b"content-length", b"date"))
+"""Headers of an answer that our own server writes."""
 _HANDSHAKE = frozenset(
     (b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-extensions", b"sec-websocket-protocol")
 )
@@ -43,9 +44,9 @@ class Relay:
     def __init__(self, path: str, secret: str) -> None:
         self._path = path
         self._secret = secret
-        timeout = httpx2.Timeout(None, connect=_CONNECT_TIMEOUT)
-        transport = httpx2.AsyncHTTPTransport(uds=path, limits=httpx2.Limits(max_connections=None))
-        self._client = httpx2.AsyncClient(transport=transport, timeout=timeout)
+        self._timeout = httpx2.Timeout(None, connect=_CONNECT_TIMEOUT).as_dict()
+        # Not a client: that would keep one visitor's cookies and send them for another, and add headers.
+        self._transport = httpx2.AsyncHTTPTransport(uds=path, limits=httpx2.Limits(max_connections=None))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes one request, or one socket, on.
@@ -58,15 +59,20 @@ class Relay:
             await self._request(scope, receive, send)
 
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = self._client.build_request(
-            scope["method"], _url("http", scope), headers=self._headers(scope, _HOP), content=_body(receive)
+        request = httpx2.Request(
+            scope["method"],
+            _url("http", scope),
+            headers=self._headers(scope, _HOP),
+            content=_body(receive) if _has_body(scope) else None,
+            extensions={"timeout": self._timeout},
         )
         try:
-            response = await self._client.send(request, stream=True)
+            response = await self._transport.handle_async_request(request)
         except httpx2.TransportError:
             raise ServiceUnavailable("The chat page is starting; try again in a moment.") from None
         try:
-            kept = [(name.lower(), value) for name, value in response.headers.raw if name.lower() not in _HOP]
+            told = [(name.lower(), value) for name, value in response.headers.raw]
+            kept = [each for each in told if each[0] not in _HOP | _WRITTEN_ANEW]
             await send({"type": "http.response.start", "status": response.status_code, "headers": kept})
             async for part in response.aiter_raw():
                 await send({"type": "http.response.body", "body": part, "more_body": True})
@@ -157,12 +163,17 @@ def _url(scheme: str, scope: Scope) -> str:
     return f"{scheme}://page{path}" + (f"?{query}" if query else "")
 
 
+def _has_body(scope: Scope) -> bool:
+    return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
+
+
 async def _body(receive: Receive) -> AsyncIterator[bytes]:
+    """:raises BrokenBody: the client broke it off; what there is of it must not pass for all of it."""
     more = True
     while more:
         message: Any = await receive()
         if message["type"] != "http.request":
-            return
+            raise BrokenBody("The body was broken off.")
         more = message.get("more_body", False)
         if message.get("body"):
             yield message["body"]

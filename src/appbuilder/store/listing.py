@@ -28,14 +28,15 @@ def enter(
     listing = turn.listing
     if listing is None:
         return
-    began: Any = encode(first)
-    if goes_on and execute(sql.listed, (listing.id,)).fetchone() is None:
+    began, last = encode(first), encode(turn.last(first))
+    if goes_on:
+        if execute(sql.told, (last, listing.id)).rowcount:
+            return
         origin = execute(sql.origin, (turn.session_id, began)).fetchone()
         if origin is not None:
             # Begun over POST /chat, and nobody has listed it yet.
             value, began = origin
             listing = Listing.of(turn.session_id, None, title_of_row(value))
-    last = encode(turn.last(first))
     execute(
         sql.list_it,
         (listing.id, turn.session_id, turn.request_id, listing.key, listing.text, began, last),

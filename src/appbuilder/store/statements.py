@@ -50,6 +50,9 @@ class Statements:
     """The eight columns but the last."""
     listed: str
     """row id -> a row where it is there and not deleted; the primary key."""
+    told: str
+    """updated_at, row id: a conversation's own row, if it is there and not deleted, gets that time;
+    the primary key."""
     list_it: str
     """As ``insert``, a conversation's own row: one that is listed only gets the new updated_at."""
     origin: str
@@ -84,6 +87,7 @@ def make(
         older_page=f"{page} AND created_at <= {mark} AND (created_at < {mark} OR id < {mark}){newest_first}",
         insert=insert,
         listed=f"SELECT 1 FROM {TABLE} WHERE id = {mark} AND deleted = {false}",  # noqa: S608
+        told=f"UPDATE {TABLE} SET updated_at = {mark} WHERE id = {mark} AND deleted = {false}",  # noqa: S608
         list_it=insert + upsert,
         origin=f"SELECT {value}, created_at FROM {TABLE} WHERE session_id = {mark} "  # noqa: S608
         f"AND deleted = {false} AND {NOT_OURS} AND created_at < {mark} ORDER BY created_at, id LIMIT 1",

@@ -368,9 +368,9 @@ def _newest_of(connection: sqlite3.Connection, sessions: Collection[str]) -> dic
 
 
 _NEWEST_OF = (
-    "SELECT json_group_object(wanted.value, (SELECT created_at || '|' || updated_at "
+    "SELECT json_group_object(wanted.value, (SELECT created_at || '|' || updated_at "  # noqa: S608 - a name
     f"FROM {TABLE} WHERE session_id = wanted.value ORDER BY created_at DESC, id DESC LIMIT 1)) "
-    "FROM json_each(?) AS wanted"  # noqa: S608 - no value is put in
+    "FROM json_each(?) AS wanted"
 )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx2
 from websockets.asyncio.client import ClientConnection, unix_connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI
 
 from appbuilder.errors import ServiceUnavailable
 from appbuilder.serve.asgi.hosting import MOST_SOCKET_MESSAGE
@@ -29,8 +29,12 @@ _HOP = frozenset((b"connection", b"keep-alive", b"te", b"trailer", b"transfer-en
 _WRITTEN_ANEW = frozenset((b"content-length", b"date"))
 """Headers of an answer that our own server writes."""
 _HANDSHAKE = frozenset(
-    (b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-extensions", b"sec-websocket-protocol")
+    (
+        *(b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-extensions"),
+        *(b"sec-websocket-protocol", b"host"),
+    )
 )
+"""Headers that the client of the inner socket writes by itself; the host from its address."""
 _CONNECT_TIMEOUT = 5.0
 
 
@@ -87,7 +91,7 @@ class Relay:
         try:
             inner = await unix_connect(
                 self._path,
-                _url("ws", scope),
+                _url("ws", scope, _host(scope)),
                 additional_headers=headers,
                 user_agent_header=None,
                 compression=None,
@@ -95,7 +99,7 @@ class Relay:
                 open_timeout=_CONNECT_TIMEOUT,
                 ping_interval=None,
             )
-        except (OSError, TimeoutError, InvalidStatus):
+        except (OSError, TimeoutError, InvalidStatus, InvalidURI):
             await send({"type": "websocket.close", "code": 1008, "reason": ""})
             return
         await send({"type": "websocket.accept"})
@@ -157,10 +161,15 @@ class Relayed:
             scope["scheme"] = scheme
 
 
-def _url(scheme: str, scope: Scope) -> str:
+def _url(scheme: str, scope: Scope, host: str = "page") -> str:
     query = scope["query_string"].decode("latin-1")
     path = scope["raw_path"].decode("latin-1")
-    return f"{scheme}://page{path}" + (f"?{query}" if query else "")
+    return f"{scheme}://{host}{path}" + (f"?{query}" if query else "")
+
+
+def _host(scope: Scope) -> str:
+    given = [value for name, value in scope["headers"] if name == b"host"]
+    return str(given[0].decode("latin-1")) if given else "page"
 
 
 def _has_body(scope: Scope) -> bool:

@@ -162,8 +162,8 @@ def test_every_public_name_resolves_and_is_counted() -> None:
         assert getattr(appbuilder, name) is not None
     assert set(appbuilder.__all__) == {
         "AgentBuilder", "AgentRuntime", "AppBuilderClient", "ChainlitRuntime", "Component", "FlaskRuntime",
-        "Message", "Playground", "QueryRewrite", "ServiceRuntime", "UserSession", "__version__", "describe_app",
-        "describe_apps", "get_all_apps", "get_app_list",
+        "Message", "Playground", "QueryRewrite", "ServiceRuntime", "UserSession", "__version__",
+        "describe_app", "describe_apps", "get_all_apps", "get_app_list",
     }
     assert set(appbuilder.__all__) <= set(dir(appbuilder))
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):

@@ -64,3 +64,7 @@ bench: $(VENV)/.ready ## Measure beside bare Starlette and Flask, the SDK, ADK, 
 .PHONY: chaos
 chaos: $(VENV)/.ready ## kill -9 at random points under load (KILLS=200): nothing acknowledged is lost.
 	$(BIN)/python -m tests.process.chaos $(or $(KILLS),200) $(DATABASE)
+
+.PHONY: soak
+soak: $(VENV)/.ready ## 10,000 idle streams, 1,000 slow readers, five times the load: a trivial request stays quick.
+	$(BIN)/python -m tests.process.soak

@@ -28,7 +28,7 @@ DOORS = (*BOTH, SERVICE)
 
 def settings(folder: Path, **given: str) -> dict[str, str]:
     """Environment of a server: DATABASE (by default SQLite in *folder*), the others ``APPBUILDER_``."""
-    foreign = ("DATABASE", "GATEWAY_URL", "OPENAI_", "SERVE_", "MODEL_NAME")
+    foreign = ("DATABASE", "GATEWAY_URL", "OPENAI_", "SERVE_", "MODEL_NAME", "STAGE")
     named = {name if name.startswith(foreign) else f"APPBUILDER_{name}": value
              for name, value in given.items()}
     plain = {"APPBUILDER_PAGE": "false"}  # to start quickly; only the service has one

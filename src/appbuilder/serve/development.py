@@ -46,6 +46,8 @@ def serve(app: Flask, *, host: str, port: int, settings: Settings, drain: Callab
         port,
         app,
         use_reloader=True,
+        # Always there; another, which werkzeug prefers where it is installed, misses some changes.
+        reloader_type="stat",
         use_debugger=debugger,
         use_evalex=debugger,
         threaded=True,

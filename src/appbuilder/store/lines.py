@@ -50,7 +50,7 @@ class _Line(LockLine, ABC):
         try:
             return self._swap(release, take)
         except Exception as error:  # noqa: BLE001 - the driver's
-            problem = unavailable(error, self._url, "sessions were locked")
+            problem: Exception = unavailable(error, self._url, "sessions were locked")
         if self._is_open():
             # What it has nevertheless done of it is not known.
             with contextlib.suppress(Exception):

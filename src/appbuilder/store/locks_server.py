@@ -45,8 +45,8 @@ class LockLine(Protocol):
         """Ends it; never raises."""
 
 
-class LocksRefused(StoreUnavailable):
-    """The server has no room for more locks, or the like."""
+class LocksRefused(Exception):
+    """The server has no room for more locks, or the like. Who asked is told StoreUnavailable."""
 
 
 class ServerLocks:
@@ -190,6 +190,8 @@ class _Keeper:
                 asked, given = self._next()
             try:
                 self._speak(given, asked)
+            except LocksRefused as refused:
+                self._tell(asked, StoreUnavailable(str(refused)))
             except StoreUnavailable as error:
                 self._fail(asked, error)
             except Exception:  # noqa: BLE001 - without the thread nobody would get a session again
@@ -238,8 +240,10 @@ class _Keeper:
             lock.line, self._held[lock.name] = line, lock
 
     def _fail(self, asked: list[_ServerLock], error: StoreUnavailable) -> None:
-        if not isinstance(error, LocksRefused):
-            self._drop_line()
+        self._drop_line()
+        self._tell(asked, error)
+
+    def _tell(self, asked: list[_ServerLock], error: StoreUnavailable) -> None:
         with self._changed:
             for lock in asked:
                 lock.error = error

@@ -17,6 +17,10 @@ from appbuilder.wire import sse
 
 MOST_IN_ONE_WRITE = 1000
 """Pieces; so that what a slow reader has not taken yet stands in the log alone, not encoded as well."""
+LARGEST_WRITE = 256 * 1024
+"""Characters, about, for the same reason."""
+_LARGE = 1024
+"""What a piece that is no text counts for."""
 WATCH_AFTER = 1.0
 """Seconds after which the reader of a whole answer is watched for leaving; most are answered by then."""
 
@@ -159,7 +163,7 @@ class _Reader:
         while True:
             waiting, outcome = log.read(cursor)
             if waiting or outcome is not None:
-                pieces = waiting if len(waiting) <= MOST_IN_ONE_WRITE else waiting[:MOST_IN_ONE_WRITE]
+                pieces = _written_together(waiting)
                 cursor += len(pieces)
                 body, ended = encoded(pieces, outcome if len(pieces) == len(waiting) else None)
                 await self._write(body, more=not ended)
@@ -203,6 +207,17 @@ class _Reader:
         if self._silent() >= self._heartbeat:
             self._gate.open()
         self._timer = self._loop.call_later(self._heartbeat, self._beat)
+
+
+def _written_together(waiting: Sequence[Any]) -> Sequence[Any]:
+    """The first of the pieces that wait, as many as leave as one write; one at least."""
+    pieces = waiting if len(waiting) <= MOST_IN_ONE_WRITE else waiting[:MOST_IN_ONE_WRITE]
+    size = 0
+    for number, piece in enumerate(pieces):
+        size += len(piece) if isinstance(piece, (str, bytes)) else _LARGE
+        if size > LARGEST_WRITE:
+            return pieces[: max(1, number)]
+    return pieces
 
 
 async def outcome_of(run: Run, receive: Receive) -> Outcome | None:

@@ -27,6 +27,7 @@ from tests.process.serving import (
     SERVICE,
     children,
     command,
+    eventually,
     free_port,
     rows,
     serve_command,
@@ -127,6 +128,8 @@ def run(folder: Path, door: str, kills: int, database: str | None = None, restar
     port, tally = free_port(), Tally()
     for _ in range(restarts):
         server = start(folder, command_of(door, port), port=port, env=env)
+        if door == SERVICE:  # one that never served is taken for a program that cannot be
+            eventually(lambda up=server: "is served on" in up.log, 60)  # type: ignore[misc]
         with server, load(port, tally):
             for _ in range(max(1, kills // restarts)):
                 wait_for_work(tally)

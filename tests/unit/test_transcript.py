@@ -46,13 +46,20 @@ def turn(
     return row(TURN_KEY, {"input": dump(Message(asked)), "answer": answer, "state": state}, request)
 
 
+def as_lines(whole: Transcript) -> Iterator[bytes]:
+    """The session as the routes and the command line write it."""
+    yield transcript.session_line(whole.conversation)
+    for each in whole.rows:
+        yield transcript.row_line(whole.conversation.session_id, each)
+
+
 def of(*rows: StoredRow) -> Transcript:
     return Transcript(Conversation("s", "user:ann", "t", NOON, NOON), list(rows))
 
 
 @given(st.lists(TRANSCRIPTS, max_size=3))
 def test_what_is_written_is_read_back(written: list[Transcript]) -> None:
-    lines = [line for each in written for line in transcript.as_lines(each)]
+    lines = [line for each in written for line in as_lines(each)]
     assert all(line.count(b"\n") == 1 for line in lines)
     assert list(transcript.read(lines, trusted=True)) == written
 
@@ -61,7 +68,7 @@ def test_what_is_written_is_read_back(written: list[Transcript]) -> None:
 def test_openai_messages_come_out_as_they_went_in(said: list[tuple[str, str]]) -> None:
     line = jsontext.dumps({"messages": [{"role": role, "content": text} for role, text in said]})
     (found,) = transcript.read([line])
-    assert transcript.as_openai(found) == line + b"\n"
+    assert b"".join(transcript.openai_line(found.rows)) == line + b"\n"
     assert len({row.id for row in found.rows}) == len(found.rows)
     assert [row.created_at for row in found.rows] == sorted({row.created_at for row in found.rows})
 
@@ -69,11 +76,11 @@ def test_openai_messages_come_out_as_they_went_in(said: list[tuple[str, str]]) -
 def test_both_kinds_may_stand_in_one_file() -> None:
     whole = of(turn("a", "b"))
     lines = [
-        *transcript.as_lines(whole),
+        *as_lines(whole),
         b"\n",
         b'{"messages": [{"role": "system", "content": [{"type": "odd"}]}, {"role": "user", "content":'
         b' [{"type": "text", "text": "\xe4\xbd\xa0\xe5\xa5\xbd"}]}]}\n',
-        *transcript.as_lines(of()),
+        *as_lines(of()),
     ]
     first, second, third = transcript.read(lines)
     assert (first, third) == (whole, of())
@@ -105,7 +112,7 @@ def test_what_was_said_is_the_turns_rows_or_else_what_the_component_stored() -> 
 def test_a_turn_that_nobody_answered_and_what_is_no_text() -> None:
     rows = [turn("a", ""), turn("b", "")]
     rows[1].value["answer"]["content"] = {"x": 1}
-    messages = json.loads(transcript.as_openai(of(*rows)))["messages"]
+    messages = json.loads(b"".join(transcript.openai_line(of(*rows).rows)))["messages"]
     assert messages == [
         {"role": "user", "content": "a"},
         {"role": "user", "content": "b"},
@@ -118,13 +125,13 @@ def test_a_row_is_as_deep_as_a_message_may_be() -> None:
     for _ in range(jsontext.MAX_DEPTH):
         content = [content]
     deep = of(row("query", {"content": content}))
-    assert list(transcript.read(transcript.as_lines(deep))) == [deep]
+    assert list(transcript.read(as_lines(deep))) == [deep]
 
 
 def test_a_stranger_brings_no_row_by_which_the_service_remembers() -> None:
     rows = [row("_appbuilder.app", {"conversation": "another's"}), turn("a", "b"),
             row(FEEDBACK_KEY, {}), row("query", {})]
-    lines = list(transcript.as_lines(of(*rows)))
+    lines = list(as_lines(of(*rows)))
     (taken,) = transcript.read(lines)
     assert [each.key for each in taken.rows] == [TURN_KEY, FEEDBACK_KEY, "query"]
     (all_of_it,) = transcript.read(lines, trusted=True)

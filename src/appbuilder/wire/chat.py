@@ -18,6 +18,7 @@ MAX_ID = 36
 MAX_USER_ID = 256
 REQUEST_ID_HEADER = "X-Appbuilder-Request-Id"
 USER_ID_HEADER = "X-Appbuilder-User-Id"
+ON_DISCONNECT_HEADER = "X-Appbuilder-On-Disconnect"
 TOKEN_HEADERS = ("X-Appbuilder-Token", "X-Appbuilder-Authorization")
 
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")

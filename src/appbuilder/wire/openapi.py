@@ -6,11 +6,16 @@ from typing import Any
 
 from appbuilder._version import __version__
 from appbuilder.wire import openapi_sessions
-from appbuilder.wire.chat import MAX_USER_ID, REQUEST_ID_HEADER, TOKEN_HEADERS, USER_ID_HEADER
+from appbuilder.wire.chat import (
+    MAX_USER_ID,
+    ON_DISCONNECT_HEADER,
+    REQUEST_ID_HEADER,
+    TOKEN_HEADERS,
+    USER_ID_HEADER,
+)
 from appbuilder.wire.openai import document as openai
 from appbuilder.wire.openapi_parts import ID, body, content, enveloped, members, parameter, problems, ref
 
-ON_DISCONNECT_HEADER = "X-Appbuilder-On-Disconnect"
 _VERSION = "3.1.0"
 _EVENTS = (
     "Server-sent events; the data of each is an Answer with a piece of the text. The last has is_completion "

@@ -111,13 +111,6 @@ def exchange(turn: Sequence[StoredRow]) -> Exchange:
     return _of_turn(turn[-1]) if turn[-1].key == TURN_KEY else _of_messages(turn)
 
 
-def as_lines(transcript: Transcript) -> Iterator[bytes]:
-    """The session as JSON Lines."""
-    yield session_line(transcript.conversation)
-    for row in transcript.rows:
-        yield row_line(transcript.conversation.session_id, row)
-
-
 def session_line(listed: Conversation) -> bytes:
     """The line a session begins with."""
     return _line(
@@ -147,13 +140,11 @@ def row_line(session_id: str, row: StoredRow) -> bytes:
     )
 
 
-def as_openai(transcript: Transcript) -> bytes:
-    """The session as one line of OpenAI's messages; what is no text stands as its JSON text."""
-    return b"".join(openai_line(transcript.rows))
-
-
 def openai_line(rows: Iterable[StoredRow]) -> Iterator[bytes]:
-    """The same in parts, one a turn, so that a long session need not be held whole."""
+    """A session as one line of OpenAI's messages; what is no text stands as its JSON text.
+
+    In parts, one a turn, so that a long session need not be held whole.
+    """
     yield b'{"messages":['
     comma = b""
     for turn in turns(rows):

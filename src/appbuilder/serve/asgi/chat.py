@@ -11,7 +11,7 @@ from appbuilder.errors import MethodNotAllowed, Unauthenticated
 from appbuilder.serve.asgi.http import HEADER, IDENTITY, REQUEST_ID, read_json, send_whole
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asgi.stream import EventStream, outcome_of
-from appbuilder.serve.asgi.turns import ON_DISCONNECT_HEADER, begin
+from appbuilder.serve.asgi.turns import begin
 from appbuilder.serve.asking import Receive, Scope, Send
 from appbuilder.wire import chat
 from appbuilder.wire.problems import problem
@@ -34,7 +34,7 @@ class ChatEndpoint:
         header = scope[HEADER]
         body = await read_json(header, receive, service.settings.max_body)
         turn = chat.parse(body, header, id=request_id, needs_credential=service.needs_credential)
-        run = await begin(service, identity, turn, header(ON_DISCONNECT_HEADER))
+        run = await begin(service, identity, turn, header(chat.ON_DISCONNECT_HEADER))
         headers = [(_REQUEST_ID, request_id.encode())]
         if turn.stream:
             await EventStream(run, ChatEvents(run), service.settings, headers)(scope, receive, send)

@@ -16,9 +16,9 @@ from appbuilder.serve.asgi.limits import Limits
 from appbuilder.serve.asgi.ownership import guard_for, told_user
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import Identity
+from appbuilder.wire.chat import ON_DISCONNECT_HEADER
 from appbuilder.wire.problems import problem
 
-ON_DISCONNECT_HEADER = "X-Appbuilder-On-Disconnect"
 _CHOICES = ("cancel", "continue")
 
 

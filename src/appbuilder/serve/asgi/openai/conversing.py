@@ -17,7 +17,7 @@ from appbuilder.serve.asgi.http import IDENTITY, REQUEST_ID, header_of, parsed_o
 from appbuilder.serve.asgi.openai.places import Place, on_behalf, recognized
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asgi.stream import Encoder, EventStream, outcome_of
-from appbuilder.serve.asgi.turns import ON_DISCONNECT_HEADER, begin
+from appbuilder.serve.asgi.turns import begin
 from appbuilder.serve.asking import Identity, Receive, Scope, Send
 from appbuilder.wire import chat
 from appbuilder.wire.chat import Header
@@ -128,7 +128,7 @@ async def _begin(service: Service, identity: Identity, asked: Asked, place: Plac
         forget=asked.forget,
         door="responses" if scope["path"].endswith("/responses") else "openai",
     )
-    return await begin(service, identity, turn, header(ON_DISCONNECT_HEADER))
+    return await begin(service, identity, turn, header(chat.ON_DISCONNECT_HEADER))
 
 
 def _settling(send: Send, place: Place, run: Run) -> Send:

@@ -189,6 +189,7 @@ def test_what_is_shown_after_kill_9_is_what_the_rows_say(
     assert turn.about["query"] == ["问1", "问2"]
     turn.answer("答4")
     expect(chat.answer).to_have_text("答4")
+    chat.at_rest()
     assert [row["session_id"] for row in stored(server, TURN_KEY)] == [whole] * 3
 
 

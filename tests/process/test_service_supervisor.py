@@ -98,7 +98,7 @@ def test_sigterm_marks_what_does_not_finish(pair: tuple[Server, list[list[Client
 
 
 def test_ctrl_c_once_lets_turns_finish(pair: tuple[Server, list[list[Client]]], tmp_path: Path) -> None:
-    server, ((one, _), (_, idle)) = pair
+    server, ((one, idle), _) = pair  # the other worker has nothing to wait for
     hold(one, "s0", tmp_path / "go")
     server.interrupt()
     eventually(lambda: idle.chat(count("new")).status == 503, 30)

@@ -11,4 +11,9 @@ def now() -> datetime:
     return datetime.now(timezone.utc).replace(tzinfo=None)
 
 
+def unix_milliseconds() -> int:
+    """Whole milliseconds since 1970 in UTC."""
+    return time.time_ns() // 1_000_000
+
+
 monotonic = time.monotonic

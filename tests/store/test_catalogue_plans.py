@@ -42,7 +42,7 @@ def filled(database_url: URL, opened: Opener) -> URL:
     values: list[Any] = []
     for number in range(SESSIONS):
         session_id, began = new_id(), encode(START + timedelta(seconds=number))
-        listing = Listing.of(session_id, "alice", f"title {number}")
+        listing = Listing(session_id, "alice", f"title {number}")
         values.append((listing.id, session_id, "r", listing.key, listing.text, began, began))
         for row in range(1, ROWS_EACH):
             at = encode(START + timedelta(seconds=number + row * SESSIONS))

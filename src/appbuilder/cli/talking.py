@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from appbuilder import jsontext
 from appbuilder.core.message import text_of
 from appbuilder.errors import AppBuilderError, ConfigurationError, TurnCancelled
-from appbuilder.ids import new_id
+from appbuilder.ids import new_row_id
 from appbuilder.models.sse import EventTooLong, SseDecoder
 from appbuilder.settings import Settings
 
@@ -158,7 +158,7 @@ class Local:
         from appbuilder.engine.turn import TurnRequest
         from appbuilder.serve.chainlit.page import LOCAL_USER
 
-        keep = Keeping(new_id(), LOCAL_USER, _explained)
+        keep = Keeping(new_row_id(), LOCAL_USER, _explained)
         request = TurnRequest(text, session_id, stream=True, keep=keep, user_id=LOCAL_USER)
         run = self._runtime._engine.get().start(request)
         seen, outcome = 0, None

@@ -200,4 +200,6 @@ def title_of(text: str) -> str:
 
 def shown(text: str) -> str:
     """*text* without what is no character: NUL and other controls, lone surrogates."""
+    if text.isprintable():  # almost every text, and none of those
+        return text
     return "".join(each for each in text if unicodedata.category(each) not in ("Cc", "Cs"))

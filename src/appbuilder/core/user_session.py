@@ -130,4 +130,4 @@ def _check(key: object, message: object) -> None:
 
 def _storable(key: str) -> bool:
     """False for control characters and lone surrogates, which not every database can hold."""
-    return not any(unicodedata.category(character) in {"Cc", "Cs"} for character in key)
+    return key.isprintable() or not any(unicodedata.category(character) in {"Cc", "Cs"} for character in key)

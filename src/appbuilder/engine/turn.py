@@ -52,7 +52,7 @@ from appbuilder.engine.machine import (
     step,
 )
 from appbuilder.errors import AppBuilderError, ComponentError, RequestError, TurnCancelled
-from appbuilder.ids import new_id
+from appbuilder.ids import new_id, new_row_id
 from appbuilder.logs import logger
 
 
@@ -82,7 +82,7 @@ class TurnRequest:
     new_session: bool = field(default=False, compare=False)
     forget: bool = False
     door: str = "chat"
-    run_id: str = field(default_factory=new_id, compare=False)
+    run_id: str = field(default_factory=new_row_id, compare=False)
 
     def admitted(
         self, *, guard: Guard | None, keep: keeping.Keeping | None, user_id: str | None

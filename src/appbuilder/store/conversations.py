@@ -29,15 +29,26 @@ NOBODY = CONVERSATION_PREFIX + "nobody"
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """How a conversation is listed: id, key and JSON text of its row."""
+    """How a conversation is listed: id, key and JSON text of its row.
 
-    id: str
-    key: str
-    text: str
+    They are worked out when they are asked for: of a conversation that goes on nobody asks for the text.
+    """
 
-    @classmethod
-    def of(cls, session_id: str, owner: Owner, title: str) -> Listing:
-        return cls(row_id(session_id), owner_key(owner), value_text(owner, title))
+    session_id: str
+    owner: Owner
+    title: str
+
+    @property
+    def id(self) -> str:
+        return row_id(self.session_id)
+
+    @property
+    def key(self) -> str:
+        return owner_key(self.owner)
+
+    @property
+    def text(self) -> str:
+        return value_text(self.owner, self.title)
 
 
 def row_id(session_id: str) -> str:

@@ -98,7 +98,7 @@ def ensure(execute: Execute, backend: Backend, session_id: str) -> bool:
 
 def _row(origin: Sequence[Any], latest: Any) -> tuple[Any, ...]:
     session_id, request_id, value, created_at = origin
-    listing = Listing.of(session_id, None, title_of_row(value))
+    listing = Listing(session_id, None, title_of_row(value))
     return (listing.id, session_id, request_id, listing.key, listing.text, created_at, latest, False)
 
 

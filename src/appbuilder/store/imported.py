@@ -11,7 +11,7 @@ from appbuilder import clock, jsontext
 from appbuilder.core.catalogue import CONVERSATION_PREFIX, FEEDBACK_KEY, Owner, StoredRow
 from appbuilder.core.store import RESERVED_PREFIX, TURN_KEY
 from appbuilder.errors import InvalidRequest
-from appbuilder.ids import new_id
+from appbuilder.ids import new_row_id
 from appbuilder.store import conversations
 from appbuilder.store.backend import Backend
 from appbuilder.store.conversations import Listing
@@ -40,7 +40,7 @@ class Imported:
         """:raises InvalidRequest: a name cannot be stored, or nothing in it is a turn."""
         for name in (session_id, *(row.request_id for row in rows)):
             _check(name, ID_LENGTH)
-        ids = [new_id() for _ in rows]
+        ids = [new_row_id() for _ in rows]
         turn_ids = {row.id: mine for row, mine in zip(rows, ids, strict=True)}
         made, last, now = [], _EARLIEST, clock.now()
         for row, mine in zip(rows, ids, strict=True):
@@ -53,7 +53,7 @@ class Imported:
         turns = [at for *_, key, _, at in made if key == TURN_KEY or not key.startswith(RESERVED_PREFIX)]
         if not turns:
             raise InvalidRequest("There is no turn in the conversation that is to be imported.")
-        return cls(session_id, made, Listing.of(session_id, owner, title), turns[-1])
+        return cls(session_id, made, Listing(session_id, owner, title), turns[-1])
 
     def values(self) -> list[tuple[Any, ...]]:
         """The eight columns of each row, its own the last."""

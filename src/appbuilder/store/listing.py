@@ -36,7 +36,7 @@ def enter(
         if origin is not None:
             # Begun over POST /chat, and nobody has listed it yet.
             value, began = origin
-            listing = Listing.of(turn.session_id, None, title_of_row(value))
+            listing = Listing(turn.session_id, None, title_of_row(value))
     execute(
         sql.list_it,
         (listing.id, turn.session_id, turn.request_id, listing.key, listing.text, began, last),

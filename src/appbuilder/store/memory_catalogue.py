@@ -171,7 +171,7 @@ class MemoryCatalogue:
             first = self._table.first_message(session_id)
             if first is None:
                 return None
-            listing = Listing.of(session_id, None, title_of_row(first.text))
+            listing = Listing(session_id, None, title_of_row(first.text))
             who = (listing.id, session_id, first.request_id, listing.key)
             row = Row(*who, listing.text, first.created_at, latest.created_at)
             self._table.insert(row)

@@ -84,7 +84,7 @@ class MemoryTable:
         origin = self.first_message(turn.session_id, first)
         if origin is not None:
             began = origin.created_at
-            listing = Listing.of(turn.session_id, None, title_of_row(origin.text))
+            listing = Listing(turn.session_id, None, title_of_row(origin.text))
         who = (listing.id, turn.session_id, turn.request_id, listing.key)
         self.insert(Row(*who, listing.text, began, turn.last(first)))
 

@@ -13,7 +13,7 @@ import orjson
 
 from appbuilder import jsontext
 from appbuilder.core.store import INCOMPLETE, STATE, TURN_KEY, TurnRecord
-from appbuilder.ids import new_id
+from appbuilder.ids import new_row_id
 from appbuilder.logs import logger
 from appbuilder.store.conversations import Listing
 
@@ -40,11 +40,11 @@ class PreparedTurn:
 
     @classmethod
     def of(cls, turn: TurnRecord) -> PreparedTurn:
-        rows = tuple((new_id(), key, jsontext.dumps(value).decode()) for key, value in turn.rows)
+        rows = tuple((new_row_id(), key, jsontext.dumps(value).decode()) for key, value in turn.rows)
         entry = turn.entry
         if entry is None:
             return cls(turn.session_id, turn.request_id, rows)
-        listing = Listing.of(turn.session_id, entry.owner, entry.title)
+        listing = Listing(turn.session_id, entry.owner, entry.title)
         if entry.value:
             rows = (*rows, (entry.row_id, TURN_KEY, jsontext.dumps(entry.value).decode()))
         return cls(turn.session_id, turn.request_id, rows, listing)

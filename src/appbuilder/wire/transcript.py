@@ -34,7 +34,7 @@ from appbuilder.core.catalogue import FEEDBACK_KEY, Conversation, StoredRow, tit
 from appbuilder.core.message import Message, dump, text_of
 from appbuilder.core.store import COMPLETE, INCOMPLETE, RESERVED_PREFIX, STATE, TURN_KEY
 from appbuilder.errors import InvalidRequest
-from appbuilder.ids import new_id
+from appbuilder.ids import new_id, new_row_id
 
 _AT_ONCE = 16
 """Turns whose rows may stand among each other's."""
@@ -396,4 +396,4 @@ def _turn_row(asked: str, answered: str, at: datetime) -> StoredRow:
         "answer": dump(Message(answered)),
         STATE: COMPLETE if answered else INCOMPLETE,
     }
-    return StoredRow(new_id(), new_id(), TURN_KEY, value, at)
+    return StoredRow(new_row_id(), new_id(), TURN_KEY, value, at)

@@ -16,7 +16,7 @@ from appbuilder.engine.keeping import Keeping
 from appbuilder.engine.reader import batches
 from appbuilder.engine.turn import TurnRequest
 from appbuilder.errors import AppBuilderError, InvalidRequest, TurnCancelled
-from appbuilder.ids import is_new_id, new_id
+from appbuilder.ids import is_new_id, new_row_id
 from appbuilder.jsontext import clean
 from appbuilder.serve.asking import Identity
 from appbuilder.serve.chainlit.screen import LiveTurn, Screen
@@ -66,7 +66,7 @@ class PageTurns:
         :param message: what the user sent; its ``id`` becomes the request's.
         """
         words = message.content
-        place = Place(session.thread_id, str(message.id), new_id(), self.author, language)
+        place = Place(session.thread_id, str(message.id), new_row_id(), self.author, language)
         try:
             live = await self._start(place, identity, words, attachments(message))
         except AppBuilderError as error:

@@ -105,6 +105,8 @@ class Supervisor:
         self._reloads = changed is not None
         self._changed = changed or (lambda: False)
         self._workers: dict[int, _Worker] = {}
+        # The first worker starts alone: it prepares the database, and what is wrong is said once.
+        self._starting = True
         self._have_served: set[int] = set()
         self._pauses: dict[int, float] = {}
         self._due: dict[int, float] = {}
@@ -129,8 +131,7 @@ class Supervisor:
 
     def _run(self, terminated: Terminated, ready: Callable[[], None]) -> int:
         self._open_page_socket()
-        for number in range(self._count):
-            self._start(number)
+        self._start(0)
         announced = False
         while not terminated.wait(LOOK_EVERY):
             if self._changed():
@@ -138,7 +139,9 @@ class Supervisor:
             failed = self._look()
             if failed and not self._reloads:
                 return failed
-            if not announced and all(self._serves(worker) for worker in self._workers.values()):
+            if self._starting and 0 in self._workers and self._serves(self._workers[0]):
+                self._start_others()
+            if not announced and not self._starting and all(map(self._serves, self._workers.values())):
                 announced = True
                 ready()
         return 0
@@ -148,7 +151,12 @@ class Supervisor:
         self._stop(list(self._workers.values()))
         self._due.clear()
         self._have_served.clear()
-        for number in range(self._count):
+        self._starting = True
+        self._start(0)
+
+    def _start_others(self) -> None:
+        self._starting = False
+        for number in range(1, self._count):
             self._start(number)
 
     def _open_page_socket(self) -> None:

@@ -109,9 +109,18 @@ def _await_answer(process: subprocess.Popen[bytes], port: int, request: bytes, l
             time.sleep(0.005)
             continue
         if b" 200 " in answer:
-            return
+            if _all_serve(process, log):
+                return
+            time.sleep(0.05)
+            continue
         break
     raise RuntimeError(f"{process.args!r} gave no answer:\n{log.read_text(errors='replace')[-2000:]}")
+
+
+def _all_serve(process: subprocess.Popen[bytes], log: Path) -> bool:
+    """`appbuilder serve` answers when its first worker serves, and says so when all do."""
+    several = "APPBUILDER_WORKERS" in Path(f"/proc/{process.pid}/environ").read_text()
+    return not several or "is served on" in log.read_text(errors="replace")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -14,7 +14,7 @@ from tests.browser.conftest import OpenPage
 from tests.browser.serving import TURN_KEY
 from tests.browser.stage import Stage
 from tests.process.server import Server
-from tests.process.serving import eventually, rows, serve_target
+from tests.process.serving import rows, serve_target
 
 PUPPET = "tests.browser.apps.page:Puppet"
 PASSED_ON = re.compile(r'127\.0\.0\.1:0 - "WebSocket .*\[accepted\]')
@@ -27,7 +27,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, stage: Stage) -> Iterator[S
     folder = tmp_path_factory.mktemp("workers")
     given = {"PAGE": "yes", "CACHE_DIR": str(folder), "STAGE": str(stage.port)}
     with serve_target(PUPPET, folder, "--workers", "3", **given) as server:
-        eventually(lambda: "is served on" in server.log, 60)
         yield server
 
 

@@ -20,6 +20,9 @@ from typing import Any
 START_TIMEOUT = 30.0
 """Seconds a server may take to answer its first request, on a machine that does other things too."""
 
+ALL_SERVE = "is served on"
+"""What ``appbuilder serve`` says when all its workers serve."""
+
 JSON_HEADERS = {"Content-Type": "application/json"}
 
 
@@ -83,6 +86,14 @@ class Server:
                     return
             time.sleep(0.02)
         raise AssertionError(f"no answer from {path} in {timeout:g} s:\n{self.log}")
+
+    def wait_said(self, words: str, times: int) -> None:
+        """Returns when the log holds *words* so many times."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while self.log.count(words) < times:
+            assert self.process.poll() is None, f"the server has ended:\n{self.log}"
+            assert time.monotonic() < deadline, f"it does not say {words!r}:\n{self.log}"
+            time.sleep(0.02)
 
     def signal(self, number: int) -> None:
         """Sends a signal to the process itself, not to its workers."""
@@ -228,9 +239,13 @@ def start(
     env: Mapping[str, str] = {},
     ready: str | None = "/health",
 ) -> Server:
-    """Starts *command* in *folder* and waits until it answers GET *ready* (None: does not wait)."""
+    """Starts *command* in *folder* and waits until it answers GET *ready* (None: does not wait).
+
+    ``appbuilder serve`` with several workers answers when the first serves; waited for is the last.
+    """
     log = folder / "server.log"
     with log.open("ab") as output:
+        said_before = log.read_text("utf-8", "replace").count(ALL_SERVE)
         process = subprocess.Popen(
             list(command),
             cwd=folder,
@@ -244,6 +259,8 @@ def start(
     if ready is not None:
         try:
             server.wait_ready(ready)
+            if "serve" in command and "--workers" in command:
+                server.wait_said(ALL_SERVE, said_before + 1)
         except BaseException:
             server.kill()
             raise

@@ -123,13 +123,12 @@ def test_a_service_at_the_terminal(service: Server, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_stops_the_answer_and_leaves_at_an_empty_line(tmp_path: Path) -> None:
-    with Terminal(["chat", f"{APP}:paced"], tmp_path, **environ(tmp_path)) as terminal:
+    with Terminal(["chat", f"{APP}:endless"], tmp_path, **environ(tmp_path)) as terminal:
         terminal.wait_for(PROMPT)
         terminal.type("one two three\r")
         terminal.wait_for(f"{ENTERED}one two three one ")
         terminal.type("\x03")
-        stopped = terminal.wait_for("(stopped)")
-        assert stopped.count("one") < 4
+        terminal.wait_for("(stopped)")
         terminal.wait_for(PROMPT)
         terminal.type("half a line")
         terminal.wait_for("half a line")

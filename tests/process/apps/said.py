@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 
 from appbuilder import Message, UserSession
@@ -15,6 +16,13 @@ async def paced(message: str, words: int = 12) -> AsyncIterator[str]:
     given = message.split()
     for number in range(words):
         yield f"{given[number % len(given)]} "
+        await asyncio.sleep(PACE)
+
+
+async def endless(message: str) -> AsyncIterator[str]:
+    """Says the words of the message again and again, and does not stop by itself."""
+    for word in itertools.cycle(message.split()):
+        yield f"{word} "
         await asyncio.sleep(PACE)
 
 

@@ -6,6 +6,7 @@ SQLite, and a connection that only reads needs none of it.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
@@ -26,6 +27,9 @@ _C = TypeVar("_C", bound=Closable)
 class Readers(Generic[_C]):
     """At most *most* connections, lent to one caller at a time.
 
+    Those that wait lie in a list, which goes with them when all are closed: a connection that comes back
+    to a list of before is closed. So no lock is needed for a loan, wherever a close comes in between.
+
     :param make: opens one.
     :param timeout: seconds a caller waits while all are lent.
     """
@@ -38,59 +42,64 @@ class Readers(Generic[_C]):
         self._open = 0
         self._waiting = 0
         self._changed = threading.Condition()
-        self._generation = 0
 
-    def lend(self) -> tuple[_C, int]:
-        """A connection, and what :meth:`give_back` wants to know of it.
+    def lend(self) -> tuple[_C, list[_C]]:
+        """A connection, and the list it belongs to, which :meth:`give_back` wants.
 
         :raises exc.TimeoutError: all are lent, and none came back in time.
         """
+        idle = self._idle
         try:
-            return self._idle.pop(), self._generation
+            return idle.pop(), idle
         except IndexError:
             return self._wait()
 
-    def give_back(self, connection: _C, generation: int) -> None:
+    def give_back(self, connection: _C, idle: list[_C]) -> None:
         """Takes a connection back; one from before :meth:`close` is closed."""
-        if generation != self._generation:
-            connection.close()
-            return
-        self._idle.append(connection)
-        if self._waiting:
+        idle.append(connection)
+        if idle is not self._idle:
+            _close_all(idle)
+        elif self._waiting:
             with self._changed:
                 self._changed.notify()
 
     def close(self) -> None:
         """Closes what is here now; what is lent is closed when it comes back, and new ones are opened."""
         with self._changed:
-            self._generation += 1
             self._open = 0
             idle, self._idle = self._idle, []
             self._changed.notify_all()
-        for connection in idle:
-            connection.close()
+        _close_all(idle)
 
-    def _wait(self) -> tuple[_C, int]:
+    def _wait(self) -> tuple[_C, list[_C]]:
         deadline = clock.monotonic() + self._timeout
         with self._changed:
             self._waiting += 1  # before the look, so that what comes back now is told of
             try:
-                while not self._idle and self._open >= self._most:
+                while True:
+                    idle = self._idle
+                    with contextlib.suppress(IndexError):
+                        return idle.pop(), idle
+                    if self._open < self._most:
+                        break
                     left = deadline - clock.monotonic()
                     if left <= 0:
                         raise exc.TimeoutError("all connections are in use")
                     self._changed.wait(left)
             finally:
                 self._waiting -= 1
-            generation = self._generation
-            if self._idle:
-                return self._idle.pop(), generation
             self._open += 1
         try:
-            return self._make(), generation
+            return self._make(), idle
         except BaseException:
             with self._changed:
-                if generation == self._generation:
+                if idle is self._idle:
                     self._open -= 1
                 self._changed.notify()
             raise
+
+
+def _close_all(idle: list[_C]) -> None:
+    with contextlib.suppress(IndexError):
+        while True:
+            idle.pop().close()  # taken out first: somebody else may be lent it at this moment

@@ -145,12 +145,12 @@ class SqliteBackend:
             with self._alone, self._raw() as shared:
                 return shared.execute(sql, parameters).fetchall()
         began = clock.monotonic()
-        connection, generation = self._readers.lend()
+        connection, idle = self._readers.lend()
         telemetry.sink().pool_waited(clock.monotonic() - began)
         try:
             return when_unlocked(lambda: connection.execute(sql, parameters).fetchall(), self._deadline())
         finally:
-            self._readers.give_back(connection, generation)
+            self._readers.give_back(connection, idle)
 
     def _sharing(self) -> contextlib.AbstractContextManager[Any]:
         return self._alone or contextlib.nullcontext()

@@ -18,6 +18,7 @@ from appbuilder.core.catalogue import Catalogue, Conversation, Rating, title_of
 from appbuilder.core.context import current_context
 from appbuilder.errors import NotFound
 from appbuilder.serve.chainlit import threads
+from appbuilder.serve.chainlit.conversations import Conversations
 from appbuilder.serve.chainlit.identity import PageContext
 from appbuilder.serve.chainlit.turns import PageTurns
 
@@ -52,6 +53,7 @@ class CatalogueLayer(BaseDataLayer):
     def __init__(self, catalogue: Catalogue, turns: PageTurns) -> None:
         self._catalogue = catalogue
         self._turns = turns
+        self._conversations = Conversations(catalogue, turns)
 
     # Users: the gate knows them, nothing is kept of them here.
 
@@ -67,28 +69,15 @@ class CatalogueLayer(BaseDataLayer):
         self, pagination: Pagination, filters: ThreadFilter
     ) -> PaginatedResponse[ThreadDict]:
         identity = asking().identity
-        page = await asyncio.to_thread(
-            self._catalogue.page,
-            identity.owners,
+        page = await self._conversations.page(
+            identity,
             search=filters.search or "",
             limit=max(1, min(pagination.first, MOST_LISTED)),
             cursor=pagination.cursor,
         )
-        conversations = [*page.conversations]
-        if pagination.cursor is None and not filters.search:
-            conversations[:0] = await self._just_begun(identity.owner)
-        found: Any = [threads.listed(each, identity.owner) for each in conversations]
+        found: Any = [threads.listed(each, identity.owner) for each in page.conversations]
         info = PageInfo(hasNextPage=page.next is not None, startCursor=pagination.cursor, endCursor=page.next)
         return PaginatedResponse(pageInfo=info, data=found)
-
-    async def _just_begun(self, owner: str) -> list[Conversation]:
-        """Conversations whose first turn is under way: they have no row before it has ended."""
-        begun = {turn.run.request.session_id: turn for turn in self._turns.begun_by(owner)}
-        return [
-            Conversation(session_id, owner, title_of(turn.words), turn.began, turn.began)
-            for session_id, turn in begun.items()
-            if await asyncio.to_thread(self._catalogue.find, session_id) is None
-        ]
 
     async def get_thread(self, thread_id: str) -> ThreadDict | None:
         conversation = await self._find(thread_id)
@@ -129,14 +118,9 @@ class CatalogueLayer(BaseDataLayer):
             await asyncio.to_thread(self._catalogue.delete, thread_id)
 
     async def _find(self, session_id: str) -> Conversation | None:
-        identity = asking().identity
         if not is_conversation_id(session_id):
             return None
-        conversation = await asyncio.to_thread(self._catalogue.find, session_id)
-        if conversation is None:
-            begun = await self._just_begun(identity.owner)
-            return next((each for each in begun if each.session_id == session_id), None)
-        return conversation if conversation.owner in identity.owners else None
+        return await self._conversations.find(asking().identity, session_id)
 
     # Ratings
 

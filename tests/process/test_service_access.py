@@ -12,8 +12,14 @@ import pytest
 from tests.process import rawhttp
 from tests.process.page_client import FOREIGN_HOST, Refused
 from tests.process.server import environment
-from tests.process.service_callers import Guarded, guarded, serving
+from tests.process.service_callers import Caller, Guarded, guarded, serving
 from tests.process.serving import APPS, eventually, settings
+
+from appbuilder.core.store import TurnEntry, TurnRecord
+from appbuilder.ids import new_id
+from appbuilder.settings import Settings
+from appbuilder.store import urls
+from appbuilder.store.sql import SqlStore
 
 APP_ORIGIN = "https://app.example"
 EVIL = {"Origin": "https://evil.example"}
@@ -227,6 +233,9 @@ def test_on_this_machine(tmp_path: Path) -> None:
         assert local.request("GET", "/user").json["identifier"] == "local"
         session = local.chat("hello").result["session_id"]
         assert session in local.sessions("?all=true")
+        calls = service.server.probe()["all"]
+        speaks_in_nobody_else_s(local, tmp_path)
+        assert service.server.probe()["all"] == calls + 2, "the component is not called for a refused turn"
         for stranger in (service.caller(), service.caller(host="evil.example")):
             assert stranger.request("POST", "/chat", SAID).status == 403
         proxied = service.caller(host="localhost", headers={"X-Forwarded-For": "1.2.3.4"})
@@ -236,6 +245,28 @@ def test_on_this_machine(tmp_path: Path) -> None:
             proxied.connect()
         assert local.request("POST", "/chat", SAID, EVIL).status == 403
         assert local.request("GET", "/sessions", None, EVIL).header("access-control-allow-origin") is None
+
+
+def speaks_in_nobody_else_s(local: Caller, folder: Path) -> None:
+    """A database of users may be served without authentication; and a program may speak for its users."""
+    bobs = begun_by("user:bob", folder)
+    assert local.request("GET", f"/sessions/{bobs}").status == 200
+    assert local.chat({"do": "remember", "text": "x"}, bobs).status == 404
+    chat = {"X-OpenWebUI-Chat-Id": str(uuid.uuid4())}
+    said = {"model": "Known", "messages": [{"role": "user", "content": "hi"}]}
+    for user, status in (("ann", 200), ("ann", 200), ("ben", 404)):
+        headers = {**chat, "X-OpenWebUI-User-Id": user}
+        assert local.request("POST", "/v1/chat/completions", said, headers).status == status, user
+
+
+def begun_by(owner: str, folder: Path) -> str:
+    """A session in the database of the service."""
+    store = SqlStore(urls.parse(f"sqlite:///{folder}/chat.db"), Settings())
+    session = new_id()
+    kept = TurnEntry(new_id(), owner, "theirs", {"input": {"content": "x"}, "answer": {"content": "x"}})
+    store.commit(TurnRecord(session, new_id(), [], kept))
+    store.close()
+    return session
 
 
 def test_where_everybody_may_come(tmp_path: Path) -> None:

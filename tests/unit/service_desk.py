@@ -18,6 +18,7 @@ from appbuilder.serve.asgi.app import create_app
 from appbuilder.serve.asgi.auth.hosts import ANY
 from appbuilder.serve.asgi.auth.origins import Rules
 from appbuilder.serve.asgi.front import Lifespan
+from appbuilder.serve.asgi.known import KnownSessions
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import ANONYMOUS, Asking, Identity
 from appbuilder.settings import Settings
@@ -83,10 +84,12 @@ class Desk:
     def __init__(self, store: Any = None, **settings: Any) -> None:
         self.store = store or MemoryStore()
         self.register, self.transcripts = Register(), Transcripts()
+        self.known = KnownSessions()
         service = SimpleNamespace(
             store=self.store, register=self.register, settings=Settings(auth="keys", **settings), name="Echo",
             authenticator=_Names(), engine=lambda: SimpleNamespace(draining=False), limits=None,
             transcripts=self.transcripts, takes=frozenset(), needs_credential=False, keys=None,
+            known=self.known,
         )
         app = create_app(
             cast(Service, service), rules=Rules(ANY), page=None,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.callers import stopped_clock
 
 from appbuilder.core.catalogue import Owner
 from appbuilder.core.store import TurnEntry, TurnRecord
 from appbuilder.errors import Forbidden, NotFound
 from appbuilder.ids import new_id
+from appbuilder.serve.asgi import known
+from appbuilder.serve.asgi.known import KnownSessions
 from appbuilder.serve.asgi.ownership import (
     check_listing,
     guard_for,
@@ -38,7 +42,7 @@ CALLERS = [
 
 
 def service_of(store: MemoryStore, **given: Any) -> Service:
-    return cast(Service, SimpleNamespace(store=store, settings=Settings(**given)))
+    return cast(Service, SimpleNamespace(store=store, settings=Settings(**given), known=KnownSessions()))
 
 
 def store_with(session_id: str, owner: Owner) -> MemoryStore:
@@ -49,11 +53,14 @@ def store_with(session_id: str, owner: Owner) -> MemoryStore:
     return store
 
 
-@given(owner=st.sampled_from(OWNERS), caller=st.sampled_from(CALLERS), auth=st.sampled_from(["keys", ""]))
-def test_the_matrix(owner: Owner, caller: Identity, auth: str) -> None:
+@given(
+    owner=st.sampled_from(OWNERS), caller=st.sampled_from(CALLERS), auth=st.sampled_from(["keys", ""]),
+    strangers=st.booleans(),
+)
+def test_the_matrix(owner: Owner, caller: Identity, auth: str, strangers: bool) -> None:
     own = owner == caller.owner
     nobodys = owner is None and caller.sees_all_others
-    service = service_of(store_with("s", owner), auth=auth, allow_anonymous=not auth)
+    service = service_of(store_with("s", owner), auth=auth, allow_anonymous=strangers and not auth)
     guard = guard_for(service, caller, "s")
     assert guard is not None
     assert may_continue(caller, owner) == (own or nobodys)
@@ -80,8 +87,47 @@ def test_a_session_that_is_not_there_is_anybody_s_to_begin(caller: Identity) -> 
         require_session(service, caller, "new")
 
 
-def test_where_everybody_is_the_local_user_there_is_nothing_to_decide() -> None:
-    assert guard_for(service_of(MemoryStore()), LOCAL, "s") is None
+def test_a_session_known_to_be_the_local_user_s_is_not_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    still = stopped_clock(monkeypatch)
+    service = service_of(store_with("s", "local"))
+    asked = guard_for(service, LOCAL, "s")
+    assert asked is not None
+    assert asked() is True
+    assert guard_for(service, LOCAL, "s") is None
+    assert guard_for(service, Identity("ann", "user:ann"), "s") is not None
+    assert guard_for(service, LOCAL, "made for it", new=True) is None
+    assert guard_for(service, LOCAL, "made for it") is None
+    still.now += known.HOLDS
+    assert guard_for(service, LOCAL, "s") is not None, "another process may have deleted it"
+
+
+@pytest.mark.parametrize("owner", [None, "visitor:1", "user:local"])
+def test_what_is_not_the_local_user_s_is_asked_about_each_time(owner: Owner) -> None:
+    service = service_of(store_with("s", owner))
+    for _ in range(2):
+        guard = guard_for(service, LOCAL, "s")
+        assert guard is not None
+        with suppress(NotFound):
+            guard()
+
+
+def test_nobody_else_s_new_session_is_known() -> None:
+    service = service_of(MemoryStore())
+    assert guard_for(service, Identity("ann", "user:ann"), "s", new=True) is None
+    assert guard_for(service, LOCAL, "s") is not None
+
+
+def test_what_is_known_is_bounded_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known, "MOST", 3)
+    sessions = KnownSessions()
+    for each in "abcad":
+        sessions.add(each)
+    assert [each for each in "abcd" if each in sessions] == ["a", "c", "d"]
+    sessions.forget("a")
+    sessions.forget("never known")
+    assert [each for each in "abcd" if each in sessions] == ["c", "d"]
+    sessions.forget_all()
+    assert not [each for each in "abcd" if each in sessions]
 
 
 def test_the_guard_sees_what_came_meanwhile() -> None:

@@ -10,6 +10,7 @@ from appbuilder.engine.turn import Guard
 from appbuilder.errors import Forbidden, NotFound
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import ANONYMOUS, Identity
+from appbuilder.serve.chainlit.page import LOCAL_USER
 
 
 def may_continue(identity: Identity, owner: Owner) -> bool:
@@ -28,19 +29,27 @@ def check_listing(identity: Identity) -> None:
         raise Forbidden("Lists are for callers the service knows; ask for a session or a run by its id.")
 
 
-def guard_for(service: Service, identity: Identity, session_id: str) -> Guard | None:
+def guard_for(service: Service, identity: Identity, session_id: str, *, new: bool = False) -> Guard | None:
     """What decides whether a turn of this session may begin, see :data:`Guard`.
 
-    None: there is nothing to decide, as everybody who comes in is the local user.
+    None: there is nothing to decide, as the session is known to be the local user's, who asks, or is new.
+
+    :param new: its id was made for this turn, so nobody else has it.
     """
-    settings = service.settings
-    if not settings.auth and not settings.allow_anonymous:
+    known, of_local_user = service.known, identity.owner == LOCAL_USER
+    if new:
+        if of_local_user:
+            known.add(session_id)
+        return None
+    if of_local_user and session_id in known:
         return None
 
     def guard() -> bool:
         exists, owner = service.store.catalogue().owner_of(session_id)
         if exists and not may_continue(identity, owner):
             raise _no_session()
+        if of_local_user and owner == LOCAL_USER:
+            known.add(session_id)
         return exists
 
     return guard

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from appbuilder.core.catalogue import CataloguedStore
@@ -12,6 +12,7 @@ from appbuilder.core.runs import RunRegister
 from appbuilder.core.transcripts import Transcripts
 from appbuilder.engine.engine import Engine
 from appbuilder.serve.asgi.auth.authenticator import Authenticator
+from appbuilder.serve.asgi.known import KnownSessions
 from appbuilder.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,3 +41,4 @@ class Service:
     takes: frozenset[str] = frozenset()
     needs_credential: bool = False
     keys: Keys | None = None
+    known: KnownSessions = field(default_factory=KnownSessions)

@@ -100,6 +100,7 @@ class Sessions:
         await in_thread(self._require, identity, session_id)
         await stop_all(self._service, lambda run: run.session_id == session_id)
         await in_thread(self._catalogue.delete, session_id)
+        self._service.known.forget(session_id)
         return reply(told.envelope({"session_id": session_id}))
 
     # Ratings
@@ -156,6 +157,7 @@ class Sessions:
         query.check_owner(caller(request), owner)
         await stop_all(self._service, lambda run: run.owner == owner)
         erased = await in_thread(self._catalogue.erase, owner)
+        self._service.known.forget_all()
         if owner is not None:
             await in_thread(self._service.transcripts.forget, owner)
         return reply(told.envelope({"sessions": erased}))

@@ -34,10 +34,10 @@ async def begin(
     """
     if on_disconnect is not None and on_disconnect not in _CHOICES:
         raise InvalidRequest(f"{ON_DISCONNECT_HEADER} must be cancel or continue.")
+    guard = guard_for(service, identity, turn.session_id, new=turn.new_session)
     limits = service.limits
     if limits.any:
         await _check(limits, identity, turn)
-    guard = None if turn.new_session else guard_for(service, identity, turn.session_id)
     texts = service.settings.history
     if turn.keep is None:
         # The run's id is the id of its turn.

@@ -188,6 +188,7 @@ class Admin:
             raise NotFound("There is no such session.")
         await stop_all(self._service, lambda run: run.session_id == session_id)
         await in_thread(self._catalogue.delete, session_id)
+        self._service.known.forget(session_id)
         return _go_to(_base(request))
 
     async def stop(self, request: Request) -> Response:

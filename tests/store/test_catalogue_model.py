@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -15,6 +16,7 @@ from tests.store.helpers import entry_turn, turn
 from appbuilder import clock
 from appbuilder.core.catalogue import FEEDBACK_KEY, CataloguedStore, Owner, Rating, title_of
 from appbuilder.core.store import TURN_KEY
+from appbuilder.errors import NotFound
 from appbuilder.settings import Settings
 from appbuilder.store.memory import MemoryStore
 from appbuilder.store.sql import SqlStore
@@ -52,8 +54,14 @@ class CatalogueMachine(RuleBasedStateMachine):
         row_id = f"turn-{self.number}"
         said = [("query", title)] if rows else []
         made = entry_turn(session, owner, title, *said, row_id=row_id)
-        self.stores[who].commit(made)
-        self.stores[2].commit(made)
+        for store in (self.stores[who], self.stores[2]):
+            if self.model.get(session, (owner, ""))[0] in (owner, None):
+                store.commit(made)
+            else:
+                with pytest.raises(NotFound):
+                    store.commit(made)
+        if self.model.get(session, (owner, ""))[0] not in (owner, None):
+            return
         self.model.setdefault(session, (owner, title_of(title)))
         self.turns.setdefault(session, []).append(row_id)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from tests.store.helpers import add, contents, entry_turn
 from appbuilder import clock
 from appbuilder.core.catalogue import FEEDBACK_KEY, Catalogue, CataloguedStore, Rating, StoredRow
 from appbuilder.core.store import TURN_KEY
-from appbuilder.errors import InvalidRequest
+from appbuilder.errors import InvalidRequest, NotFound
 from appbuilder.ids import new_id
 from appbuilder.settings import Settings
 from appbuilder.store import removal
@@ -81,6 +81,29 @@ def test_a_deleted_session_is_nobodys(store: CataloguedStore, catalogue: Catalog
     assert catalogue.owner_of(session_id) == (True, "bob")
 
 
+def test_a_turn_joins_no_conversation_of_another_owner(store: CataloguedStore, catalogue: Catalogue) -> None:
+    """One that was imported, for instance, while the turn was under way."""
+    session_id = begin(store, "alice", "hers")
+    for his in (entry_turn(session_id, "bob", "his", ("query", "his")), entry_turn(session_id, "bob", "his")):
+        with pytest.raises(NotFound):
+            store.commit(his)
+    assert contents(store, session_id) == ["hers"]
+    assert len(catalogue.rows(session_id, 10)) == 2
+    assert catalogue.page(["bob"]).conversations == []
+    store.commit(entry_turn(session_id, "alice", "", ("query", "more")))
+    assert contents(store, session_id) == ["hers", "more"]
+
+
+def test_a_turn_joins_what_nobody_began(store: CataloguedStore, catalogue: Catalogue) -> None:
+    session_id = new_id()
+    add(store, session_id, "over chat")
+    for number in range(3):
+        store.commit(entry_turn(session_id, "alice", "x", ("query", number)))
+        assert catalogue.owner_of(session_id) == (True, None)
+    assert contents(store, session_id) == ["over chat", 0, 1, 2]
+    add(store, session_id, "by FlaskRuntime")
+
+
 # Everybody's
 
 
@@ -126,6 +149,53 @@ def test_erasing_a_user(store: CataloguedStore, catalogue: Catalogue) -> None:
     rows_of(store, kept, taken_over)
     store.commit(entry_turn(gone, "alice", "new", ("query", "new")))
     assert catalogue.rows(gone, 10)[0].value == {"content": "new"}
+
+
+def go_on(store: CataloguedStore, session_id: str) -> None:
+    store.commit(entry_turn(session_id, "bob", "his", ("query", "his")))
+
+
+def list_over_chat(store: CataloguedStore, session_id: str) -> None:
+    add(store, session_id, "his")
+    assert store.catalogue().page([None]).conversations
+
+
+def rename_over_chat(store: CataloguedStore, session_id: str) -> None:
+    add(store, session_id, "his")
+    assert store.catalogue().rename(session_id, "his own")
+
+
+def go_on_after_chat(store: CataloguedStore, session_id: str) -> None:
+    add(store, session_id, "his")
+    go_on(store, session_id)
+
+
+def bring_in(store: CataloguedStore, session_id: str) -> None:
+    store.catalogue().import_rows(session_id, "bob", "his", [ROW])
+
+
+@pytest.mark.parametrize("again", [go_on, go_on_after_chat, list_over_chat, rename_over_chat, bring_in])
+def test_what_was_deleted_goes_where_its_id_is_used_again(
+    store: CataloguedStore, catalogue: Catalogue, again: Callable[[CataloguedStore, str], None]
+) -> None:
+    """Nobody could tell any more whose it was."""
+    session_id = begin(store, "alice", "hers")
+    catalogue.delete(session_id)
+    store.commit(entry_turn(session_id, "alice", "hers", ("query", "hers too")))
+    catalogue.delete(session_id)
+    again(store, session_id)
+    assert "hers" not in all_that_is_kept(store)
+    kept = [row.value for row in catalogue.rows(session_id, 10)]
+    assert kept
+    assert catalogue.erase("alice") == 0
+    assert [row.value for row in catalogue.rows(session_id, 10)] == kept
+
+
+def all_that_is_kept(store: CataloguedStore) -> str:
+    if isinstance(store, SqlStore):
+        return str(store._live().read("SELECT * FROM appbuilder_session_messages", ()))
+    assert isinstance(store, MemoryStore)
+    return str([*store._table.by_id.values(), *store._table.by_session.items(), *store._table.by_key.items()])
 
 
 def rows_of(store: CataloguedStore, *sessions: str) -> None:

@@ -17,6 +17,7 @@ from tests.store.test_servers import Cut
 from appbuilder import clock
 from appbuilder.core.catalogue import CONVERSATION_PREFIX
 from appbuilder.core.store import TURN_KEY
+from appbuilder.errors import NotFound
 from appbuilder.store.conversations import owner_key, row_id
 from appbuilder.store.rows import PreparedTurn
 from appbuilder.store.sqlite import SqliteBackend
@@ -57,15 +58,28 @@ def test_an_entry_without_rows(database_url: URL, opened: Opener) -> None:
     assert conversation(database_url)["created_at"] == conversation(database_url)["updated_at"]
 
 
-def test_owner_and_title_are_those_of_the_first_turn(database_url: URL, opened: Opener) -> None:
+def test_the_title_is_that_of_the_first_turn(database_url: URL, opened: Opener) -> None:
     store = opened(database_url)
     store.commit(entry_turn("s", "alice", "Hello", ("query", 1)))
     before = conversation(database_url)
-    store.commit(entry_turn("s", "bob", "Other", ("query", 2)))
+    store.commit(entry_turn("s", "alice", "Other", ("query", 2)))
     after = conversation(database_url)
     newest = max(row["created_at"] for row in rows(database_url))
     assert after == {**before, "updated_at": newest}
     assert contents(store, "s") == [1, 2]
+
+
+def test_one_turn_that_is_refused_fails_no_other_of_its_group(opened: Opener, tmp_path: Any) -> None:
+    url = f"sqlite:///{tmp_path}/foo.db"
+    store = opened(url)
+    store.commit(entry_turn("s", "alice", "Hello", ("query", 1)))
+    backend = store._live()
+    assert isinstance(backend, SqliteBackend)
+    group = [entry_turn("s", "bob", "his", ("query", 2)), entry_turn("s", "alice", "", ("query", 3))]
+    refused, stored = backend._write_group(lambda: list(map(PreparedTurn.of, group)), 1e12)
+    assert isinstance(refused, NotFound)
+    assert stored is None
+    assert contents(store, "s") == [1, 3]
 
 
 @pytest.mark.parametrize("owner", ["名" * 3000, "a" * 8000, "' OR 1=1 --", "", "nobody", "Ä\u0308\x1f"])

@@ -22,8 +22,8 @@ class TurnEntry:
     (:mod:`appbuilder.core.catalogue`).
 
     :param row_id: the row's id, 36 characters; also the answer's id in what is shown.
-    :param owner: who began the conversation; counts only in its first turn.
-    :param title: the conversation's title, likewise.
+    :param owner: whose conversation it is, where it is not nobody's.
+    :param title: the conversation's title; counts only in its first turn.
     :param value: JSON members: ``input`` and ``answer`` (messages), ``state``, and more where there is more;
         empty: no such row is written, and the conversation is only listed, where the turn has other rows.
     """
@@ -62,7 +62,10 @@ class SessionStore(Protocol):
         """
 
     def commit(self, turn: TurnRecord) -> None:
-        """Writes the turn in one transaction; when it returns, the turn survives a power cut."""
+        """Writes the turn in one transaction; when it returns, the turn survives a power cut.
+
+        :raises NotFound: its entry's conversation is another owner's: nothing is written.
+        """
 
     def ping(self) -> None:
         """Does nothing but reach the database."""

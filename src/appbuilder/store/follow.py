@@ -12,7 +12,7 @@ from typing import Any
 from appbuilder.store import conversations
 from appbuilder.store.backend import Backend
 from appbuilder.store.conversations import Listing
-from appbuilder.store.listing import Execute, title_of_row
+from appbuilder.store.listing import Execute, clear_others, title_of_row
 
 CHUNK = 500
 """Sessions looked at in one statement; SQLite before 3.32 takes 999 parameters."""
@@ -86,12 +86,14 @@ class Follower:
 def ensure(execute: Execute, backend: Backend, session_id: str) -> bool:
     """Lists a conversation that is not, in its transaction. False: it has no messages."""
     sql = backend.catalogue_sql
-    if execute(backend.sql.listed, (conversations.row_id(session_id),)).fetchone() is not None:
+    own = execute(backend.sql.own, (conversations.row_id(session_id),)).fetchone()
+    if own is not None and not own[1]:
         return True
     origin = execute(sql.origin, (session_id,)).fetchone()
     if origin is None:
         return False
     _, latest = execute(sql.latest, (session_id,)).fetchone()
+    clear_others(execute, backend.sql, Listing(session_id, None, ""), own)
     execute(backend.sql.list_it, _row(origin, latest)[:-1])
     return True
 

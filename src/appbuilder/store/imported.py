@@ -15,7 +15,7 @@ from appbuilder.ids import new_row_id
 from appbuilder.store import conversations
 from appbuilder.store.backend import Backend
 from appbuilder.store.conversations import Listing
-from appbuilder.store.listing import Execute
+from appbuilder.store.listing import Execute, clear_others
 from appbuilder.store.rows import STEP, storable
 from appbuilder.store.schema import ID_LENGTH, KEY_LENGTH
 
@@ -73,7 +73,10 @@ class Imported:
             return True  # the connection was lost when it had been committed
         if execute(sql.owner, (self.listing.id, self.session_id)).fetchone() is not None:
             return False
-        execute(sql.remove(1), (self.listing.id,))  # of a conversation that was deleted
+        # Of a conversation that was deleted.
+        own = execute(backend.sql.own, (self.listing.id,)).fetchone()
+        clear_others(execute, backend.sql, self.listing, own)
+        execute(sql.remove(1), (self.listing.id,))
         values = [(*row[:5], encode(row[5]), encode(row[6]), row[7]) for row in self.values()]
         for at in range(0, len(values), AT_ONCE):
             some = values[at : at + AT_ONCE]

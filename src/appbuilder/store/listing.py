@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
+from appbuilder.errors import NotFound
 from appbuilder.store import conversations, rows
 from appbuilder.store.conversations import Listing
 from appbuilder.store.rows import PreparedTurn
@@ -24,23 +25,43 @@ def enter(
 
     :param first: the time of the turn's first row.
     :param goes_on: the session held rows before.
+    :raises NotFound: the conversation is another owner's, who was given it since this turn began.
     """
     listing = turn.listing
     if listing is None:
         return
     began, last = encode(first), encode(turn.last(first))
     if goes_on:
-        if execute(sql.told, (last, listing.id)).rowcount:
+        if execute(sql.told, (last, listing.id, listing.key)).rowcount:
             return
+        own = execute(sql.own, (listing.id,)).fetchone()
+        if own is not None and not own[1]:
+            raise no_session()
         origin = execute(sql.origin, (turn.session_id, began)).fetchone()
         if origin is not None:
             # Begun over POST /chat, and nobody has listed it yet.
             value, began = origin
             listing = Listing(turn.session_id, None, title_of_row(value))
+        clear_others(execute, sql, listing, own)
     execute(
         sql.list_it,
         (listing.id, turn.session_id, turn.request_id, listing.key, listing.text, began, last),
     )
+
+
+def clear_others(execute: Execute, sql: Statements, listing: Listing, own: Sequence[Any] | None) -> None:
+    """Removes what another owner deleted in the session, before the row goes that tells whose it was: nobody
+    could erase it any more.
+
+    :param own: key and flag of the session's own row, as ``Statements.own`` gives it.
+    """
+    if own is not None and own[1] and own[0] != listing.key:
+        execute(sql.clear, (listing.session_id,))
+
+
+def no_session() -> NotFound:
+    """The error where a conversation is another owner's."""
+    return NotFound("There is no such session.")
 
 
 def title_of_row(stored: Any) -> str:

@@ -114,6 +114,7 @@ class MemoryCatalogue:
         with self._table.lock:
             if self._listed(session_id) is not None:
                 raise exists()
+            self._table.clear_others(imported.listing)
             for values in imported.values():
                 self._table.insert(Row(*values))
 
@@ -172,6 +173,7 @@ class MemoryCatalogue:
             if first is None:
                 return None
             listing = Listing(session_id, None, title_of_row(first.text))
+            self._table.clear_others(listing)
             who = (listing.id, session_id, first.request_id, listing.key)
             row = Row(*who, listing.text, first.created_at, latest.created_at)
             self._table.insert(row)

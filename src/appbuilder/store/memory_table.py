@@ -11,8 +11,8 @@ from appbuilder import clock
 from appbuilder.core.catalogue import CONVERSATION_PREFIX
 from appbuilder.core.store import RESERVED_PREFIX
 from appbuilder.store import rows
-from appbuilder.store.conversations import Listing
-from appbuilder.store.listing import title_of_row
+from appbuilder.store.conversations import NOBODY, Listing
+from appbuilder.store.listing import no_session, title_of_row
 from appbuilder.store.rows import PreparedTurn
 
 
@@ -41,7 +41,14 @@ class MemoryTable:
         self.by_key: dict[tuple[str, str], list[Row]] = defaultdict(list)
 
     def write(self, turn: PreparedTurn) -> None:
-        """Adds a turn's rows, and lists its conversation."""
+        """Adds a turn's rows, and lists its conversation.
+
+        :raises NotFound: the conversation is another owner's.
+        """
+        if turn.listing is not None:
+            own = self.by_id.get(turn.listing.id)
+            if own is not None and not own.deleted and own.key not in (turn.listing.key, NOBODY):
+                raise no_session()
         first = self.next_stamp(turn.session_id)
         for values in turn.values(first, lambda stamp: stamp):
             self.insert(Row(*values))
@@ -60,6 +67,20 @@ class MemoryTable:
         if not row.key.startswith(CONVERSATION_PREFIX):
             self.by_session[row.session_id].append(row)
             self.by_key[row.session_id, row.key].append(row)
+
+    def clear_others(self, listing: Listing) -> None:
+        """Removes what another owner deleted in a session, before the row goes that tells whose it was."""
+        own = self.by_id.get(listing.id)
+        if own is None or not own.deleted or own.key == listing.key:
+            return
+        name = listing.session_id
+        stored = self.by_session[name]
+        kept = self.by_session[name] = [row for row in stored if not row.deleted]
+        for key in {row.key for row in stored}:
+            self.by_key[name, key] = [row for row in kept if row.key == key]
+        for row in stored:
+            if row.deleted:
+                del self.by_id[row.id]
 
     def remove_session(self, session_id: str, row_id: str) -> None:
         """Takes all rows of a session out, and its conversation's own."""
@@ -85,6 +106,7 @@ class MemoryTable:
         if origin is not None:
             began = origin.created_at
             listing = Listing(turn.session_id, None, title_of_row(origin.text))
+        self.clear_others(listing)
         who = (listing.id, turn.session_id, turn.request_id, listing.key)
         self.insert(Row(*who, listing.text, began, turn.last(first)))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from appbuilder.core.store import RESERVED_PREFIX
+from appbuilder.store.conversations import NOBODY
 from appbuilder.store.schema import TABLE
 
 COLUMNS = (
@@ -48,11 +49,13 @@ class Statements:
     """As ``page``, of rows before (created_at, created_at, id); ix_appbuilder_history."""
     insert: str
     """The eight columns but the last."""
-    listed: str
-    """row id -> a row where it is there and not deleted; the primary key."""
+    own: str
+    """row id -> key, deleted of a conversation's own row; the primary key."""
     told: str
-    """updated_at, row id: a conversation's own row, if it is there and not deleted, gets that time;
-    the primary key."""
+    """updated_at, row id, key: a conversation's own row, if it is there, not deleted, and has that key or is
+    nobody's, gets that time; the primary key."""
+    clear: str
+    """session id: removes its deleted rows; ix_appbuilder_session."""
     list_it: str
     """As ``insert``, a conversation's own row: one that is listed only gets the new updated_at."""
     origin: str
@@ -86,8 +89,10 @@ def make(
         page=page + newest_first,
         older_page=f"{page} AND created_at <= {mark} AND (created_at < {mark} OR id < {mark}){newest_first}",
         insert=insert,
-        listed=f"SELECT 1 FROM {TABLE} WHERE id = {mark} AND deleted = {false}",  # noqa: S608
-        told=f"UPDATE {TABLE} SET updated_at = {mark} WHERE id = {mark} AND deleted = {false}",  # noqa: S608
+        own=f"SELECT message_key, deleted FROM {TABLE} WHERE id = {mark}",  # noqa: S608
+        told=f"UPDATE {TABLE} SET updated_at = {mark} WHERE id = {mark} "  # noqa: S608
+        f"AND message_key IN ({mark}, '{NOBODY}') AND deleted = {false}",
+        clear=f"DELETE FROM {TABLE} WHERE session_id = {mark} AND deleted <> {false}",  # noqa: S608
         list_it=insert + upsert,
         origin=f"SELECT {value}, created_at FROM {TABLE} WHERE session_id = {mark} "  # noqa: S608
         f"AND deleted = {false} AND {NOT_OURS} AND created_at < {mark} ORDER BY created_at, id LIMIT 1",

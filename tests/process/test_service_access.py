@@ -330,6 +330,7 @@ def test_a_caller_s_rate_and_a_word_of_the_program_s(tmp_path: Path) -> None:
             refused = caller.chat(spend)
             assert refused.status == 429
             assert 1 <= int(refused.header("retry-after") or 0) <= 4
+        assert service.user("ada").chat("x", session).status == 404, "that it has spent all of it is not told"
         named = {"model": "Known", "messages": [{"role": "user", "content": "two"}]}
         assert ann.request("POST", "/v1/chat/completions", named).status == 429
         calls = service.server.probe()["all"]

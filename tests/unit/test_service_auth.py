@@ -78,7 +78,7 @@ def test_where_all_may_come_programs_are_nobody_and_browsers_are_visitors() -> N
     assert first.owner.startswith("visitor:")
     again = asking(cookies={door.page.cookie_name: first.cookie})
     known = identified(door, again)
-    assert known == Identity(first.name, first.owner), "the API knows the page's visitor"
+    assert known == Identity(first.name, first.owner, peer="10.0.0.5"), "the API knows the page's visitor"
     assert on_page(door, again) == known
     assert not known.sees_all_others
 

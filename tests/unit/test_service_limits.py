@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +14,7 @@ from tests.unit.callers import Clock, documented, stopped_clock
 
 from appbuilder import clock
 from appbuilder.engine.turn import TurnRequest
-from appbuilder.errors import ConfigurationError, Forbidden, RateLimited, ServiceUnavailable
+from appbuilder.errors import ConfigurationError, Forbidden, NotFound, RateLimited, ServiceUnavailable
 from appbuilder.serve.asgi import limits
 from appbuilder.serve.asgi.limits import Buckets, Limits, caller_key
 from appbuilder.serve.asking import Identity
@@ -104,6 +105,45 @@ def test_in_no_stretch_of_time_is_there_more_than_the_burst_and_the_rate(
                 assert last - first + 1 <= most + 1e-3
 
 
+def visitor(name: str, peer: str = "10.0.0.5") -> Identity:
+    return Identity(name, f"visitor:{name}", peer=peer)
+
+
+def test_new_cookies_are_no_new_rates(still: Clock) -> None:
+    passed = limited(rate=6)
+    for number in range(10):
+        check(passed, visitor(f"{number}"))
+    for who in (visitor("new"), visitor("newer", "::ffff:10.0.0.5")):
+        with pytest.raises(RateLimited):
+            check(passed, who)
+    check(passed, visitor("elsewhere", "10.0.0.6"))
+    check(passed, Identity("anonymous", "anonymous", peer="10.0.0.5"))
+    still.now += 1.0
+    check(passed, visitor("new"))
+
+
+def test_a_visitor_has_his_own_rate_and_takes_no_other_s(still: Clock) -> None:
+    passed = limited(rate=6)
+    check(passed, visitor("a"))
+    for _ in range(20):
+        with pytest.raises(RateLimited) as refused:
+            check(passed, visitor("a"))
+        assert refused.value.retry_after == pytest.approx(10)
+    for name in "bcdefghij":
+        check(passed, visitor(name))
+
+
+def test_cookies_without_number_drive_nobody_out(still: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MOST_CALLERS", 12)
+    passed = limited(rate=6)
+    check(passed, ANN)
+    for number in range(100):
+        with suppress(RateLimited):
+            check(passed, visitor(f"{number}"))
+    with pytest.raises(RateLimited):
+        check(passed, ANN)
+
+
 def test_callers_are_forgotten_and_the_newest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MOST_CALLERS", 3)
     buckets = Buckets(1)
@@ -162,6 +202,21 @@ def test_a_hook_that_refuses(word: object, told: str) -> None:
 def test_a_hook_that_says_something_else(word: object) -> None:
     with pytest.raises(ConfigurationError, match="APPBUILDER_TURN_HOOK"):
         check(limited(hook=lambda *_: word))
+
+
+def test_a_hook_is_not_asked_about_another_s_session() -> None:
+    asked: list[str] = []
+
+    def guard() -> bool:
+        with pytest.raises(RuntimeError):
+            asyncio.get_running_loop()  # it blocks
+        raise NotFound("There is no such session.")
+
+    passed = limited(hook=lambda _, session_id, __: asked.append(session_id))
+    with pytest.raises(NotFound):
+        asyncio.run(passed.check(ANN, TurnRequest("hi", "bob's"), guard))
+    asyncio.run(passed.check(ANN, TurnRequest("hi", "ann's"), lambda: True))
+    assert asked == ["ann's"]
 
 
 def test_a_hook_that_fails_lets_nothing_begin() -> None:

@@ -20,6 +20,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 ANONYMOUS = "anonymous"
 """Owner of what programs begin that nobody knows, where these are let in."""
+VISITORS = "visitor:"
+"""Begins the owner of what a browser begins that is known by its cookie and by nothing else."""
 
 _LONGEST_KEPT = 64
 """Characters of what is remembered as looked at: a client may send long ones, and many."""
@@ -37,7 +39,7 @@ class Identity:
     :param owner: whose conversations these are; tells users, visitors and the local user apart.
     :param sees_all_others: True: also conversations that nobody began on a page.
     :param cookie: a cookie value to be set, where this one is new.
-    :param peer: where somebody asks from who is known by nothing else.
+    :param peer: where somebody asks from who has not shown who he is: any number of visitors may be one.
     """
 
     name: str
@@ -50,6 +52,11 @@ class Identity:
     def owners(self) -> tuple[Owner, ...]:
         """Whose conversations this one sees."""
         return (self.owner, None) if self.sees_all_others else (self.owner,)
+
+    @property
+    def is_visitor(self) -> bool:
+        """Whether this one is known by a cookie that everybody gets who asks."""
+        return self.owner.startswith(VISITORS)
 
 
 @dataclass(frozen=True, slots=True)

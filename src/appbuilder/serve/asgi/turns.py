@@ -9,7 +9,7 @@ from typing import Any
 from appbuilder import telemetry
 from appbuilder.engine.engine import Run
 from appbuilder.engine.keeping import Keeping
-from appbuilder.engine.turn import TurnRequest
+from appbuilder.engine.turn import Guard, TurnRequest
 from appbuilder.errors import AppBuilderError, InvalidRequest, SessionBusy
 from appbuilder.serve.asgi.http import in_thread
 from appbuilder.serve.asgi.limits import Limits
@@ -37,7 +37,7 @@ async def begin(
     guard = guard_for(service, identity, turn.session_id, new=turn.new_session)
     limits = service.limits
     if limits.any:
-        await _check(limits, identity, turn)
+        await _check(limits, identity, turn, guard)
     texts = service.settings.history
     if turn.keep is None:
         # The run's id is the id of its turn.
@@ -53,9 +53,9 @@ async def begin(
         raise
 
 
-async def _check(limits: Limits, identity: Identity, turn: TurnRequest) -> None:
+async def _check(limits: Limits, identity: Identity, turn: TurnRequest, guard: Guard | None) -> None:
     try:
-        await limits.check(identity, turn)
+        await limits.check(identity, turn, guard)
     except AppBuilderError as error:
         telemetry.refuse(turn.door, error)
         raise

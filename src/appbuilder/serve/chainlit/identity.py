@@ -10,7 +10,7 @@ from typing import Protocol
 from appbuilder.core.context import SessionContext
 from appbuilder.errors import ConfigurationError
 from appbuilder.ids import new_id
-from appbuilder.serve.asking import Asking, Identity, Scope, address_of, is_local, utf8
+from appbuilder.serve.asking import VISITORS, Asking, Identity, Scope, address_of, is_local, utf8
 from appbuilder.serve.chainlit.page import LOCAL_USER, Page, TrustedHeader
 from appbuilder.serve.chainlit.passwords import Passwords
 from appbuilder.serve.cookies import SignedCookies
@@ -98,7 +98,7 @@ class Gate:
         known = self._cookies.read(asking, VISITOR_DAYS).get("visitor")
         visitor = known if isinstance(known, str) else new_id()
         cookie = "" if visitor == known else self._cookies.sign({"visitor": visitor})
-        return Identity(visitor, f"visitor:{visitor}", cookie=cookie)
+        return Identity(visitor, VISITORS + visitor, cookie=cookie)
 
     def _logged_in(self, asking: Asking) -> Identity | None:
         found = self._cookies.read(asking, LOGIN_DAYS)

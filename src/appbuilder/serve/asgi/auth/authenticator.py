@@ -134,7 +134,7 @@ class OpenDoor:
         if self._cookies.name in asking.cookies and cookies_count(asking):
             visitor = self._cookies.read(asking, VISITOR_DAYS).get(VISITOR)
             if isinstance(visitor, str):
-                return visitor_of(visitor)
+                return visitor_of(visitor, asking.peer)
         return Identity(ANONYMOUS, ANONYMOUS, peer=asking.peer)
 
 

@@ -6,7 +6,7 @@ from appbuilder.core.keys import ApiKey, Keys
 from appbuilder.ids import new_id
 from appbuilder.serve.asgi.auth.origins import cookies_count
 from appbuilder.serve.asgi.http import IDENTITY
-from appbuilder.serve.asking import ANONYMOUS, Asking, Identity, Scope
+from appbuilder.serve.asking import ANONYMOUS, VISITORS, Asking, Identity, Scope
 from appbuilder.serve.chainlit.passwords import PEER_ATTEMPTS, Guesses
 from appbuilder.serve.cookies import SignedCookies
 
@@ -43,7 +43,7 @@ class PageDoor:
         visitor = new_id()
         # What another site's page asks for must not make the browser forget who it was.
         cookie = self._cookies.sign({VISITOR: visitor}) if cookies_count(asking) else ""
-        return visitor_of(visitor, cookie)
+        return visitor_of(visitor, asking.peer, cookie)
 
     def log_in(self, name: str, password: str, peer: str) -> str | None:
         """The cookie of a user who gives one of his keys; it ends with the key.
@@ -63,6 +63,6 @@ class PageDoor:
         return None if self._keys is None else self._keys.find(secret)
 
 
-def visitor_of(visitor: str, cookie: str = "") -> Identity:
+def visitor_of(visitor: str, peer: str, cookie: str = "") -> Identity:
     """A browser that is known by its cookie and by nothing else."""
-    return Identity(visitor, f"visitor:{visitor}", cookie=cookie)
+    return Identity(visitor, VISITORS + visitor, cookie=cookie, peer=peer)

@@ -1,4 +1,4 @@
-"""Turns and rows, briefly."""
+"""Turns, rows and locks, briefly."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from typing import Any
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL
 
+from appbuilder.core.cancel import CancelToken
+from appbuilder.core.locks import SessionLock
 from appbuilder.core.store import COMPLETE, SessionStore, TurnEntry, TurnRecord
+from appbuilder.errors import SessionBusy
 from appbuilder.ids import new_id
+from appbuilder.store.sql import SqlStore
 from appbuilder.store.urls import parse
 
 
@@ -36,6 +40,22 @@ def add(store: SessionStore, session_id: str, content: Any, **extra: Any) -> Non
 
 def contents(store: SessionStore, session_id: str, key: str = "query", limit: int = 10**9) -> list[Any]:
     return [each["content"] for each in store.history(session_id, key, limit)]
+
+
+def take(
+    store: SqlStore, session_id: str, timeout: float = 30.0, token: CancelToken | None = None
+) -> SessionLock:
+    """As the engine takes one."""
+    locks = store.session_locks()
+    return locks.try_acquire(session_id) or locks.acquire(session_id, timeout, token or CancelToken())
+
+
+def is_free(store: SqlStore, session_id: str) -> bool:
+    try:
+        take(store, session_id, 0.0).release()
+    except SessionBusy:
+        return False
+    return True
 
 
 def fetch(url: URL | str, sql: str, **values: Any) -> Sequence[Any]:

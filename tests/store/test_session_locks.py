@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from pathlib import Path
@@ -12,14 +11,12 @@ from sqlalchemy.engine import URL
 from tests.services.fixtures import SERVERS, server_of
 from tests.services.servers import Server
 from tests.store.conftest import Opener
-from tests.store.helpers import add, child, contents, finish, show
+from tests.store.helpers import add, child, contents, finish, is_free, show, take
 
-from appbuilder import clock
 from appbuilder.core.cancel import CancelToken
 from appbuilder.core.locks import SessionLock
 from appbuilder.errors import SessionBusy, StoreUnavailable, TurnCancelled
 from appbuilder.ids import new_id
-from appbuilder.store.sql import SqlStore
 
 BEGIN = """if True:
     import os, sys, threading
@@ -31,22 +28,6 @@ BEGIN = """if True:
     def take(session, timeout=60.0):
         return locks.try_acquire(session) or locks.acquire(session, timeout, CancelToken())
 """
-
-
-def take(
-    store: SqlStore, session_id: str, timeout: float = 30.0, token: CancelToken | None = None
-) -> SessionLock:
-    """As the engine takes one."""
-    locks = store.session_locks()
-    return locks.try_acquire(session_id) or locks.acquire(session_id, timeout, token or CancelToken())
-
-
-def is_free(store: SqlStore, session_id: str) -> bool:
-    try:
-        take(store, session_id, 0.0).release()
-    except SessionBusy:
-        return False
-    return True
 
 
 def test_processes_take_turns(database_url: URL, opened: Opener, tmp_path: Path) -> None:
@@ -232,65 +213,6 @@ def test_a_child_holds_nothing_of_its_parents(database_url: URL, opened: Opener)
     print("ok")
     """
     assert finish(child(code, show(database_url))) == "ok\n"
-
-
-# SQLite
-
-
-def eventually_fails(lock: SessionLock) -> None:
-    """Checks until it fails: whether the file is there is looked at a few times a second."""
-    deadline, pause = clock.monotonic() + 30, threading.Event()
-    while clock.monotonic() < deadline:
-        lock.check()
-        pause.wait(0.02)
-
-
-def test_a_lock_file_that_is_replaced(opened: Opener, tmp_path: Path) -> None:
-    store = opened(f"sqlite:///{tmp_path}/foo.db")
-    lock = take(store, "s")
-    for file in (tmp_path / "foo.db-turns").iterdir():
-        file.unlink()
-    with pytest.raises(StoreUnavailable, match="deleted or replaced"):
-        eventually_fails(lock)
-    again = take(store, "s")
-    again.check()
-    lock.release()
-    again.check()
-    assert not is_free(store, "s")
-    again.release()
-
-
-def test_lock_files_have_the_rights_of_the_database(opened: Opener, tmp_path: Path) -> None:
-    store = opened(f"sqlite:///{tmp_path}/foo.db")
-    store.prepare()
-    (tmp_path / "foo.db").chmod(0o640)
-    take(store, "s").release()
-    folder = tmp_path / "foo.db-turns"
-    assert folder.stat().st_mode & 0o777 == 0o750
-    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o640}
-
-
-def test_descriptors_go_with_the_last_store(opened: Opener, tmp_path: Path) -> None:
-    def open_files() -> list[str]:
-        links = [os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")]
-        return [link for link in links if "foo.db-turns" in link]
-
-    one, other = (opened(f"sqlite:///{tmp_path}/foo.db") for _ in range(2))
-    held = take(one, "s")
-    assert not is_free(other, "s"), "two stores of one process share the file"
-    assert len(open_files()) == 1
-    other.close()
-    held.check()
-    one.close()
-    assert open_files() == []
-
-
-def test_without_a_file_nobody_else_asks(opened: Opener) -> None:
-    store = opened("sqlite://")
-    lock = store.session_locks().try_acquire("s")
-    assert lock is not None
-    lock.check()
-    lock.release()
 
 
 # Servers

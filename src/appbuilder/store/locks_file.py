@@ -68,8 +68,7 @@ class FileLocks:
             if not lock.file.take(offset, lock):
                 return None
         except OSError as error:
-            why = error.strerror or type(error).__name__
-            raise StoreUnavailable(f"The session locks in {self._folder} cannot be used: {why}.") from None
+            raise unusable(self._folder, error) from None
         self._mine.add(lock)
         return lock
 
@@ -160,9 +159,10 @@ class _Files:
         with self._lock:
             file = self._open.get(path)
             if file is None or not file.in_place():
+                new = _File(path)  # where there is none, the one we have may still come back
                 if file is not None:
                     file.retire()
-                file = self._open[path] = _File(path)
+                file = self._open[path] = new
             file.users.add(user)
             return file
 
@@ -202,6 +202,12 @@ def _make_like(what: str | int, like: os.stat_result, rights: int) -> None:
     os.chmod(what, rights)
     if os.geteuid() == 0:
         os.chown(what, like.st_uid, like.st_gid)
+
+
+def unusable(where: str, error: OSError) -> StoreUnavailable:
+    """The error to raise instead of what the system said."""
+    why = error.strerror or type(error).__name__
+    return StoreUnavailable(f"The session locks in {where} cannot be used: {why}.")
 
 
 def identity(status: os.stat_result) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from appbuilder.errors import StoreUnavailable
 from appbuilder.logs import logger
 from appbuilder.per_process import PerProcess
 from appbuilder.store.locks import FreeLocks, wait_for
-from appbuilder.store.locks_file import SUFFIX, FileLocks, identity, open_lock_file
+from appbuilder.store.locks_file import SUFFIX, FileLocks, identity, open_lock_file, unusable
 
 with contextlib.suppress(ImportError):  # on Windows there are no such locks, and nobody asks for these
     import fcntl
@@ -136,7 +136,7 @@ class _Claim:
         """The session's lock, where this process has all and has not given this one to anybody."""
         with self._lock:
             if not self.alone:  # since it was asked
-                return files.try_acquire(session_id)
+                return files.try_acquire(session_id) if self._settled else None
             if session_id in self._held:
                 return None
             lock = self._held[session_id] = _SoleLock(self, session_id, files)
@@ -161,21 +161,30 @@ class _Claim:
         """Gives this process's share up."""
         with self._lock:
             self._closed.set()
-            self.alone = False
-            os.close(self._descriptor)
+            self._settled = self.alone = False
+            # Once: the number may be somebody else's file afterwards.
+            descriptor, self._descriptor = self._descriptor, -1
+            if descriptor >= 0:
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
 
     def _look(self) -> None:
         while not self._closed.wait(LOOK_EVERY):
             with self._lock:
-                if self._closed.is_set():
+                if self._closed.is_set() or not self._stays_alone():
                     return
-                if not self._in_place():
-                    self.lost = True
-                    logger.error("the session locks in %s were deleted or replaced", self._path)
-                    return
-                if self._others_wait():
-                    self._share()
-                    return
+
+    def _stays_alone(self) -> bool:
+        try:
+            if not self._in_place():
+                self.lost = True
+                logger.error("the session locks in %s were deleted or replaced", self._path)
+            elif self._others_wait():
+                self._share()
+        except StoreUnavailable as error:
+            self.lost = True
+            logger.error("%s", error)
+        return self.alone and not self.lost
 
     def _in_place(self) -> bool:
         try:
@@ -201,10 +210,14 @@ class _Claim:
         self.alone = False
 
     def _take(self, kind: int, byte: int) -> bool:
+        if self._descriptor < 0:  # closed since it was looked up: who asks again gets the next one
+            return False
         try:
             fcntl.lockf(self._descriptor, kind | fcntl.LOCK_NB, 1, byte)
         except (BlockingIOError, PermissionError):  # EAGAIN or EACCES: another process has it
             return False
+        except OSError as error:
+            raise unusable(self._path, error) from None
         return True
 
     def _free(self, byte: int) -> None:
@@ -226,7 +239,10 @@ class _Claims:
             claim = self._by_path.get(path)
             if claim is None or claim.lost:
                 if claim is not None:
-                    claim.close()  # nobody finds that file any more: what is held there is lost
+                    # Nobody finds that file any more: what is held there is lost. It is forgotten first, as
+                    # there may be no other one yet.
+                    del self._by_path[path]
+                    claim.close()
                 claim = self._by_path[path] = _opened(path)
             claim.users.add(user)
             return claim
@@ -246,8 +262,7 @@ def _opened(path: str) -> _Claim:
     try:
         return _Claim(path)
     except OSError as error:
-        why = error.strerror or type(error).__name__
-        raise StoreUnavailable(f"The session locks in {path} cannot be used: {why}.") from None
+        raise unusable(path, error) from None
 
 
 _claims: PerProcess[_Claims] = PerProcess(_Claims)

@@ -16,6 +16,8 @@ from pydantic_core import to_jsonable_python
 
 MAX_DEPTH = 100
 MAX_DIGITS = 40
+WRITTEN_DEPTH = 254
+"""Levels of the deepest value that :func:`dumps` writes: orjson's limit, and pydantic's."""
 _SHORT = 4096
 """Bytes of a text worth to be looked at first."""
 
@@ -24,17 +26,18 @@ class NotJson(ValueError):
     """The text is not JSON we accept; the message says why, without quoting the text."""
 
 
-def loads(data: bytes, max_depth: int = MAX_DEPTH) -> Any:
+def loads(data: bytes, max_depth: int = MAX_DEPTH, *, long_numbers: bool = False) -> Any:
     """Reads UTF-8 JSON.
 
     :param max_depth: for what we wrote ourselves around a value that was accepted.
+    :param long_numbers: for what a program of ours stored: numbers of as many digits as Python reads.
     :raises NotJson: not UTF-8, not JSON, duplicate names, NaN or Infinity, a lone surrogate, a number of more
         than 40 digits, or nesting deeper than *max_depth*.
     """
     if (simple := _simple_object(data)) is not None:
         return simple
     try:
-        value = _decode(data.decode("utf-8"))
+        value = (_patient_decoder if long_numbers else _decoder).decode(data.decode("utf-8"))
     except UnicodeDecodeError:
         raise NotJson("it is not UTF-8") from None
     except json.JSONDecodeError as error:
@@ -91,10 +94,6 @@ def clean(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _decode(text: str) -> Any:
-    return _decoder.decode(text)
-
-
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
@@ -112,9 +111,20 @@ def _integer(digits: str) -> int:
     return int(digits)
 
 
+def _long_integer(digits: str) -> int:
+    try:
+        return int(digits)
+    except ValueError:  # more than sys.get_int_max_str_digits()
+        raise NotJson("a number has too many digits") from None
+
+
 def _real(digits: str) -> float:
     if len(digits) > MAX_DIGITS:
         raise NotJson(f"a number has more than {MAX_DIGITS} digits")
+    return _long_real(digits)
+
+
+def _long_real(digits: str) -> float:
     value = float(digits)
     if not math.isfinite(value):
         raise NotJson("a number is too large")
@@ -123,6 +133,9 @@ def _real(digits: str) -> float:
 
 _decoder = json.JSONDecoder(
     object_pairs_hook=_unique, parse_constant=_constant, parse_int=_integer, parse_float=_real
+)
+_patient_decoder = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_constant, parse_int=_long_integer, parse_float=_long_real
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -16,6 +17,8 @@ from appbuilder.core.catalogue import FEEDBACK_KEY, Conversation, StoredRow
 from appbuilder.core.message import AnswerMessage, Message, dump
 from appbuilder.core.store import TURN_KEY
 from appbuilder.errors import InvalidRequest
+from appbuilder.ids import derived_id
+from appbuilder.store.imported import Imported
 from appbuilder.wire import transcript
 from appbuilder.wire.transcript import Transcript
 
@@ -120,12 +123,41 @@ def test_a_turn_that_nobody_answered_and_what_is_no_text() -> None:
     ]
 
 
-def test_a_row_is_as_deep_as_a_message_may_be() -> None:
-    content: Any = "leaf"
-    for _ in range(jsontext.MAX_DEPTH):
-        content = [content]
-    deep = of(row("query", {"content": content}))
-    assert list(transcript.read(as_lines(deep))) == [deep]
+def nested(levels: int) -> Any:
+    value: Any = "leaf"
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def test_whatever_can_be_stored_goes_out_and_in() -> None:
+    rows = [row("query", {"content": nested(jsontext.WRITTEN_DEPTH - 1)}),
+            row("answer", {"content": [math.factorial(50), -(10**4299), 0.1 + 0.2]})]
+    for each in rows:
+        jsontext.dumps(each.value)
+    with pytest.raises(ValueError, match=r"Circular|depth"):
+        jsontext.dumps(nested(jsontext.WRITTEN_DEPTH + 1))
+    whole = of(*rows)
+    assert list(transcript.read(as_lines(whole))) == [whole]
+
+
+def test_what_cannot_be_stored_is_refused() -> None:
+    line = jsontext.dumps(ROW)
+    for value, reason in (("9" * 5000, "too many digits"), ("1e999", "too large"),
+                          ("[" * 255 + "]" * 255, "nested deeper"), ("[" * 10**5, "nested deeper")):
+        with pytest.raises(InvalidRequest, match=f"^Line 2: not valid JSON, .*{reason}"):
+            list(transcript.read([jsontext.dumps(SESSION), line.replace(b":1,", f":{value},".encode())]))
+
+
+@pytest.mark.parametrize("name", ["", "x" * 37, "x" * 255, "a\n", "a\0", "ключ" * 30])
+def test_an_id_of_the_sdk_s_that_a_request_cannot_have_is_replaced(name: str) -> None:
+    session, other = {**SESSION, "session_id": name}, {**ROW, "session_id": name, "request_id": "other"}
+    lines = [session, {**ROW, "session_id": name, "request_id": name, "id": name},
+             {**other, "id": "2", "key": FEEDBACK_KEY, "value": {"turn": name, "good": True}}, other]
+    (found,) = transcript.read(map(jsontext.dumps, lines))
+    assert found.conversation.session_id == derived_id("session", name)
+    assert [each.request_id for each in found.rows] == [derived_id("request", name), "other", "other"]
+    Imported.of(found.conversation.session_id, None, "", found.rows)
 
 
 def test_a_stranger_brings_no_row_by_which_the_service_remembers() -> None:
@@ -152,8 +184,7 @@ def test_times_may_have_a_zone() -> None:
 @pytest.mark.parametrize(
     ("lines", "sentence"),
     [
-        ([{**SESSION, "session_id": "x" * 37}], "Line 1: session_id: "),
-        ([{**SESSION, "session_id": "a\n"}], "Line 1: session_id: "),
+        ([{**SESSION, "session_id": 5}], "Line 1: session_id: "),
         ([{**SESSION, "owner": 5}], "Line 1: owner: "),
         ([{**SESSION, "created_at": 5}], "Line 1: created_at: it must be a text."),
         ([{**SESSION, "created_at": "9999-12-31T23:59:59-12:00"}], "Line 1: created_at: there is no such"),

@@ -17,29 +17,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
-from typing import Annotated, Any, Literal
+from datetime import datetime
+from typing import Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    StringConstraints,
-    TypeAdapter,
-    ValidationError,
-)
-
-from appbuilder import clock, jsontext
-from appbuilder.core.catalogue import FEEDBACK_KEY, Conversation, StoredRow, title_of
-from appbuilder.core.message import Message, dump, text_of
+from appbuilder import jsontext
+from appbuilder.core.catalogue import FEEDBACK_KEY, Conversation, StoredRow
+from appbuilder.core.message import text_of
 from appbuilder.core.store import COMPLETE, INCOMPLETE, RESERVED_PREFIX, STATE, TURN_KEY
 from appbuilder.errors import InvalidRequest
-from appbuilder.ids import new_id, new_row_id
+from appbuilder.wire.transcript_lines import MessagesLine, RowLine, entries
 
 _AT_ONCE = 16
 """Turns whose rows may stand among each other's."""
-_DEPTH = 2 * jsontext.MAX_DEPTH
-"""A value in a row stands some levels deeper than where it was accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,17 +116,17 @@ def session_line(listed: Conversation) -> bytes:
 
 def row_line(session_id: str, row: StoredRow) -> bytes:
     """The line of a row of a session."""
-    return _line(
-        {
-            "type": "row",
-            "session_id": session_id,
-            "id": row.id,
-            "request_id": row.request_id,
-            "key": row.key,
-            "value": row.value,
-            "created_at": _written(row.created_at),
-        }
-    )
+    before = {
+        "type": "row",
+        "session_id": session_id,
+        "id": row.id,
+        "request_id": row.request_id,
+        "key": row.key,
+    }
+    after = {"created_at": _written(row.created_at)}
+    # By itself: one level more, and the deepest value that can be stored could not be written.
+    value = jsontext.dumps(row.value)
+    return jsontext.dumps(before)[:-1] + b',"value":' + value + b"," + _line(after)[1:]
 
 
 def openai_line(rows: Iterable[StoredRow]) -> Iterator[bytes]:
@@ -168,8 +157,8 @@ def read(lines: Iterable[bytes], *, trusted: bool = False) -> Iterator[Transcrip
     """
     listed: Conversation | None = None
     rows: list[StoredRow] = []
-    for number, entry in _entries(lines):
-        if isinstance(entry, _RowLine):
+    for number, entry in entries(lines):
+        if isinstance(entry, RowLine):
             if listed is None or entry.session_id != listed.session_id:
                 raise InvalidRequest(f"Line {number}: this row does not follow the line of its session.")
             if trusted or _may_come_from_outside(entry.key):
@@ -178,8 +167,8 @@ def read(lines: Iterable[bytes], *, trusted: bool = False) -> Iterator[Transcrip
         if listed is not None:
             yield Transcript(listed, rows)
         listed, rows = None, []
-        if isinstance(entry, _MessagesLine):
-            yield entry.transcript()
+        if isinstance(entry, MessagesLine):
+            yield Transcript(*entry.session())
         else:
             listed = entry.conversation()
     if listed is not None:
@@ -245,155 +234,3 @@ def _line(members: Mapping[str, Any]) -> bytes:
 
 def _written(at: datetime) -> str:
     return at.isoformat(timespec="microseconds") + "Z"
-
-
-# Reading
-
-
-class _Unfit(ValueError):
-    """Why a line cannot be read; no full stop."""
-
-
-def _is_text(value: object) -> object:
-    if not isinstance(value, str):
-        raise ValueError("it must be a text")  # noqa: TRY004 - pydantic asks for a ValueError
-    return value
-
-
-def _naive_utc(at: datetime) -> datetime:
-    if not 1970 <= at.year <= 9998:  # beyond it a database, or another zone, has no such time
-        raise ValueError("there is no such time in a session")
-    return at if at.tzinfo is None else at.astimezone(timezone.utc).replace(tzinfo=None)
-
-
-_Id = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,36}$", strict=True)]
-_Key = Annotated[str, StringConstraints(pattern=r"^[^\x00]{1,128}$", strict=True)]
-_Text = Annotated[str, StringConstraints(max_length=1000, strict=True)]
-_Time = Annotated[datetime, BeforeValidator(_is_text), AfterValidator(_naive_utc)]
-
-
-class _SessionLine(BaseModel):
-    type: Literal["session"]
-    session_id: _Id
-    owner: _Text | None = None
-    title: _Text
-    created_at: _Time
-    updated_at: _Time
-
-    def conversation(self) -> Conversation:
-        return Conversation(self.session_id, self.owner, self.title, self.created_at, self.updated_at)
-
-
-class _RowLine(BaseModel):
-    type: Literal["row"]
-    session_id: _Id
-    id: _Id
-    request_id: _Id
-    key: _Key
-    value: Any
-    created_at: _Time
-
-    def row(self) -> StoredRow:
-        return StoredRow(self.id, self.request_id, self.key, self.value, self.created_at)
-
-
-class _TextPart(BaseModel):
-    type: Literal["text", "input_text", "output_text"]
-    text: str
-
-
-class _ChatMessage(BaseModel):
-    role: Literal["user", "assistant"]
-    content: str | list[_TextPart] | None = None
-
-    @property
-    def text(self) -> str:
-        if isinstance(self.content, list):
-            return "".join(part.text for part in self.content)
-        return self.content or ""
-
-
-def _said(messages: object) -> object:
-    """Without what neither the user nor the assistant said, whatever its form."""
-    if not isinstance(messages, list):
-        return messages
-    roles = ("user", "assistant")
-    return [each for each in messages if not isinstance(each, dict) or each.get("role") in roles]
-
-
-class _MessagesLine(BaseModel):
-    messages: Annotated[list[_ChatMessage], BeforeValidator(_said)]
-
-    def transcript(self) -> Transcript:
-        turns = list(_turns(self.messages))
-        now = clock.now()
-        rows = [_turn_row(asked, answered, now + number * timedelta(microseconds=1))
-                for number, (asked, answered) in enumerate(turns)]
-        title = title_of(next((asked or answered for asked, answered in turns), ""))
-        last = rows[-1].created_at if rows else now
-        return Transcript(Conversation(new_id(), None, title, now, last), rows)
-
-
-_Line = _SessionLine | _RowLine | _MessagesLine
-_KINDS: Mapping[str, TypeAdapter[_Line]] = {
-    "session": TypeAdapter(_SessionLine),
-    "row": TypeAdapter(_RowLine),
-    "messages": TypeAdapter(_MessagesLine),
-}
-
-
-def _entries(lines: Iterable[bytes]) -> Iterator[tuple[int, _Line]]:
-    """What each line says, with its number."""
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                yield number, _parse(line)
-            except _Unfit as error:
-                raise InvalidRequest(f"Line {number}: {error}.") from None
-
-
-def _parse(line: bytes) -> _Line:
-    try:
-        value = jsontext.loads(line, _DEPTH)
-    except jsontext.NotJson as error:
-        raise _Unfit(f"not valid JSON, {error}") from None
-    if not isinstance(value, dict):
-        raise _Unfit("it is not a JSON object")
-    kind = _KINDS.get("messages" if "messages" in value else str(value.get("type")))
-    if kind is None:
-        raise _Unfit("it is neither a session, nor a row, nor OpenAI's messages")
-    try:
-        return kind.validate_python(value)
-    except ValidationError as error:
-        raise _Unfit(_why(error)) from None
-
-
-def _why(error: ValidationError) -> str:
-    """The first thing that is wrong; what stands there is not repeated."""
-    first = error.errors(include_input=False, include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return f"{place}: {first['msg'].removeprefix('Value error, ')}"
-
-
-def _turns(messages: Iterable[_ChatMessage]) -> Iterator[tuple[str, str]]:
-    """(asked, answered); empty is what nobody said."""
-    asked = ""
-    for each in messages:
-        if each.role == "assistant":
-            yield asked, each.text
-            asked = ""
-        else:
-            if asked:
-                yield asked, ""
-            asked = each.text
-    if asked:
-        yield asked, ""
-
-
-def _turn_row(asked: str, answered: str, at: datetime) -> StoredRow:
-    value = {
-        "input": dump(Message(asked)),
-        "answer": dump(Message(answered)),
-        STATE: COMPLETE if answered else INCOMPLETE,
-    }
-    return StoredRow(new_row_id(), new_id(), TURN_KEY, value, at)

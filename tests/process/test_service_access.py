@@ -287,6 +287,7 @@ def test_where_everybody_may_come(tmp_path: Path) -> None:
         open_one = program.chat({"do": "remember", "text": "one"}).result["session_id"]
         assert program.chat({"do": "remember", "text": "two"}, open_one).content == "one two"
         assert one.chat("x", open_one).status == 404
+        assert len(set(sessions_of_a_history(program))) == 2, "what was said shows nobody's session"
         assert program.request("GET", "/admin").status == 404
         local = service.caller(host="localhost")
         assert {session, open_one} <= local.sessions("?all=true")
@@ -295,6 +296,15 @@ def test_where_everybody_may_come(tmp_path: Path) -> None:
         kept = dict(one.cookies)
         assert one.request("GET", "/", None, crossing).status == 200
         assert one.cookies == kept, "another site's image does not make a browser forget who it was"
+
+
+def sessions_of_a_history(program: Caller) -> Iterator[str | None]:
+    """Where the turns of a conversation go that the client sends whole each time."""
+    said = [{"role": "user", "content": "one"}]
+    for _ in range(2):
+        answer = program.request("POST", "/v1/chat/completions", {"model": "Known", "messages": said})
+        said += [answer.json["choices"][0]["message"], {"role": "user", "content": "two"}]
+        yield answer.header("x-appbuilder-session-id")
 
 
 def test_it_does_not_start_unless_it_is_said_who_may_come(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ async def _place(service: Service, identity: Identity, asked: Asked) -> Place:
         return Place(asked.session_id, new=False)
     if asked.forget:
         return Place(new_id(), new=True)
-    return await recognized(service.transcripts, identity.owner, asked.talk)
+    return await recognized(service.transcripts, identity, asked.talk)
 
 
 async def _begin(service: Service, identity: Identity, asked: Asked, place: Place, scope: Scope) -> Run:

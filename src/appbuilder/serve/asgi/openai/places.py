@@ -11,7 +11,7 @@ from appbuilder.errors import StoreUnavailable
 from appbuilder.ids import new_id
 from appbuilder.logs import logger
 from appbuilder.serve.asgi.http import in_thread
-from appbuilder.serve.asking import Identity
+from appbuilder.serve.asking import ANONYMOUS, Identity
 from appbuilder.wire.chat import Header
 from appbuilder.wire.openai import open_webui
 from appbuilder.wire.openai.messages import Said, Talk
@@ -35,11 +35,15 @@ class Place:
         """
 
 
-async def recognized(transcripts: Transcripts, owner: str, talk: Talk) -> Place:
+async def recognized(transcripts: Transcripts, identity: Identity, talk: Talk) -> Place:
     """The place of a conversation that a client sends whole each time; a new one where it is not known.
 
     :raises StoreUnavailable: the database does not answer.
     """
+    owner = identity.owner
+    if owner == ANONYMOUS:
+        # Strangers share this owner: who says what another has said would be let into his session.
+        return Place(new_id(), new=True)
     before = digest(talk.before) if talk.before else None
     session_id = None if before is None else await in_thread(transcripts.take, owner, before)
     return _RecognizedPlace(

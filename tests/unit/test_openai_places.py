@@ -1,0 +1,54 @@
+"""Which session a conversation is that a client sends whole each time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from appbuilder.engine.log import Outcome
+from appbuilder.serve.asgi.openai.places import Place, recognized
+from appbuilder.serve.asking import Identity
+from appbuilder.wire.openai.messages import Said, Talk
+
+ANN = Identity("ann", "user:ann")
+NOBODY = Identity("anonymous", "anonymous", peer="10.0.0.5")
+
+
+class Transcripts:
+    """The protocol, in memory."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[str, str], str] = {}
+
+    def remember(self, owner: str, digest: str, session_id: str) -> None:
+        self.known[owner, digest] = session_id
+
+    def take(self, owner: str, digest: str) -> str | None:
+        return self.known.pop((owner, digest), None)
+
+    def forget(self, owner: str) -> None:
+        raise NotImplementedError
+
+
+def said(transcripts: Transcripts, identity: Identity, *before: Said, text: str) -> Place:
+    """The place of a turn in which *text* was answered with itself."""
+    talk = Talk(text, [], "", before, text)
+
+    async def turn() -> Place:
+        place = await recognized(transcripts, identity, talk)
+        await place.settle(Outcome(answer={"content": text}))
+        return place
+
+    return asyncio.run(turn())
+
+
+@pytest.mark.parametrize(("identity", "goes_on"), [(ANN, True), (NOBODY, False)])
+def test_what_was_said_shows_the_session_of_a_caller_who_is_known(identity: Identity, goes_on: bool) -> None:
+    transcripts = Transcripts()
+    first = said(transcripts, identity, text="hi")
+    second = said(transcripts, identity, Said("user", "hi"), Said("assistant", "hi"), text="and")
+    assert first.new
+    assert second.new is not goes_on
+    assert (second.session_id == first.session_id) is goes_on
+    assert bool(transcripts.known) is goes_on

@@ -238,6 +238,7 @@ def test_on_this_machine(tmp_path: Path) -> None:
         assert service.server.probe()["all"] == calls + 2, "the component is not called for a refused turn"
         for stranger in (service.caller(), service.caller(host="evil.example")):
             assert stranger.request("POST", "/chat", SAID).status == 403
+            assert {stranger.request("GET", probe).status for probe in ("/health", "/ready")} == {200}
         proxied = service.caller(host="localhost", headers={"X-Forwarded-For": "1.2.3.4"})
         for method, path in (("POST", "/chat"), ("GET", "/sessions"), ("GET", "/"), ("GET", "/admin")):
             assert proxied.request(method, path, SAID if method == "POST" else None).status == 403

@@ -81,14 +81,14 @@ class _Names:
 class Desk:
     """The service."""
 
-    def __init__(self, store: Any = None, **settings: Any) -> None:
+    def __init__(self, store: Any = None, *, authenticator: Any = None, **settings: Any) -> None:
         self.store = store or MemoryStore()
         self.register, self.transcripts = Register(), Transcripts()
         self.known = KnownSessions()
         service = SimpleNamespace(
             store=self.store, register=self.register, settings=Settings(auth="keys", **settings), name="Echo",
-            authenticator=_Names(), engine=lambda: SimpleNamespace(draining=False), limits=None,
-            transcripts=self.transcripts, takes=frozenset(), needs_credential=False, keys=None,
+            authenticator=authenticator or _Names(), engine=lambda: SimpleNamespace(draining=False),
+            transcripts=self.transcripts, takes=frozenset(), needs_credential=False, keys=None, limits=None,
             known=self.known,
         )
         app = create_app(

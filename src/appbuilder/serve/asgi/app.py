@@ -8,6 +8,7 @@ from starlette.routing import BaseRoute, Router
 
 from appbuilder.errors import NotFound
 from appbuilder.serve.asgi import admin, metrics, openai, runs, sessions, status
+from appbuilder.serve.asgi.auth.hosts import PROBES
 from appbuilder.serve.asgi.auth.origins import Rules
 from appbuilder.serve.asgi.chat import ChatEndpoint
 from appbuilder.serve.asgi.front import Body, Front, Lifespan
@@ -21,7 +22,8 @@ BODIES: dict[str, Body] = {"/v1/": openai.error_body}
 """How errors are told under a prefix, where not in the seeds' envelope."""
 
 _PLACES = (
-    *("/health", "/ready", "/metrics", "/openapi.json", "/docs"),
+    *PROBES,
+    *("/metrics", "/openapi.json", "/docs"),
     *("/v1/", "/sessions", "/sessions/", "/runs", "/runs/", "/admin", "/admin/"),
 )
 

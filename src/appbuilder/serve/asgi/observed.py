@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from appbuilder import clock, telemetry, tracing
 from appbuilder.logs import access
+from appbuilder.serve.asgi.auth.hosts import PROBES
 from appbuilder.serve.asgi.http import REQUEST_ID
 from appbuilder.serve.asking import Receive, Scope, Send
 from appbuilder.wire import sse
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 LEFT = 499
 """The status of a request whose client left before its answer began, as nginx writes it."""
 
-_PROBES = frozenset(("/health", "/ready", "/metrics"))
+_QUIET = PROBES | {"/metrics"}
 """Asked every few seconds by machines: counted, but neither traced nor, above DEBUG, written down."""
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _EVENTS = sse.CONTENT_TYPE.encode()
@@ -59,7 +60,7 @@ class Observed:
         if answer.streams:
             sink.stream(-1)
         sink.request(route, method, status, seconds)
-        level = logging.DEBUG if route in _PROBES else logging.INFO
+        level = logging.DEBUG if route in _QUIET else logging.INFO
         if access.isEnabledFor(level):
             milliseconds = round(seconds * 1000, 1)
             ids = {"request_id": scope.get(REQUEST_ID), **(tracing.ids(span) if span is not None else {})}
@@ -118,7 +119,7 @@ class Answer:
 
 
 def _begin_span(scope: Scope) -> Span | None:
-    if tracing.tracer() is None or scope["path"] in _PROBES:
+    if tracing.tracer() is None or scope["path"] in _QUIET:
         return None
     method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
     attributes = {

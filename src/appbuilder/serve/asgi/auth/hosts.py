@@ -15,8 +15,8 @@ from appbuilder.settings import Settings
 
 ANY = frozenset({"*"})
 _NAME = re.compile(r"[a-z0-9_.-]+")
-_PROBES = frozenset({"/health", "/ready"})
-"""Asked by address, whatever the name; they tell nothing."""
+PROBES = frozenset({"/health", "/ready"})
+"""Answer whoever asks, by whatever name and with whatever credential; they tell nothing of anybody."""
 
 
 def hosts_of(settings: Settings, host: str) -> frozenset[str]:
@@ -43,7 +43,7 @@ def check_host(asking: Asking, hosts: frozenset[str]) -> None:
     given = asking.values("host")
     if len(given) > 1:
         raise InvalidRequest("A request has one Host header.")
-    if hosts is ANY or asking.path in _PROBES:
+    if hosts is ANY or asking.path in PROBES:
         return
     host = given[0] if given else ""
     if not is_loopback_host(host) and host_name(host) not in hosts:

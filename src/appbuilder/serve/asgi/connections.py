@@ -10,13 +10,13 @@ import asyncio
 from typing import Any, cast
 
 from uvicorn.protocols.http.flow_control import service_unavailable
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from appbuilder.errors import Overloaded
 from appbuilder.ids import new_id
 from appbuilder.serve.asgi.corked import Corked
 from appbuilder.serve.asgi.http import send_whole
 from appbuilder.serve.asking import Receive, Scope, Send
+from appbuilder.serve.upgrades import PlainHttp
 from appbuilder.serve.uvicorn_thread import Server
 from appbuilder.wire.problems import envelope, problem
 
@@ -33,7 +33,7 @@ _TOO_LARGE = (
 )
 
 
-class Connection(HttpToolsProtocol):
+class Connection(PlainHttp):
     """One connection, which knows how long it has been waiting for its client."""
 
     def connection_made(self, transport: Any) -> None:

@@ -13,6 +13,7 @@ from appbuilder.errors import ConfigurationError
 from appbuilder.logs import logger
 from appbuilder.serve.address import listen, reachable, shown_url
 from appbuilder.serve.chainlit.load import put_away
+from appbuilder.serve.upgrades import PlainHttp
 from appbuilder.serve.uvicorn_thread import UvicornThread, serve_until_told
 from appbuilder.settings import Settings
 
@@ -45,7 +46,7 @@ def serve(
         listener = listen(host, port)
         port = listener.getsockname()[1]
         most = 2 * max(1, settings.threads) + 100
-        options = {"limit_concurrency": most, "ws_max_size": MOST_SOCKET_MESSAGE}
+        options = {"http": PlainHttp, "limit_concurrency": most, "ws_max_size": MOST_SOCKET_MESSAGE}
         server = UvicornThread(app, [listener], options)
         logger.info("the chat page is at %s", shown_url(reachable(host), port))
         serve_until_told(server, drain=drain, close=close, last=put_away)

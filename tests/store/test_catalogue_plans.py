@@ -18,6 +18,7 @@ from appbuilder.store import mysql, postgres, sqlite
 from appbuilder.store.catalogue_sql import ACTIVITY_INDEX, CONVERSATIONS_INDEX, EVERYBODY_INDEX, CatalogueSql
 from appbuilder.store.conversations import Listing, owner_key
 from appbuilder.store.schema import HISTORY_INDEX, SESSION_INDEX
+from appbuilder.store.sqlite_insert import encode_time
 from appbuilder.store.urls import parse
 
 CATALOGUE: dict[str, CatalogueSql] = {
@@ -53,7 +54,7 @@ def filled(database_url: URL, opened: Opener) -> URL:
 
 
 def _encode(database_url: URL) -> Callable[[datetime], Any]:
-    return sqlite.encode_time if database_url.get_backend_name() == "sqlite" else lambda stamp: stamp
+    return encode_time if database_url.get_backend_name() == "sqlite" else lambda stamp: stamp
 
 
 def _insert(database_url: URL, values: list[Any]) -> None:
@@ -71,7 +72,7 @@ def test_the_named_indexes_serve_the_catalogue(filled: URL) -> None:
     stamp: Any = START + timedelta(seconds=SESSIONS // 2)
     late: Any = START + timedelta(seconds=SESSIONS * (ROWS_EACH - 1) + SESSIONS - 10)
     if sqlite_too:
-        stamp, late = sqlite.encode_time(stamp), SESSIONS * ROWS_EACH - 10
+        stamp, late = encode_time(stamp), SESSIONS * ROWS_EACH - 10
     key = owner_key("alice")
     older = (stamp, stamp, ANY_ID)
     everybodys = [
@@ -141,7 +142,7 @@ def test_rows_are_found_by_their_ids(filled: URL) -> None:
         (sql.owner, (ANY_ID, ANY_ID)), (sql.is_owned, (ANY_ID, key)), (sql.remove(2), (ANY_ID, "b")),
         (sql.drop, (ANY_ID,)), (sql.bump, (START, ANY_ID, START)),
     ]:
-        values = tuple(sqlite.encode_time(each) if isinstance(each, datetime) and filled.get_backend_name()
+        values = tuple(encode_time(each) if isinstance(each, datetime) and filled.get_backend_name()
                        == "sqlite" else each for each in parameters)
         text = plan(filled, statement, values)
         assert primary[filled.get_backend_name()] in text or "Impossible WHERE" in text, (statement, text)

@@ -12,11 +12,16 @@ from sqlalchemy.engine import URL
 from tests.store.conftest import Opener
 from tests.store.helpers import add, contents
 
-from appbuilder.store import mysql, postgres, sqlite, statements
+from appbuilder.store import mysql, postgres, sqlite_insert, statements
 from appbuilder.store.schema import HISTORY_INDEX, SESSION_INDEX
+from appbuilder.store.sqlite_insert import encode_time
 from appbuilder.store.urls import parse
 
-SQL = {"sqlite": sqlite.SQL, "postgresql": postgres.PostgresBackend.sql, "mysql": mysql.MysqlBackend.sql}
+SQL = {
+    "sqlite": sqlite_insert.SQL,
+    "postgresql": postgres.PostgresBackend.sql,
+    "mysql": mysql.MysqlBackend.sql,
+}
 PREFIX = {"sqlite": "EXPLAIN QUERY PLAN ", "postgresql": "EXPLAIN ", "mysql": "EXPLAIN "}
 ROWS = 20_000
 START = datetime(2026, 1, 1)
@@ -27,7 +32,7 @@ def fill(url: URL, rows: int) -> None:
     engine = create_engine(parse(url))
     sql = SQL[url.get_backend_name()].insert
     stamps = [START + timedelta(seconds=number) for number in range(rows)]
-    times: list[Any] = [sqlite.encode_time(stamp) for stamp in stamps] if engine.name == "sqlite" else stamps
+    times: list[Any] = [encode_time(stamp) for stamp in stamps] if engine.name == "sqlite" else stamps
     values = [
         (f"row-{number}", f"s{number % 50}" if number % 10 == 0 else "big", "r",
          f"key-{number % 3}", '{"content": "x"}', times[number], times[number])
@@ -55,7 +60,7 @@ def test_the_named_indexes_serve_the_queries(database_url: URL, opened: Opener) 
     sql = SQL[database_url.get_backend_name()]
     stamp: Any = START + timedelta(seconds=ROWS // 2)
     if database_url.get_backend_name() == "sqlite":
-        stamp = sqlite.encode_time(stamp)
+        stamp = encode_time(stamp)
     for statement, parameters, index in [
         (sql.page, ("big", "key-1", 10), HISTORY_INDEX),
         (sql.older_page, ("big", "key-1", stamp, stamp, "row-5", 10), HISTORY_INDEX),

@@ -8,44 +8,35 @@ C and with it, under gevent, the whole process: it is off, and locks are waited 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event, pool
 from sqlalchemy.engine import URL
 
-from appbuilder import clock, jsontext, telemetry
+from appbuilder import clock, telemetry
 from appbuilder.logs import logger
 from appbuilder.settings import Settings
-from appbuilder.store import catalogue_sql, listing, migrate, rows, statements, urls
+from appbuilder.store import catalogue_sql, migrate, urls
 from appbuilder.store.catalogue_sql import CatalogueSql
 from appbuilder.store.errors import is_busy
 from appbuilder.store.listing import Execute
 from appbuilder.store.readers import Readers
 from appbuilder.store.rows import PreparedTurn
 from appbuilder.store.schema import TABLE
+from appbuilder.store.sqlite_insert import SQL, encode_time, insert
 from appbuilder.store.writer import Done, GroupWriter
 
 _T = TypeVar("_T")
 
-SQL = statements.make("?")
-ROWS_AT_ONCE = 32
-"""Rows inserted by one statement; SQLite before 3.32 takes 999 parameters."""
 FIRST_PAUSE = 0.001
 LONGEST_PAUSE = 0.05
-
-
-def encode_time(stamp: datetime) -> str:
-    """SQLAlchemy's text form of a DateTime on SQLite: ``2024-07-30 15:01:10.949475``."""
-    return stamp.isoformat(" ", "microseconds")
 
 
 def when_unlocked(action: Callable[[], _T], deadline: float) -> _T:
@@ -171,7 +162,7 @@ class SqliteBackend:
             connection = self._begin(deadline)
             group = take()
             try:
-                self._insert(connection, group)
+                insert(connection, group)
                 self._commit(connection, deadline)
             except Exception as error:  # noqa: BLE001 - each turn of the group gets its own error
                 self._forget_writer()
@@ -191,7 +182,7 @@ class SqliteBackend:
             if self._stored(turn):
                 return None
             connection = self._begin(deadline)
-            self._insert(connection, [turn])
+            insert(connection, [turn])
             self._commit(connection, deadline)
             telemetry.sink().committed(clock.monotonic() - began, 1)
         except Exception as error:  # noqa: BLE001 - handed to the thread that waits for this turn
@@ -243,23 +234,6 @@ class SqliteBackend:
         except OSError:
             return (0, 0)
         return (status.st_dev, status.st_ino)
-
-    def _insert(self, connection: sqlite3.Connection, group: list[PreparedTurn]) -> None:
-        newest = _newest_of(connection, {turn.session_id for turn in group})
-        values: list[tuple[Any, ...]] = []
-        to_list: list[tuple[PreparedTurn, datetime, bool]] = []
-        for turn in group:
-            last = newest.get(turn.session_id)
-            first = rows.first_stamp(clock.now(), last)
-            values += turn.values(first, encode_time)
-            newest[turn.session_id] = turn.last(first)
-            if turn.listing is not None:
-                to_list.append((turn, first, last is not None))
-        for at in range(0, len(values), ROWS_AT_ONCE):
-            some = values[at : at + ROWS_AT_ONCE]
-            connection.execute(_insert_of(len(some)), tuple(itertools.chain.from_iterable(some)))
-        for turn, first, goes_on in to_list:
-            listing.enter(connection.execute, SQL, turn, first, encode_time, goes_on=goes_on)
 
     def _commit(self, connection: sqlite3.Connection, deadline: float) -> None:
         # Without WAL a reader may be in the way of a commit.
@@ -355,30 +329,6 @@ class SqliteBackend:
             yield cast(sqlite3.Connection, fairy.driver_connection)
         finally:
             fairy.close()
-
-
-def _newest_of(connection: sqlite3.Connection, sessions: Collection[str]) -> dict[str, datetime]:
-    """When the newest row of each of *sessions* is from; those that have none are left out.
-
-    In one row: between two of them Python would hand its interpreter lock over.
-    """
-    ((found,),) = connection.execute(_NEWEST_OF, (jsontext.dumps(list(sessions)).decode(),)).fetchall()
-    times = {name: text.split("|") for name, text in rows.parse(found).items() if text is not None}
-    return {name: max(map(datetime.fromisoformat, both)) for name, both in times.items()}
-
-
-_NEWEST_OF = (
-    "SELECT json_group_object(wanted.value, (SELECT created_at || '|' || updated_at "  # noqa: S608 - a name
-    f"FROM {TABLE} WHERE session_id = wanted.value ORDER BY created_at DESC, id DESC LIMIT 1)) "
-    "FROM json_each(?) AS wanted"
-)
-
-
-@lru_cache(ROWS_AT_ONCE)
-def _insert_of(rows: int) -> str:
-    """``SQL.insert`` for so many rows at once."""
-    head, values = SQL.insert.split("VALUES ")
-    return f"{head}VALUES {', '.join([values] * rows)}"
 
 
 def _wal(connection: sqlite3.Connection) -> str:

@@ -1,0 +1,67 @@
+"""How a group of turns is inserted on SQLite: in a handful of statements, however many there are.
+
+Between two statements, and two rows of a result, Python would hand its interpreter lock over.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from appbuilder import clock, jsontext
+from appbuilder.store import listing, rows, statements
+from appbuilder.store.rows import PreparedTurn
+from appbuilder.store.schema import TABLE
+
+SQL = statements.make("?")
+ROWS_AT_ONCE = 32
+"""Rows inserted by one statement; SQLite before 3.32 takes 999 parameters."""
+
+
+def encode_time(stamp: datetime) -> str:
+    """SQLAlchemy's text form of a DateTime on SQLite: ``2024-07-30 15:01:10.949475``."""
+    return stamp.isoformat(" ", "microseconds")
+
+
+def insert(connection: sqlite3.Connection, group: Sequence[PreparedTurn]) -> None:
+    """Inserts the turns, in their order, in the caller's transaction."""
+    newest = _newest_of(connection, {turn.session_id for turn in group})
+    values: list[tuple[Any, ...]] = []
+    to_list: list[tuple[PreparedTurn, datetime, bool]] = []
+    for turn in group:
+        last = newest.get(turn.session_id)
+        first = rows.first_stamp(clock.now(), last)
+        values += turn.values(first, encode_time)
+        newest[turn.session_id] = turn.last(first)
+        if turn.listing is not None:
+            to_list.append((turn, first, last is not None))
+    for at in range(0, len(values), ROWS_AT_ONCE):
+        some = values[at : at + ROWS_AT_ONCE]
+        connection.execute(_insert_of(len(some)), tuple(itertools.chain.from_iterable(some)))
+    for turn, first, goes_on in to_list:
+        listing.enter(connection.execute, SQL, turn, first, encode_time, goes_on=goes_on)
+
+
+def _newest_of(connection: sqlite3.Connection, sessions: Collection[str]) -> dict[str, datetime]:
+    """When the newest row of each of *sessions* is from; those that have none are left out."""
+    ((found,),) = connection.execute(_NEWEST_OF, (jsontext.dumps(list(sessions)).decode(),)).fetchall()
+    times = {name: text.split("|") for name, text in rows.parse(found).items() if text is not None}
+    return {name: max(map(datetime.fromisoformat, both)) for name, both in times.items()}
+
+
+_NEWEST_OF = (
+    "SELECT json_group_object(wanted.value, (SELECT created_at || '|' || updated_at "  # noqa: S608 - a name
+    f"FROM {TABLE} WHERE session_id = wanted.value ORDER BY created_at DESC, id DESC LIMIT 1)) "
+    "FROM json_each(?) AS wanted"
+)
+
+
+@lru_cache(ROWS_AT_ONCE)
+def _insert_of(rows: int) -> str:
+    """``SQL.insert`` for so many rows at once."""
+    head, values = SQL.insert.split("VALUES ")
+    return f"{head}VALUES {', '.join([values] * rows)}"

@@ -9,10 +9,12 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from starlette.testclient import TestClient
+from tests.unit.engines import Scripted
 
 from appbuilder.core.catalogue import Catalogue
 from appbuilder.core.runs import LiveRun
 from appbuilder.core.store import TurnEntry, TurnRecord
+from appbuilder.engine.engine import Engine
 from appbuilder.ids import new_id
 from appbuilder.serve.asgi.app import create_app
 from appbuilder.serve.asgi.auth.hosts import ANY
@@ -74,7 +76,8 @@ class Transcripts:
 
 class _Names:
     async def identify(self, asking: Asking) -> Identity | None:
-        name = "".join(asking.values("authorization")).removeprefix("Bearer ")
+        bearer = "".join(asking.values("authorization")).removeprefix("Bearer ")
+        name = bearer or "".join(asking.values("x-api-key"))
         return Identity(name, OWNERS[name], sees_all_others=name in SEE_ALL) if name in OWNERS else None
 
 
@@ -87,7 +90,7 @@ class Desk:
         self.known = KnownSessions()
         service = SimpleNamespace(
             store=self.store, register=self.register, settings=Settings(auth="keys", **settings), name="Echo",
-            authenticator=authenticator or _Names(), engine=lambda: SimpleNamespace(draining=False),
+            authenticator=authenticator or _Names(), engine=self._engine,
             transcripts=self.transcripts, takes=frozenset(), needs_credential=False, keys=None, limits=None,
             known=self.known,
         )
@@ -96,6 +99,9 @@ class Desk:
             lifespan=Lifespan(lambda: None, lambda: None, lambda: None),
         )
         self.client = TestClient(app, base_url="http://here.test", follow_redirects=False)
+
+    def _engine(self) -> Engine:
+        return Engine(Scripted(lambda message, **_: message), self.store, Settings())
 
     @property
     def catalogue(self) -> Catalogue:

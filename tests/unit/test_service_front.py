@@ -32,3 +32,28 @@ def test_a_probe_is_answered_whoever_asks(error: Exception, status: int) -> None
         for method in ("GET", "HEAD"):
             assert desk.client.request(method, path).status_code == 200, path
     assert desk.client.get("/sessions").status_code == status
+
+
+@pytest.mark.parametrize(
+    ("path", "who", "status"),
+    [
+        ("/sessions", "ann", 200), ("/sessions/s", "ann", 200), ("/sessions/s/export", "ann", 200),
+        ("/sessions/s", "bob", 404), ("/sessions", "", 401), ("/sessions?all=true", "bob", 403),
+        ("/runs", "ann", 200), ("/runs/r", "ann", 200), ("/v1/models", "ann", 200), ("/v1/models", "", 401),
+        ("/admin", "root", 200), ("/admin", "bob", 404), ("/metrics", "root", 200), ("/nothing", "ann", 404),
+    ],
+)
+def test_no_cache_has_for_the_next_caller_what_one_was_told(path: str, who: str, status: int) -> None:
+    desk = Desk()
+    desk.say("s", "first")
+    desk.register.begin("r", "user:ann")
+    # A cookie and this header do not tell caches that the answer is one caller's; Authorization would.
+    for method in ("GET", "HEAD"):
+        answer = desk.client.request(method, path, headers={"X-Api-Key": who})
+        assert answer.status_code == status, answer.text
+        assert answer.headers.get_list("cache-control") == ["no-store"]
+
+
+def test_what_is_everybody_s_may_be_kept() -> None:
+    for path in ("/openapi.json", "/docs"):
+        assert "cache-control" not in Desk().client.get(path).headers

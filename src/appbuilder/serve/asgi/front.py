@@ -12,7 +12,7 @@ from appbuilder import errors
 from appbuilder.ids import new_id
 from appbuilder.logs import logger
 from appbuilder.serve.asgi.auth.hosts import PROBES
-from appbuilder.serve.asgi.auth.origins import Rules, check_request, cors_headers, preflight
+from appbuilder.serve.asgi.auth.origins import SAFE, Rules, check_request, cors_headers, preflight
 from appbuilder.serve.asgi.http import (
     HEADER,
     IDENTITY,
@@ -37,6 +37,7 @@ LARGEST_ADMITTED = 4096
 """Bytes of headers; larger ones are looked at each time."""
 
 _REQUEST_ID = chat.REQUEST_ID_HEADER.lower().encode()
+_NOT_KEPT = (b"cache-control", b"no-store")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +179,8 @@ class Front:
         if what.status >= 500 and not isinstance(error, errors.AppBuilderError):
             logger.error("request %s failed", request_id, exc_info=error)
         headers = [(_REQUEST_ID, request_id.encode()), *_headers_of(error, what)]
+        if scope["method"] in SAFE:
+            headers.append(_NOT_KEPT)
         body = self._body(scope["path"], what, error, request_id)
         await send_whole(send, body, status=what.status, headers=headers)
 

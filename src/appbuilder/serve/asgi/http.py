@@ -22,6 +22,8 @@ REQUEST_ID = "appbuilder.request_id"
 HEADER = "appbuilder.header"
 """Where the front leaves what :func:`header_of` gives."""
 _JSON = (b"content-type", b"application/json")
+NOT_KEPT = {"Cache-Control": "no-store"}
+"""Headers of what is one caller's, by whatever he was known: no cache may have it for the next one."""
 ROUTE = "appbuilder.route"
 """Where it stands in the scope which route a request took, without what differs between requests."""
 
@@ -142,8 +144,8 @@ def parsed_object(body: bytes) -> dict[str, Any]:
 
 
 def reply(value: Any, status: int = 200) -> Response:
-    """*value* as JSON."""
-    return Response(jsontext.dumps(value), status, media_type=JSON)
+    """*value* as JSON, for who has asked alone."""
+    return Response(jsontext.dumps(value), status, NOT_KEPT, JSON)
 
 
 async def in_thread(function: Callable[..., _T], *args: Any) -> _T:

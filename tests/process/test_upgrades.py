@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from tests.process import page_client
+from tests.process import page_client, rawhttp
 from tests.process.page_client import PageServer
 from tests.process.rawhttp import Client
 from tests.process.server import Server
@@ -18,13 +18,14 @@ H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: A
 BODY = json.dumps({"message": "asked"}).encode()
 LENGTH = b"Content-Length: %d\r\n" % len(BODY)
 CHUNKS = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
-WEBSOCKET = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
-HANDSHAKE = WEBSOCKET + b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+CONNECTIONS = 6
+HANDSHAKE = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+HANDSHAKE += b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    given = {"BODY_TIMEOUT": "1", "MAX_CONNECTIONS": "6"}
+    given = {"BODY_TIMEOUT": "1", "MAX_CONNECTIONS": str(CONNECTIONS)}
     with serve("scripted", tmp_path_factory.mktemp("upgrades"), SERVICE, **given) as running:
         yield running
 
@@ -94,3 +95,15 @@ def test_a_tunnel_is_refused(port: int) -> None:
     with Client(port) as client:
         client.send(b"CONNECT /chat HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert statuses(until_closed(client)) == [400]
+
+
+def test_what_does_not_come_to_be_takes_nobody_s_place(service: Server) -> None:
+    unreadable = HANDSHAKE + b"X: v\r\n" * 150  # for the library that speaks WebSocket
+    with rawhttp.clients(service.port, CONNECTIONS) as some:
+        for client in some[:3]:
+            client.send(b"GET /chat HTTP/1.1\r\nHost: 127.0.0.1\r\n" + unreadable + b"\r\n")
+        for client in some[3:]:
+            client.send(POST + HANDSHAKE + b"Content-Length: 5\r\n\r\n")
+        for client in some:
+            assert client.closed_by_server(15)
+    assert rawhttp.chat(service.port, {"message": "next"}).content == "next"

@@ -7,6 +7,7 @@ request nothing, where a timer each would be a tenth of an echo.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any, cast
 
 from uvicorn.protocols.http.flow_control import service_unavailable
@@ -105,13 +106,32 @@ class WatchingServer(Server):
     most_sending = 30.0
     most_unread = 60.0
 
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self._handshakes: dict[Any, float] = {}
+
     async def on_tick(self, counter: int) -> bool:
         if counter % _TICKS == 0 and self.started:
             now = asyncio.get_running_loop().time()
+            sockets = []
             for connection in list(self.server_state.connections):
                 if isinstance(connection, Connection):
                     connection.check(now, self.most_sending, self.most_unread)
+                else:
+                    sockets.append(connection)
+            self._check_handshakes(sockets, now)
         return await super().on_tick(counter)
+
+    def _check_handshakes(self, sockets: Iterable[Any], now: float) -> None:
+        """Cuts WebSockets that do not come to be: uvicorn answers no handshake that it cannot read.
+
+        Those without ``handshake_complete``, of older releases, have a deadline of their own.
+        """
+        unfinished = [each for each in sockets if not getattr(each, "handshake_complete", True)]
+        self._handshakes = {each: self._handshakes.get(each, now) for each in unfinished}
+        for each, since in self._handshakes.items():
+            if now - since > self.most_sending:
+                each.transport.abort()
 
 
 def watching(most_sending: float, most_unread: float) -> type[WatchingServer]:

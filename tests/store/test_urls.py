@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from appbuilder.store.registry import open_store
 from appbuilder.store.sql import SqlStore
 
 SECRET = "p@ss/w%rd"
+PLACES = "The database URL (--database, APPBUILDER_DATABASE or user_session_config)"
 
 
 @pytest.mark.parametrize(("given", "taken"), [
@@ -59,6 +61,7 @@ def test_urls_that_are_refused(given: Any) -> None:
     with pytest.raises(ConfigurationError) as caught:
         urls.parse(given)
     assert isinstance(caught.value, ValueError)
+    assert str(caught.value).startswith(PLACES)
     assert SECRET not in str(caught.value)
     assert caught.value.__cause__ is None
 
@@ -117,6 +120,8 @@ DRIVERS_ERRORS: list[tuple[Exception, str]] = [
      "OperationalError: 2003 Can't connect ***"),
     (pymysql.err.DataError(1406, USERS_TEXT), "DataError: 1406"),
     (pymysql.err.IntegrityError(1062, f"Duplicate entry '{USERS_TEXT}'"), "IntegrityError: 1062"),
+    (sqlite3.DatabaseError("file is not a database"), "DatabaseError: file is not a database"),
+    (sqlite3.DatabaseError(f"constraint of {USERS_TEXT}"), "DatabaseError"),
     (ValueError(USERS_TEXT), "ValueError while a row was read or written"),
     (ConnectionResetError("Connection reset"), "ConnectionResetError: Connection reset"),
 ]
@@ -148,6 +153,18 @@ def test_errors_of_drivers_become_store_unavailable(error: Exception, base: type
     mapped = errors.unavailable(wrapped, URL.create("postgresql"), "it was read")
     assert isinstance(mapped, StoreUnavailable)
     assert isinstance(mapped, AppBuilderError)
+
+
+@pytest.mark.parametrize(("name", "found"), [
+    ("text.txt", "cannot be used (DatabaseError: file is not a database): correct"),
+    ("folder", "is a folder: name a file in"),
+])
+def test_what_is_no_database_is_told_with_where_it_was_named(tmp_path: Path, name: str, found: str) -> None:
+    (tmp_path / "text.txt").write_text("This is no database. " * 50)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ConfigurationError) as caught:
+        open_store(f"sqlite:///{tmp_path}/{name}").prepare()
+    assert f"{found} {PLACES.replace('The', 'the')}" in str(caught.value)
 
 
 class TestRegistry:

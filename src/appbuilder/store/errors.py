@@ -22,6 +22,10 @@ FAILURES = (exc.SQLAlchemyError, sqlite3.Error, OSError, ValueError)
 _SAFE_MYSQL = frozenset({1021, 1040, 1044, 1045, 1049, 1053, 1114, 1130, 1205, 1213, 1290, 1317, 1927, 1969})
 
 
+# What SQLite says of a whole file.
+_SAFE_SQLITE = frozenset({"file is not a database", "database disk image is malformed"})
+
+
 def is_busy(error: BaseException) -> bool:
     """True where SQLite only waits for a lock of somebody else."""
     if not isinstance(error, sqlite3.OperationalError):
@@ -46,7 +50,7 @@ def _safe_text(cause: Any) -> str:
     state = getattr(cause, "sqlstate", None)
     if state is not None:
         return f"SQLSTATE {state}"
-    if isinstance(cause, sqlite3.OperationalError):
+    if isinstance(cause, sqlite3.OperationalError) or str(cause) in _SAFE_SQLITE:
         return str(cause)
     if isinstance(cause, OSError) or _is_connect_error(cause):
         return " ".join(str(cause).split())

@@ -287,18 +287,18 @@ class SqlStore:
         if not os.path.isdir(folder):
             raise ConfigurationError(f"The folder {folder} for the database does not exist: create it.")
         if os.path.isdir(path):
-            raise ConfigurationError(f"{path} is a folder: name a file in user_session_config.")
+            raise ConfigurationError(f"{path} is a folder: name a file in {urls.PLACES}.")
         if not os.access(folder, os.W_OK) or (os.path.exists(path) and not os.access(path, os.W_OK)):
             raise ConfigurationError(
                 f"The database {path} cannot be written (the folder, too, must be writable): "
-                "change its permissions, or name another place in user_session_config."
+                f"change its permissions, or name another place in {urls.PLACES}."
             )
 
     def _advice(self, what: str) -> str:
         where = urls.show(self.url)
         if self.url.get_backend_name() == "sqlite":
-            return f"The database {where} cannot be used ({what}): correct user_session_config or the file."
+            return f"The database {where} cannot be used ({what}): correct {urls.PLACES} or the file."
         return (
             f"The database {where} cannot be used ({what}): "
-            "start the server, or correct host, user, password and database in user_session_config."
+            f"start the server, or correct host, user, password and database in {urls.PLACES}."
         )

@@ -14,6 +14,9 @@ from sqlalchemy.engine import URL, make_url
 from appbuilder.errors import ConfigurationError
 
 DEFAULT = "sqlite:///user_session.db"
+PLACES = "the database URL (--database, APPBUILDER_DATABASE or user_session_config)"
+"""What errors call the URL: with all the places it may come from."""
+_PLACES = PLACES[0].upper() + PLACES[1:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +52,12 @@ def parse(config: Any = None) -> URL:
     known = _DRIVERS.get(backend)
     if known is None:
         raise ConfigurationError(
-            f"user_session_config: there is no store for {backend!r}; "
+            f"{_PLACES}: there is no store for {backend!r}; "
             "use a URL that begins with sqlite://, postgresql://, mysql:// or mariadb://."
         )
     if driver and driver not in known.aliases:
         raise ConfigurationError(
-            f"user_session_config: the driver {driver!r} is not supported; write {known.name}:// instead."
+            f"{_PLACES}: the driver {driver!r} is not supported; write {known.name}:// instead."
         )
     if find_spec(known.module) is None:
         raise ConfigurationError(
@@ -69,8 +72,7 @@ def _url(config: Any) -> URL:
         return config
     if not isinstance(config, str):
         raise ConfigurationError(
-            "user_session_config must be a str, a sqlalchemy.engine.URL or None, "
-            f"not {type(config).__name__}."
+            f"{_PLACES} must be a str, a sqlalchemy.engine.URL or None, not {type(config).__name__}."
         )
     try:
         url = make_url(config)
@@ -79,7 +81,7 @@ def _url(config: Any) -> URL:
     if url is None or _cut_in_its_password(url):
         # The text itself is not repeated: it may hold a password.
         raise ConfigurationError(
-            "user_session_config is not a database URL; write one like sqlite:///user_session.db "
+            f"{_PLACES} is none; write one like sqlite:///user_session.db "
             "or postgresql://user:password@host:5432/database (special characters percent-encoded)."
         )
     return url

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from tests.unit.callers import Clock, asking, authenticator, bearer, identified, stopped_clock
 from tests.unit.tokens import (
@@ -24,7 +25,7 @@ from tests.unit.tokens import (
     signing_key,
 )
 
-from appbuilder.errors import ServiceUnavailable, Unauthenticated
+from appbuilder.errors import ConfigurationError, ServiceUnavailable, Unauthenticated
 from appbuilder.serve.asgi.auth import jwks
 from appbuilder.serve.asgi.auth.jwks import Fetched, KeySet, PublicKeys
 from appbuilder.serve.asgi.auth.tokens import LEEWAY, Tokens
@@ -319,6 +320,35 @@ def test_many_at_once_ask_the_issuer_once() -> None:
         assert issuer.calls == 1
 
     asyncio.run(asks())
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"), [(404, "status 404"), (302, "status 302"), (200, "NoKeySet"), (0, "ConnectError")]
+)
+def test_where_the_keys_are_read_from_is_not_logged(
+    answer: int, found: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The address may hold a password, or a key in its query."""
+    request = httpx2.Request("GET", "https://user:secret@issuer.example/keys?key=secret")
+
+    async def source() -> Fetched:
+        if not answer:
+            raise httpx2.ConnectError(f"no way to {request.url}")
+        httpx2.Response(answer, request=request).raise_for_status()
+        return b"secret", 0.0
+
+    caplog.set_level(logging.INFO)
+    with pytest.raises(ServiceUnavailable):
+        asyncio.run(KeySet(source).get())
+    assert found in caplog.text
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("place", ["http://issuer.example/keys", "http://[x", "ftp://u:secret@x/"])
+def test_where_keys_are_not_read_from(place: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        jwks.key_source(place)
+    assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"keys": 5}', b"\xff", b"<html>", b"[" * 100_000])

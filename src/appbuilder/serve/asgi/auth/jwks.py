@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import jwt
@@ -16,6 +17,7 @@ from anyio import to_thread
 from appbuilder import clock, jsontext
 from appbuilder.errors import ConfigurationError, ServiceUnavailable
 from appbuilder.logs import logger
+from appbuilder.serve.asking import is_loopback_name
 
 _KIND = {
     **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), ("RSA", None)),
@@ -46,6 +48,10 @@ Source = Callable[[], Awaitable[Fetched]]
 """Gets the key set. :raises Exception: it cannot be had."""
 
 
+class NoKeySet(ValueError):
+    """What the issuer sent is no JSON Web Key Set."""
+
+
 @dataclass(frozen=True, slots=True)
 class PublicKeys:
     """Keys with which an issuer signs."""
@@ -56,12 +62,15 @@ class PublicKeys:
     def parse(cls, text: bytes) -> PublicKeys:
         """Reads a key set; keys for other uses, and shared secrets, are left out.
 
-        :raises ValueError: it is none.
+        :raises NoKeySet: it is none.
         """
-        value = jsontext.loads(text)
+        try:
+            value = jsontext.loads(text)
+        except jsontext.NotJson as error:
+            raise NoKeySet(f"it is not JSON: {error}") from None
         found = value.get("keys") if isinstance(value, dict) else None
         if not isinstance(found, list):
-            raise ValueError("it is no JSON Web Key Set")  # noqa: TRY004 - of a value that was read
+            raise NoKeySet("it is no JSON Web Key Set")
         return cls([each for each in found if isinstance(each, dict) and _signs(each)])
 
     def select(self, key_id: str | None, algorithm: str) -> Any:
@@ -143,11 +152,18 @@ class KeySet:
                 self._keys = PublicKeys.parse(text)
             except Exception as error:  # noqa: BLE001 - whatever stands between us and the issuer
                 self._failed_at = now
-                logger.warning("the keys of the issuer cannot be read: %s: %s", type(error).__name__, error)
+                logger.warning("the keys of the issuer cannot be read: %s", _kind(error))
             else:
                 self._read_at, self._until = now, now + min(max(keep, SHORTEST), LONGEST)
                 return True
             return False
+
+
+def _kind(error: Exception) -> str:
+    """Without the error's own words: the address stands in them, with the password or the key it may hold."""
+    if isinstance(error, httpx2.HTTPStatusError):
+        return f"status {error.response.status_code}"
+    return type(error).__name__
 
 
 def _unreached() -> ServiceUnavailable:
@@ -157,12 +173,15 @@ def _unreached() -> ServiceUnavailable:
 def key_source(place: str) -> Source:
     """What gets the key set from *place*, an address or a file.
 
-    :raises ConfigurationError: the file cannot be read, or holds no key set.
+    :raises ConfigurationError: the file cannot be read, or holds no key set; or who is on the way could put
+        keys of his own in their place.
     """
     if "://" not in place:
         return _file(Path(place))
-    if not place.startswith(("https://", "http://")):
-        raise ConfigurationError(f"APPBUILDER_JWT_JWKS must be an https address or a file; it is {place!r}.")
+    if not _is_safe(place):
+        raise ConfigurationError(
+            "APPBUILDER_JWT_JWKS must be an https address, an http one of this machine, or a file."
+        )
 
     async def fetch() -> Fetched:
         async with (
@@ -174,11 +193,19 @@ def key_source(place: str) -> Source:
             async for part in response.aiter_bytes():
                 text += part
                 if len(text) > _MOST_BYTES:
-                    raise ValueError("the key set is too large")
+                    raise NoKeySet("it is too large")
         max_age = _MAX_AGE.search(response.headers.get("cache-control", "").lower())
         return text, float(max_age[1]) if max_age else LONGEST
 
     return fetch
+
+
+def _is_safe(address: str) -> bool:
+    try:
+        url = urlsplit(address)
+    except ValueError:
+        return False
+    return url.scheme == "https" or (url.scheme == "http" and is_loopback_name(url.hostname or ""))
 
 
 def _file(path: Path) -> Source:

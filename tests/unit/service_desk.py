@@ -101,7 +101,7 @@ class Desk:
         self.client = TestClient(app, base_url="http://here.test", follow_redirects=False)
 
     def _engine(self) -> Engine:
-        return Engine(Scripted(lambda message, **_: message), self.store, Settings())
+        return Engine(Scripted(lambda message, stream: message), self.store, Settings())
 
     @property
     def catalogue(self) -> Catalogue:

@@ -126,6 +126,28 @@ def test_a_file_with_a_wrong_line_is_refused_as_a_whole(database: Database, tmp_
     assert "cannot be read" in database("import", str(tmp_path / "missing"), status=2).err
 
 
+def test_what_cannot_be_stored_is_found_before_anything_is(database: Database, tmp_path: Path) -> None:
+    file, half = tmp_path / "some.jsonl", {"key": "_appbuilder.feedback", "value": {"turn": "x"}}
+    good, bad = (database("export", each).out for each in ("a1", "b1"))
+    lines = bad.splitlines()
+    lines.append(json.dumps({**json.loads(lines[-1]), **half}))
+    file.write_text((good + "\n".join(lines)).replace('"a1"', '"new"').replace('"b1"', '"bad"'))
+    said = database("import", str(file), status=1).err
+    assert said == f"{file}: Session 'bad': A rating in the conversation is none.\n"
+    assert len(database.listed()) == 4
+
+
+def test_sessions_without_a_turn_are_left_out(database: Database, tmp_path: Path) -> None:
+    """They were deleted while they were exported."""
+    file = tmp_path / "some.jsonl"
+    first, *rest = database("export", "a1").out.replace('"a1"', '"new"').splitlines()
+    file.write_text("\n".join([first.replace('"new"', '"gone"'), first, *rest, '{"messages": []}']))
+    ended = database("import", str(file))
+    assert ended.out == "Imported one session.\n"
+    assert ended.err == "Left out, because there is no turn in them: 2 sessions.\n"
+    assert len(database.listed()) == 5
+
+
 def test_sessions_are_deleted_and_users_erased(database: Database) -> None:
     assert "say --yes" in database("delete", "a1", status=2).err
     assert database("delete", "a1", "zz", "--yes", status=1).err == "There is no session 'zz'.\n"

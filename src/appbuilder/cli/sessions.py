@@ -142,16 +142,23 @@ def import_(
     settings: Settings,
 ) -> None:
     """Bring sessions in. A file with a line that cannot be read is refused as a whole."""
+    from appbuilder.store.imported import check, has_turn
     from appbuilder.wire.transcript import read
 
     whose = _owners(user, owner)
     with _reading(file) as lines:
-        for _ in read(lines, trusted=True):
-            pass
+        empty = 0
+        for each in read(lines, trusted=True):
+            if has_turn(each.rows):
+                check(each.conversation.session_id, each.rows)
+            else:
+                empty += 1
         lines.seek(0)
         catalogue = _open(settings, must_exist=False)
         brought, existing = 0, []
         for each in read(lines, trusted=True):
+            if not has_turn(each.rows):
+                continue
             listed = each.conversation
             session_id = new_id() if new_ids else listed.session_id
             if catalogue.find(session_id) is not None:
@@ -162,6 +169,8 @@ def import_(
     typer.echo(f"Imported {_count(brought)}.")
     if existing:
         typer.echo(f"Left out, because they are there already: {', '.join(existing)}", err=True)
+    if empty:
+        typer.echo(f"Left out, because there is no turn in them: {_count(empty)}.", err=True)
 
 
 @sessions.command()

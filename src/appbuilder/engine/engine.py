@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from appbuilder import telemetry
+from appbuilder.core.cancel import CancelToken
 from appbuilder.core.component import OURS, entry
 from appbuilder.core.locks import SessionLocks
 from appbuilder.core.runs import LiveRun
@@ -35,6 +37,8 @@ from appbuilder.settings import Settings
 
 _FORCED_GRACE = 1.0
 """Seconds between asking the last turns to stop and taking their last steps for them."""
+_ALONE_WAIT = 1.0
+"""Seconds for which another process is waited for that may have the session no more."""
 
 
 class Run:
@@ -137,6 +141,23 @@ class Engine:
             return False
         turn.cancel(TurnCancelled("The turn was stopped."))
         return True
+
+    @contextlib.contextmanager
+    def alone(self, session_id: str) -> Iterator[None]:
+        """Keeps turns from a session, those of other processes too, while something else is done with it.
+
+        :raises SessionBusy: it has a turn under way.
+        :raises StoreUnavailable: the database does not answer.
+        """
+        ticket, lock = self._sessions.enter(session_id, 0), None
+        try:
+            if self._locks is not None:
+                lock = self._locks.acquire(session_id, _ALONE_WAIT, CancelToken())
+            yield
+        finally:
+            if lock is not None:
+                lock.release()
+            ticket.leave()
 
     @property
     def draining(self) -> bool:

@@ -50,7 +50,7 @@ class Imported:
                 made.append((row_id, row.request_id, row.key, text, last))
         if len({row_id for row_id, *_ in made}) < len(made):
             raise InvalidRequest("A turn in the conversation is rated twice.")
-        turns = [at for *_, key, _, at in made if key == TURN_KEY or not key.startswith(RESERVED_PREFIX)]
+        turns = [at for *_, key, _, at in made if _is_turn(key)]
         if not turns:
             raise InvalidRequest("There is no turn in the conversation that is to be imported.")
         return cls(session_id, made, Listing(session_id, owner, title), turns[-1])
@@ -84,9 +84,26 @@ class Imported:
         return True
 
 
+def has_turn(rows: Sequence[StoredRow]) -> bool:
+    """Whether there is anything to import."""
+    return any(_is_turn(row.key) for row in rows)
+
+
+def check(session_id: str, rows: Sequence[StoredRow]) -> None:
+    """:raises InvalidRequest: this session of a file cannot be imported, with what of it cannot."""
+    try:
+        Imported.of(session_id, None, "", rows)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"Session {session_id!r}: {error}") from None
+
+
 def exists() -> InvalidRequest:
     """The error where the session is there already."""
     return InvalidRequest("There is a session with this id already; import it under another.")
+
+
+def _is_turn(key: str) -> bool:
+    return key == TURN_KEY or not key.startswith(RESERVED_PREFIX)
 
 
 def _text(row: StoredRow) -> str:

@@ -89,6 +89,7 @@ _IMPORTED = members(
             "items": {"type": "string"},
             "description": "Ids that are taken; these sessions were left out.",
         },
+        "empty": {"type": "integer", "description": "How many sessions without a turn were left out."},
     }
 )
 
@@ -133,7 +134,7 @@ PATHS: dict[str, Any] = {
             "import_sessions",
             "Import sessions",
             enveloped(_IMPORTED),
-            "413", "415",
+            "409", "413", "415",
             parameters=(
                 _query("ids", "`new`: each session gets a new id, so that it can be there twice.",
                        type="string", enum=["keep", "new"], default="keep"),
@@ -142,7 +143,8 @@ PATHS: dict[str, Any] = {
             ),
             sent=body({"description": "What an export gave."}, JSON_LINES),
             about="A file with a line that cannot be read is refused, and nothing of it is imported. Each "
-                  "session is imported whole, or left out where its id is taken; 400 if all are.",
+                  "session is imported whole, or left out where its id is taken; 400 if all are, 409 if one "
+                  "of them is taken by a turn under way.",
         )
     },
     "/sessions/{session_id}": {

@@ -144,8 +144,7 @@ class Sessions:
 
     async def bring_in(self, request: Request) -> Response:
         """Sessions from a file."""
-        most = self._service.settings.max_body
-        return reply(told.envelope(await bring_in(request, caller(request), self._catalogue, most)))
+        return reply(told.envelope(await bring_in(request, caller(request), self._service)))
 
     # Users
 

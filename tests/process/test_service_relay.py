@@ -196,6 +196,9 @@ def test_a_socket_that_is_not_let_in_is_refused(pair: Pair) -> None:
     for relayed in (True, False):
         with pair.connect(relayed=relayed) as client:
             assert handshake(client, {"Origin": "https://evil.example"}) == 403
+    with pair.connect(relayed=True) as client:
+        assert handshake(client, {"Host": f"{FOREIGN_HOST}:99999999"}) == 403
+    assert " ERROR " not in pair.server.log
 
 
 def handshake(client: Client, headers: Mapping[str, str]) -> int:

@@ -14,9 +14,9 @@ from typing import Any
 
 import httpx2
 from websockets.asyncio.client import ClientConnection, unix_connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
-from appbuilder.errors import ServiceUnavailable
+from appbuilder.errors import NotFound, ServiceUnavailable
 from appbuilder.serve.asgi.hosting import MOST_SOCKET_MESSAGE
 from appbuilder.serve.asgi.http import BrokenBody
 from appbuilder.serve.asking import App, Receive, Scope, Send
@@ -56,6 +56,7 @@ class Relay:
         """Passes one request, or one socket, on.
 
         :raises ServiceUnavailable: the worker with the page is not there (yet).
+        :raises NotFound: the path cannot be one of the page's.
         """
         if scope["type"] == "websocket":
             await self._socket(scope, receive, send)
@@ -63,15 +64,10 @@ class Relay:
             await self._request(scope, receive, send)
 
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = httpx2.Request(
-            scope["method"],
-            _url("http", scope),
-            headers=self._headers(scope, _HOP),
-            content=_body(receive) if _has_body(scope) else None,
-            extensions={"timeout": self._timeout},
-        )
         try:
-            response = await self._transport.handle_async_request(request)
+            response = await self._transport.handle_async_request(self._passed_on(scope, receive))
+        except httpx2.InvalidURL:
+            raise NotFound("There is nothing at this address.") from None
         except httpx2.TransportError:
             raise ServiceUnavailable("The chat page is starting; try again in a moment.") from None
         try:
@@ -83,6 +79,16 @@ class Relay:
             await send({"type": "http.response.body", "body": b""})
         finally:
             await response.aclose()
+
+    def _passed_on(self, scope: Scope, receive: Receive) -> httpx2.Request:
+        """:raises httpx2.InvalidURL: the path is none."""
+        return httpx2.Request(
+            scope["method"],
+            _url("http", scope),
+            headers=self._headers(scope, _HOP),
+            content=_body(receive) if _has_body(scope) else None,
+            extensions={"timeout": self._timeout},
+        )
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
@@ -99,7 +105,8 @@ class Relay:
                 open_timeout=_CONNECT_TIMEOUT,
                 ping_interval=None,
             )
-        except (OSError, TimeoutError, InvalidStatus, InvalidURI):
+        except (OSError, TimeoutError, InvalidHandshake, InvalidURI, ValueError):
+            # A ValueError is of the client's Host header, which may be anything.
             await send({"type": "websocket.close", "code": 1008, "reason": ""})
             return
         await send({"type": "websocket.accept"})

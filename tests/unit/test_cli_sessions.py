@@ -6,6 +6,7 @@ import io
 import json
 import stat
 import sys
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,13 @@ from tests.unit.commandline import CommandLine, Ran
 
 from appbuilder import clock
 from appbuilder.cli.sessions import age
+from appbuilder.core.runs import LiveRun
+from appbuilder.core.store import TurnRecord
+from appbuilder.engine import stopping
 from appbuilder.errors import ConfigurationError
+from appbuilder.ids import new_id
 from appbuilder.settings import Settings
+from appbuilder.store import register
 from appbuilder.store.sql import SqlStore
 from appbuilder.store.urls import parse
 
@@ -158,6 +164,81 @@ def test_sessions_are_deleted_and_users_erased(database: Database) -> None:
     for arguments in ((), ("b1", "--user", "bob")):
         assert "Name sessions, or a user" in database("delete", *arguments, "--yes", status=2).err
     assert "not both" in database("list", "--user", "a", "--owner", "b", status=2).err
+
+
+class Service:
+    """A process of a service on the same database, with a turn under way; it ends when it is told to stop."""
+
+    def __init__(self, url: str, owner: str, session_id: str) -> None:
+        self.store = SqlStore(parse(url), Settings())
+        self.store.prepare_service()
+        self.turn: TurnRecord | None = entry_turn(session_id, owner, "x", ("query", "said meanwhile"))
+        self._run = LiveRun(new_id(), session_id, "r", owner, clock.now(), "running", "here:1", 3)
+        self._register = self.store.run_register()
+        self._register.start(lambda: self)
+        while not self.store.run_register().runs(None):
+            time.sleep(0.01)
+
+    def runs(self) -> list[LiveRun]:
+        return [self._run] if self.turn is not None else []
+
+    def stop_run(self, run_id: str) -> bool:
+        assert run_id == self._run.id
+        if self.turn is not None:
+            self.store.commit(self.turn)
+        self.turn = None
+        return True
+
+    def close(self) -> None:
+        self._register.close()
+        self.store.close()
+
+
+@pytest.fixture
+def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(register, "TICK", 0.01)
+
+
+@pytest.mark.usefixtures("ticking")
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["a1"], "Deleted one session.\n"), (["--user", "ann"], "Erased 2 sessions of user:ann.\n")
+])
+def test_turns_under_way_are_stopped_first(database: Database, arguments: list[str], said: str) -> None:
+    others = Service(database.url, "user:bob", "b1")
+    service = Service(database.url, "user:ann", "a1")
+    try:
+        assert database("delete", *arguments, "--yes").out == said
+        assert service.turn is None
+        assert others.turn is not None
+        assert "a1" not in database.listed()
+    finally:
+        service.close()
+        others.close()
+
+
+@pytest.mark.usefixtures("ticking")
+def test_a_turn_that_does_not_end_keeps_its_session(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stopping, "STOP_WAIT", 0.0)
+    service = Service(database.url, "user:ann", "a1")
+    monkeypatch.setattr(service, "stop_run", lambda run_id: True)
+    try:
+        assert "has not ended yet" in database("delete", "a1", "--yes", status=1).err
+        assert "a1" in database.listed()
+    finally:
+        service.close()
+
+
+def test_who_is_erased_is_not_recognized_any_more(database: Database) -> None:
+    store = SqlStore(parse(database.url), Settings())
+    store.prepare_service()
+    for who in ("ann", "bob"):
+        store.transcripts().remember(f"user:{who}", "digest", f"{who}'s")
+    database("delete", "--user", "ann", "--yes")
+    assert store.transcripts().take("user:ann", "digest") is None
+    assert store.transcripts().take("user:bob", "digest") == "bob's"
+    store.close()
 
 
 def test_old_sessions_are_pruned(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

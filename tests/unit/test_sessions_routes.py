@@ -14,8 +14,9 @@ from tests.unit.service_desk import OWNERS, SEE_ALL, Desk, path_of
 
 from appbuilder.core.catalogue import Rating, all_conversations
 from appbuilder.core.store import TURN_KEY, TurnEntry, TurnRecord
+from appbuilder.engine import stopping
 from appbuilder.ids import new_id
-from appbuilder.serve.asgi import reading, runs
+from appbuilder.serve.asgi import reading
 from appbuilder.serve.asgi.exports import export
 from appbuilder.store.memory import MemoryStore
 from appbuilder.testing.stores import FlakyStore
@@ -271,7 +272,7 @@ def test_its_runs_are_stopped_first(desk: Desk) -> None:
 
 
 def test_a_run_that_does_not_end_keeps_its_session(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "STOP_WAIT", 0.0)
+    monkeypatch.setattr(stopping, "STOP_WAIT", 0.0)
     desk.say("s", "first")
     desk.register.begin("r1", "user:ann")
     desk.register.lasting = 1000

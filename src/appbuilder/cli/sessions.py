@@ -12,7 +12,7 @@ from datetime import timedelta
 from enum import Enum
 from itertools import islice
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,6 +25,9 @@ from appbuilder.core.store import COMPLETE
 from appbuilder.errors import ConfigurationError, InvalidRequest, NotFound
 from appbuilder.ids import new_id
 from appbuilder.settings import Settings
+
+if TYPE_CHECKING:
+    from appbuilder.store.sql import SqlStore
 
 sessions = typer.Typer(
     help="Sessions in a database: see, carry away, bring in, delete.", no_args_is_help=True
@@ -178,18 +181,30 @@ def import_(
 def delete(
     ids: _Ids = None, *, user: _User = "", owner: _OwnerName = "", yes: _Yes = False, settings: Settings
 ) -> None:
-    """Delete sessions; or erase a user, with all that is in the database of the user's sessions."""
+    """Delete sessions; or erase a user, with all that is in the database of the user's sessions.
+
+    Turns of a running service that are under way in them are stopped first.
+    """
+    from appbuilder.engine.stopping import stop_all
+
     whose = _owners(user, owner)
     if bool(ids) == bool(whose):
         raise ConfigurationError("Name sessions, or a user (--user), whose sessions are all erased.")
-    catalogue = _open(settings)
+    store = _database(settings)
+    catalogue, register = store.catalogue(), store.run_register()
     if whose:
-        _ask(f"Erase all sessions of {whose[0]}? They cannot be had again.", yes=yes)
-        typer.echo(f"Erased {_count(catalogue.erase(whose[0]))} of {whose[0]}.")
+        who = whose[0]
+        _ask(f"Erase all sessions of {who}? They cannot be had again.", yes=yes)
+        stop_all(register, lambda run: run.owner == who)
+        erased = catalogue.erase(who)
+        if who is not None:
+            store.transcripts().forget(who)
+        typer.echo(f"Erased {_count(erased)} of {who}.")
         return
     chosen = _chosen(catalogue, ids, None)
     found = [each.session_id for each in chosen]
     _ask(f"Delete {_count(len(found))}?", yes=yes)
+    stop_all(register, lambda run: run.session_id in found)
     typer.echo(f"Deleted {_count(sum(catalogue.delete(each) for each in found))}.")
 
 
@@ -221,9 +236,13 @@ def age(text: str) -> timedelta:
 
 
 def _open(settings: Settings, *, must_exist: bool = True) -> Catalogue:
+    return _database(settings, must_exist=must_exist).catalogue()
+
+
+def _database(settings: Settings, *, must_exist: bool = True) -> SqlStore:
     from appbuilder.cli.database import open_database
 
-    return open_database(settings, must_exist=must_exist).catalogue()
+    return open_database(settings, must_exist=must_exist)
 
 
 def _owners(user: str, owner: str) -> list[Owner] | None:

@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from appbuilder import clock
 from appbuilder.core.runs import LiveRun
-from appbuilder.errors import NotFound, SessionBusy
+from appbuilder.engine.stopping import LOOK_EVERY, Stopping
+from appbuilder.errors import NotFound
 from appbuilder.serve.asgi import query
 from appbuilder.serve.asgi.http import caller, in_thread, reply
 from appbuilder.serve.asgi.ownership import may_see
@@ -19,10 +19,6 @@ from appbuilder.serve.asgi.paths import at
 from appbuilder.serve.asgi.service import Service
 from appbuilder.wire import told
 from appbuilder.wire.chat import checked_id
-
-STOP_WAIT = 10.0
-"""Seconds that runs have to end when they are stopped because their session goes."""
-_LOOK_EVERY = 0.05
 
 
 def routes(service: Service) -> list[BaseRoute]:
@@ -76,16 +72,11 @@ async def stop_all(service: Service, meant: Callable[[LiveRun], bool]) -> None:
 
     :raises SessionBusy: some have not ended in time; they were told to.
     """
-    register, asked = service.register, set[str]()
-    until = clock.monotonic() + STOP_WAIT
-    while live := [run for run in await in_thread(register.runs, None) if meant(run)]:
-        for run in live:
-            if run.id not in asked:
-                asked.add(run.id)
-                await in_thread(register.stop, run.id)
-        if clock.monotonic() > until:
-            raise SessionBusy("A turn is being stopped and has not ended yet; try again in a moment.")
-        await asyncio.sleep(_LOOK_EVERY)
+    stopping = Stopping(service.register, meant)
+    while True:
+        if await in_thread(stopping.ended):
+            return
+        await asyncio.sleep(LOOK_EVERY)
 
 
 def _no_run() -> NotFound:

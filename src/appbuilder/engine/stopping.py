@@ -1,0 +1,48 @@
+"""Stopping runs whose sessions are to go, in whichever process they are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from appbuilder import clock
+from appbuilder.core.runs import LiveRun, RunRegister
+from appbuilder.errors import SessionBusy
+
+STOP_WAIT = 10.0
+"""Seconds that runs have to end when they are stopped because their session goes."""
+LOOK_EVERY = 0.05
+
+
+class Stopping:
+    """The runs that are *meant*, told to stop once each. Every look may block."""
+
+    def __init__(self, register: RunRegister, meant: Callable[[LiveRun], bool]) -> None:
+        self._register = register
+        self._meant = meant
+        self._told: set[str] = set()
+        self._until = clock.monotonic() + STOP_WAIT
+
+    def ended(self) -> bool:
+        """Whether there are none any more; those that are new are told to stop.
+
+        :raises SessionBusy: some have not ended in time; they were told to.
+        """
+        live = list(filter(self._meant, self._register.runs(None)))
+        for run in live:
+            if run.id not in self._told:
+                self._told.add(run.id)
+                self._register.stop(run.id)
+        if live and clock.monotonic() > self._until:
+            raise SessionBusy("A turn is being stopped and has not ended yet; try again in a moment.")
+        return not live
+
+
+def stop_all(register: RunRegister, meant: Callable[[LiveRun], bool]) -> None:
+    """Stops the runs that are *meant*, and returns when they have ended.
+
+    :raises SessionBusy: some have not ended in time; they were told to.
+    """
+    stopping = Stopping(register, meant)
+    while not stopping.ended():
+        time.sleep(LOOK_EVERY)

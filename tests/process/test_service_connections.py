@@ -78,6 +78,40 @@ def test_many_headers(strict: Server, fields: int, status: int) -> None:
     assert rawhttp.chat(strict.port, {"message": "m"}, more).status == status
 
 
+def test_who_sends_too_much_is_told_whenever_he_reads(strict: Server) -> None:
+    with Client(strict.port) as client:
+        client.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        for _ in range(400):
+            client.send(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+        assert client.answer().status == 413
+        assert client.closed_by_server(30)
+
+
+def test_who_goes_on_sending_after_his_answer_is_cut(tmp_path: Path) -> None:
+    with (
+        serve("scripted", tmp_path, SERVICE, MAX_BODY="1000") as server,
+        rawhttp.clients(server.port, 2) as both,
+    ):
+        for client in both:
+            client.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n3e9\r\n" + b"x" * 1001)
+            assert client.answer().status == 413
+        much, long = both
+        sent = 0
+        with pytest.raises(ConnectionError):
+            while sent < 1_000_000_000:
+                much.send(b"x" * 1_000_000)
+                sent += 1_000_000
+
+        def is_cut() -> bool:
+            try:
+                long.send(b"x")
+            except ConnectionError:
+                return True
+            return False
+
+        eventually(is_cut)
+
+
 def test_who_reads_nothing_is_cut_and_who_reads_slowly_is_not(strict: Server) -> None:
     message = {"do": "many", "piece": "x" * 50_000, "count": 200, "keep": False}
     with rawhttp.clients(strict.port, 2, receive_buffer=4096, timeout=60) as (stuck, slow):

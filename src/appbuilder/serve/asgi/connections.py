@@ -16,6 +16,7 @@ from appbuilder.errors import Overloaded
 from appbuilder.ids import new_id
 from appbuilder.serve.asgi.corked import Corked
 from appbuilder.serve.asgi.http import send_whole
+from appbuilder.serve.asgi.lingering import Lingering
 from appbuilder.serve.asking import Receive, Scope, Send
 from appbuilder.serve.upgrades import PlainHttp
 from appbuilder.serve.uvicorn_thread import Server
@@ -38,7 +39,7 @@ class Connection(PlainHttp):
     """One connection, which knows how long it has been waiting for its client."""
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(cast(asyncio.Transport, Corked(transport, self.loop)))
+        super().connection_made(cast(asyncio.Transport, Corked(transport, self.loop, self._end)))
         self._asked_since: float | None = self.loop.time()
         self._in_head = True
         self._head = 0
@@ -75,6 +76,14 @@ class Connection(PlainHttp):
     def on_message_complete(self) -> None:
         self._asked_since = None
         super().on_message_complete()
+
+    def _end(self, transport: asyncio.Transport) -> None:
+        """Closes after an answer; full of connections, the service waits for none of them."""
+        self.flow.resume_reading()
+        if self._asked_since is None or len(self.connections) >= (self.limit_concurrency or 0):
+            transport.close()
+        else:
+            Lingering(self, transport, self.loop)
 
     def check(self, now: float, most_sending: float, most_unread: float) -> None:
         """Cuts the connection if its client is too slow.

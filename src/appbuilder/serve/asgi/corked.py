@@ -7,17 +7,28 @@ these are more than half the work.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 
 class Corked:
-    """Passes on to *transport* what was written in one turn of *loop* as one write, at its end."""
+    """Passes on to *transport* what was written in one turn of *loop* as one write, at its end.
 
-    __slots__ = ("_loop", "_transport", "_waiting")
+    :param end: closes *transport* where something was written just before.
+    """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    __slots__ = ("_end", "_ended", "_loop", "_transport", "_waiting")
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        end: Callable[[asyncio.Transport], None],
+    ) -> None:
         self._transport = transport
         self._loop = loop
+        self._end = end
+        self._ended = False
         self._waiting: list[bytes] = []
 
     def write(self, data: bytes) -> None:
@@ -29,13 +40,21 @@ class Corked:
     def flush(self) -> None:
         """Writes what waits."""
         waiting, self._waiting = self._waiting, []
-        if waiting and not self._transport.is_closing():
+        if waiting and not self.is_closing():
             self._transport.write(waiting[0] if len(waiting) == 1 else b"".join(waiting))
 
     def close(self) -> None:
-        """Closes when what was written has left."""
+        """Closes when what was written has left; called again, without what *end* may wait for."""
+        if not self._waiting or self.is_closing():
+            self._transport.close()
+            return
         self.flush()
-        self._transport.close()
+        self._ended = True
+        self._end(self._transport)
+
+    def is_closing(self) -> bool:
+        """Whether nothing can be written any more."""
+        return self._ended or self._transport.is_closing()
 
     def get_write_buffer_size(self) -> int:
         """Bytes that were written and have not left."""

@@ -240,6 +240,7 @@ def test_a_function_may_take_any_member() -> None:
         return f"{message} {others}"
 
     assert answered(answer, args={"a": 1})[1] == "hi {'a': 1}"
+    assert answered(lambda m, **session_id: f"{m} {session_id}", args={"a": 1})[1] == "hi {'a': 1}"
 
 
 def test_what_a_partial_has_bound_no_request_may_change() -> None:
@@ -281,6 +282,11 @@ class NoRun:
     pass
 
 
+class RunsWithId:
+    def run(self, message: str, session_id: str) -> str:
+        return message
+
+
 class Silent:
     __signature__ = "as of a function written in C"
 
@@ -295,7 +301,10 @@ class Silent:
         (lambda **others: "", "answer takes no message"),
         (functools.partial(whole, message="x"), "whole takes no message"),
         (lambda m, message: "", "answer: no request can fill the parameter 'message'"),
-        (eval("lambda m, x, /: ''"), "answer: no request can fill the parameter 'x'"),
+        (eval("lambda m, x, /: ''"), "answer: no request can fill the parameter 'x': give it no place"),
+        (lambda m, session_id: "", "answer: no request can fill the parameter 'session_id': the session's"),
+        (lambda m, session_id="": "", "answer: no request can fill the parameter 'session_id'"),
+        (RunsWithId, "RunsWithId: no request can fill the parameter 'session_id'"),
         ("text", "A str cannot answer a message: write def"),
         (NoRun, "NoRun (NoRun) cannot answer a message"),
         (NeedsArguments, "The class NeedsArguments cannot be made without arguments: make one, as agent ="),

@@ -13,6 +13,11 @@ from appbuilder.core.context import current_context
 from appbuilder.core.message import AsyncContentStream, ContentStream, Message
 from appbuilder.errors import ConfigurationError, InvalidRequest
 
+_KEPT_BACK = {
+    "message": "give it another name",
+    "session_id": "the session's id is get_context().session_id, from appbuilder.core.context",
+}
+"""Members of a request that are never arguments; what to do instead of naming a parameter so."""
 _WRITE = "write def answer(message: str) -> str, or a class with run(message, stream, **args)"
 
 
@@ -96,11 +101,9 @@ class _Call:
         first, others = parameters[0], parameters[1:]
         positional = (Parameter.VAR_POSITIONAL, Parameter.POSITIONAL_ONLY)
         for each in others:
-            required = each.default is Parameter.empty
-            if each.name == "message" or (each.kind is Parameter.POSITIONAL_ONLY and required):
+            if advice := _unfilled(each):
                 raise ConfigurationError(
-                    f"{name}: no request can fill the parameter {each.name!r}: give it another name, "
-                    "and no place before a '/'."
+                    f"{name}: no request can fill the parameter {each.name!r}: {advice}."
                 )
         self._first_name = first.name if first.kind is Parameter.KEYWORD_ONLY else None
         self._wants = _wants(first.annotation)
@@ -129,6 +132,15 @@ class _Call:
         if self._wants is str and not isinstance(content, str):
             raise InvalidRequest("The member 'message' must be a text.")
         return content
+
+
+def _unfilled(parameter: Parameter) -> str:
+    """What to do about a parameter, not the first one, that no request can fill; empty: one can."""
+    if parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
+        return ""
+    if parameter.kind is Parameter.POSITIONAL_ONLY and parameter.default is Parameter.empty:
+        return "give it no place before a '/'"
+    return _KEPT_BACK.get(parameter.name, "")
 
 
 def _with_signature(answer: Callable[..., Any], signature: inspect.Signature) -> Any:

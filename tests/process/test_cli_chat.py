@@ -60,7 +60,7 @@ def test_a_service_answers_a_pipe(service: Server, tmp_path: Path) -> None:
     [
         (f"{APP}:paced", " \n", 2, "Nothing was said"),
         (f"{APP}:broken", "x", 1, "The component failed. OSError('no disk left')"),
-        (f"{APP}:nobody", "x", 2, "has no 'nobody'; Remembers would do."),
+        (f"{APP}:nobody", "x", 2, "has no 'nobody'; broken, endless, paced, Remembers or"),
         ("http://127.0.0.1:9", "x", 1, "http://127.0.0.1:9 cannot be reached: "),
     ],
 )

@@ -107,6 +107,12 @@ def test_what_is_wrong_is_one_sentence_and_status_2(
     assert ended.err.count("\n") == 1
 
 
+def test_a_folder_with_the_name_of_the_file_of_settings_is_told(run: CommandLine) -> None:
+    Path("appbuilder.toml").mkdir()
+    ended = run("serve", "app.py")
+    assert (ended.status, ended.err) == (2, "appbuilder.toml cannot be read: Is a directory.\n")
+
+
 def test_what_is_served_where() -> None:
     local = announcement("app.py", 8090, Settings())
     assert "  page  http://127.0.0.1:8090/\n" in local
@@ -130,4 +136,5 @@ def test_a_first_project_is_written_and_nothing_is_overwritten(run: CommandLine)
     assert not Path("new/agent/README.md").exists()
     assert run("init", "new/agent/app.py").err.startswith("new/agent/app.py cannot be written: ")
     assert run("init").status == 0
+    assert "    cd '新 项目'\n" in run("init", "新 项目").out
     assert "cd" not in run("init", "here").out.partition("appbuilder serve")[2]

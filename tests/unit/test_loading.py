@@ -98,8 +98,10 @@ def test_the_only_thing_that_can_answer_is_taken(text: str, name: str) -> None:
     assert load("app.py") is not None
     named = load(f"app.py:{name}")
     assert type(named) is type(load("app.py"))
-    assert "would do" in sentence("app.py:nothing")
-    assert sentence("app.py:nothing") == f"app.py has no 'nothing'; {name} would do."
+    told = sentence("app.py:nothing")
+    assert told.startswith("app.py has no 'nothing'; ")
+    assert told.endswith(" would do.")
+    assert name in told.replace(",", "").split()
 
 
 def test_several_are_listed() -> None:
@@ -108,6 +110,12 @@ def test_several_are_listed() -> None:
         "Several things in app.py could answer: one, two or three; name one, as app.py:one."
     )
     assert sentence("app.py:four") == "app.py has no 'four'; one, two or three would do."
+
+
+def test_a_name_that_is_not_there_is_told_the_closest_of_any_kind() -> None:
+    write("app.py", f"class Agent:\n    {RUNS}\nagent = Agent()\ndef helper(m): ...\ndef answer(m): ...")
+    assert sentence("app.py:answr") == "app.py has no 'answr'; answer, agent, Agent or helper would do."
+    assert sentence("app.py:agnt").startswith("app.py has no 'agnt'; agent, ")
 
 
 def test_nothing_that_answers() -> None:
@@ -132,6 +140,16 @@ def test_nothing_that_answers() -> None:
 def test_what_is_not_there(target: str, expected: str) -> None:
     Path("folder").mkdir()
     assert expected in sentence(target)
+
+
+def test_a_folder_nobody_may_enter(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    for target in ("closed/app.py:answer", "closed.app:answer"):
+        assert sentence(target).startswith("The file ")
+        assert sentence(target).endswith("app.py cannot be reached: Permission denied.")
 
 
 def test_a_file_that_fails_shows_where_and_nothing_of_ours() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -34,5 +35,5 @@ def init(
         raise ConfigurationError(f"{error.filename or folder} cannot be written: {error.strerror}.") from None
     here = folder == Path()
     typer.echo(f"Wrote {', '.join(str(folder / name) for name in _FILES)}. Now try:\n")
-    typer.echo("" if here else f"    cd {folder}\n", nl=False)
+    typer.echo("" if here else f"    cd {shlex.quote(str(folder))}\n", nl=False)
     typer.echo("    appbuilder serve app.py:answer --reload\n    python -m unittest")

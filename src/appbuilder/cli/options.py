@@ -65,7 +65,7 @@ def read_settings(config: Path | None, flags: Mapping[str, str | bool | None]) -
 
 def _read(config: Path | None) -> Mapping[str, object]:
     path = config or Path(FILE)
-    if config is None and not path.is_file():
+    if config is None and not os.path.exists(path):
         return {}
     if sys.version_info >= (3, 11):
         import tomllib

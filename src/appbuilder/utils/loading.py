@@ -7,9 +7,11 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from difflib import SequenceMatcher
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,7 +41,7 @@ def load(target: str) -> Any:
     try:
         thing = _named(module, name)
     except AttributeError:
-        found = candidates(module)
+        found = _closest_first(name, module)
         would_do = f"{_joined(found)} would do" if found else "nothing in it can answer a message"
         raise ConfigurationError(f"{place} has no {name!r}; {would_do}.") from None
     if isinstance(thing, Runtime):
@@ -96,18 +98,18 @@ def _parts(target: str) -> tuple[str, str]:
 def _imported(place: str) -> ModuleType:
     if place.endswith(".py") or set(place) & {"/", "\\"}:
         return _from_file(Path(place))
-    if Path(place + ".py").is_file():
+    if _is_file(Path(place + ".py")):
         return _from_file(Path(place + ".py"))
     return _from_name(place)
 
 
 def _from_file(path: Path) -> ModuleType:
     path = path.resolve()
-    if not path.is_file():
+    if not _is_file(path):
         what = "is a folder; name a file in it" if path.is_dir() else "does not exist"
         raise ConfigurationError(f"The file {path} {what}.")
     parts, folder = [path.stem], path.parent
-    while (folder / "__init__.py").is_file():
+    while _is_file(folder / "__init__.py"):
         parts.insert(0, folder.name)
         folder = folder.parent
     _importable(folder)
@@ -122,6 +124,13 @@ def _from_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ConfigurationError(f"The file {path} is no Python file.")
     return _run(lambda: _executed(spec), path.name)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:  # a folder this user may not enter
+        raise ConfigurationError(f"The file {path} cannot be reached: {error.strerror}.") from None
 
 
 def _executed(spec: ModuleSpec) -> ModuleType:
@@ -216,14 +225,23 @@ def candidates(module: ModuleType) -> list[str]:
     Runtimes go before other objects, these before classes, and classes before functions: a file that has an
     agent has helpers too.
     """
+    return next((names for names in _kinds(module) if names), [])
+
+
+def _closest_first(name: str, module: ModuleType) -> list[str]:
+    """All that can answer, of whatever kind; what may have been meant by *name* stands first."""
+    found = dict.fromkeys(chain.from_iterable(_kinds(module)))
+    return sorted(found, key=lambda each: -SequenceMatcher(None, each, name).ratio())
+
+
+def _kinds(module: ModuleType) -> Iterator[list[str]]:
     public = {name: thing for name, thing in vars(module).items() if not name.startswith("_")}
     own = {name: thing for name, thing in public.items()
            if getattr(thing, "__module__", None) == module.__name__}
-    runtimes = [name for name, thing in public.items() if isinstance(thing, Runtime)]
-    objects = [name for name, thing in public.items() if _is_object_that_answers(thing)]
-    classes = [name for name, thing in own.items() if inspect.isclass(thing) and _answers(thing)]
-    functions = [name for name, thing in own.items() if inspect.isfunction(thing) and _takes_something(thing)]
-    return runtimes or objects or classes or functions
+    yield [name for name, thing in public.items() if isinstance(thing, Runtime)]
+    yield [name for name, thing in public.items() if _is_object_that_answers(thing)]
+    yield [name for name, thing in own.items() if inspect.isclass(thing) and _answers(thing)]
+    yield [name for name, thing in own.items() if inspect.isfunction(thing) and _takes_something(thing)]
 
 
 def _is_object_that_answers(thing: Any) -> bool:

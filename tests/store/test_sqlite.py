@@ -122,29 +122,6 @@ def test_one_turn_that_cannot_be_stored_fails_alone(opened: Opener, path: Path) 
     assert contents(store, "s") == [0, 1, "good"]
 
 
-def test_the_file_was_deleted_while_we_ran(opened: Opener, path: Path) -> None:
-    store = opened(f"sqlite:///{path}")
-    add(store, "s", 1)
-    for each in path.parent.glob("foo.db*"):
-        each.unlink()
-    add(store, "s", 2)
-    assert contents(store, "s") == [2]
-    assert fetch(store.url, SEEN_BY_THE_SEED) == [("appbuilder_session_messages",)]
-
-
-def test_the_file_was_deleted_before_it_was_read(opened: Opener, path: Path) -> None:
-    store = opened(f"sqlite:///{path}")
-    store.prepare()
-    path.unlink()
-    assert contents(store, "s") == []
-    backend = store._live()
-    assert isinstance(backend, module.SqliteBackend)
-    for each in path.parent.glob("foo.db*"):
-        each.unlink()
-    backend._engine.dispose()  # as when the pool makes another connection
-    assert contents(store, "s") == []
-
-
 def test_without_wal_it_is_durable_all_the_same(
     opened: Opener, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

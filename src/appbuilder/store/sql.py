@@ -58,6 +58,7 @@ class SqlStore:
         self._home: object = None
         self._catalogue = SqlCatalogue(url, self._live)
         self._locks: SessionLocks | None = None
+        self._further: list[Callable[[Backend], None]] = []
 
     def __repr__(self) -> str:
         return f"SqlStore({urls.show(self.url)!r})"
@@ -86,10 +87,7 @@ class SqlStore:
         :raises StoreUnavailable: the database was lost meanwhile.
         """
         self.prepare()
-        if urls.in_memory(self.url):
-            self._live().prepare_catalogue()
-        else:
-            self._preparing(lambda backend: backend.prepare_catalogue())
+        self._prepare_further(_prepare_catalogue)
         self._catalogue.catch_up()
 
     def prepare_service(self) -> None:
@@ -102,10 +100,21 @@ class SqlStore:
         from appbuilder.store import service_schema
 
         self.prepare_catalogue()
+        self._prepare_further(service_schema.bring_up)
+
+    def _prepare_further(self, work: Callable[[Backend], None]) -> None:
         if urls.in_memory(self.url):
-            service_schema.bring_up(self._live())
+            work(self._live())
         else:
-            self._preparing(service_schema.bring_up)
+            self._preparing(work)
+        if work not in self._further:
+            self._further.append(work)
+
+    def _prepare_anew(self, backend: Backend) -> None:
+        """All that was asked for so far: a SQLite file may be replaced while we run."""
+        backend.prepare()
+        for work in self._further:
+            work(backend)
 
     def keys(self) -> SqlKeys:
         """The API keys of the service; after :meth:`prepare_service`, as the two below."""
@@ -270,7 +279,7 @@ class SqlStore:
         if name == "sqlite":
             from appbuilder.store.sqlite import SqliteBackend
 
-            return SqliteBackend(self.url, self._settings)
+            return SqliteBackend(self.url, self._settings, self._prepare_anew)
         if name == "postgresql":
             from appbuilder.store.postgres import PostgresBackend
 
@@ -302,3 +311,7 @@ class SqlStore:
             f"The database {where} cannot be used ({what}): "
             f"start the server, or correct host, user, password and database in {urls.PLACES}."
         )
+
+
+def _prepare_catalogue(backend: Backend) -> None:
+    backend.prepare_catalogue()

@@ -8,7 +8,6 @@ C and with it, under gevent, the whole process: it is off, and locks are waited 
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import sqlite3
 import threading
@@ -30,6 +29,7 @@ from appbuilder.store.listing import Execute
 from appbuilder.store.readers import Readers
 from appbuilder.store.rows import PreparedTurn
 from appbuilder.store.schema import TABLE
+from appbuilder.store.sqlite_file import LOOK_EVERY, DatabaseFile
 from appbuilder.store.sqlite_insert import SQL, encode_time, insert
 from appbuilder.store.writer import Done, GroupWriter
 
@@ -59,7 +59,8 @@ class SqliteBackend:
     sql = SQL
     catalogue_sql = CatalogueSql(catalogue_sql.SQLITE)
 
-    def __init__(self, url: URL, settings: Settings) -> None:
+    def __init__(self, url: URL, settings: Settings, prepare: Callable[[SqliteBackend], None]) -> None:
+        """:param prepare: makes all that was asked for so far, in a file that took the place of another."""
         self._url = url
         self._settings = settings
         self._memory = urls.in_memory(url)
@@ -69,7 +70,11 @@ class SqliteBackend:
         self._group = GroupWriter[PreparedTurn](self._write_group)
         # A database without a file has one connection, which all share by turns.
         self._alone = threading.Lock() if self._memory else None
-        self._file = (0, 0)
+        self._file = DatabaseFile()
+        self._look_at = 0.0
+        self._prepare_anew = prepare
+        self._going_over = threading.Lock()
+        self._writer_file: tuple[int, int] | None = None
 
     def _make_engine(self) -> Engine:
         options: dict[str, Any] = {"poolclass": pool.StaticPool}
@@ -101,9 +106,25 @@ class SqliteBackend:
         # On macOS fsync alone leaves data in the drive's cache; elsewhere these do nothing.
         connection.execute("PRAGMA fullfsync=1")
         connection.execute("PRAGMA checkpoint_fullfsync=1")
+        self._file.is_open(connection)
 
     def _deadline(self) -> float:
         return clock.monotonic() + self._settings.db_timeout
+
+    def _follow(self) -> None:
+        """Goes over to the file that has the name now: what is written to another is lost."""
+        if self._memory or not self._file.is_another():
+            return
+        with self._going_over:
+            if self._file.is_another():
+                self._go_over()
+
+    def _go_over(self) -> None:
+        # The writer is left to who writes: it may be in the middle of a commit.
+        self._readers.close()
+        self._engine.dispose()
+        self._prepare_anew(self)
+        self._file.take()
 
     # Reading
 
@@ -126,9 +147,8 @@ class SqliteBackend:
             if "no such table" not in str(error):
                 raise
         # The file was deleted since this process opened it; SQLite has made an empty one.
-        self._readers.close()
-        self._engine.dispose()
-        self.prepare()
+        with self._going_over:
+            self._go_over()
         return self._read_once(sql, parameters)
 
     def _read_once(self, sql: str, parameters: tuple[Any, ...]) -> list[Any]:
@@ -136,6 +156,10 @@ class SqliteBackend:
             with self._alone, self._raw() as shared:
                 return shared.execute(sql, parameters).fetchall()
         began = clock.monotonic()
+        if began >= self._look_at:
+            self._look_at = began + LOOK_EVERY
+            if self._file.is_replaced():
+                self._follow()
         connection, idle = self._readers.lend()
         telemetry.sink().pool_waited(clock.monotonic() - began)
         try:
@@ -191,12 +215,13 @@ class SqliteBackend:
         return None
 
     def _begin(self, deadline: float) -> sqlite3.Connection:
-        if self._writer is not None and self._file != self._file_now():
-            # The file was deleted or replaced: what is written to the old one would be lost.
-            self.close()
+        self._follow()
+        if self._writer_file != self._file.opened:
+            self._forget_writer()
         if self._writer is None:
             if not self._memory:
                 self.prepare()
+            self._writer_file = self._file.opened
             self._writer = self._open_writer()
         writer = self._writer
         try:
@@ -211,9 +236,7 @@ class SqliteBackend:
         if self._memory:
             with self._raw() as shared:
                 return shared
-        connection = self._connect()
-        self._file = self._file_now()
-        return connection
+        return self._connect()
 
     def _connect(self) -> sqlite3.Connection:
         (path,), options = self._engine.dialect.create_connect_args(self._url)
@@ -225,15 +248,6 @@ class SqliteBackend:
             connection.close()
             raise
         return connection
-
-    def _file_now(self) -> tuple[int, int]:
-        if self._memory:
-            return (0, 0)
-        try:
-            status = os.stat(self._url.database or "")
-        except OSError:
-            return (0, 0)
-        return (status.st_dev, status.st_ino)
 
     def _commit(self, connection: sqlite3.Connection, deadline: float) -> None:
         # Without WAL a reader may be in the way of a commit.
@@ -262,6 +276,7 @@ class SqliteBackend:
 
     def change(self, session_id: str, work: Callable[[Execute], _T]) -> _T:
         # The lock of the database is that of all sessions.
+        self._follow()
         with self._sharing(), self._raw() as connection, self._transaction(connection):
             return work(connection.execute)
 
@@ -270,6 +285,7 @@ class SqliteBackend:
 
     def write_many(self, sql: str, values: Sequence[tuple[Any, ...]]) -> None:
         if values:
+            self._follow()
             with self._sharing(), self._raw() as connection, self._transaction(connection):
                 connection.executemany(sql, values)
 

@@ -1,0 +1,51 @@
+"""Which file the connections to a SQLite database are to.
+
+It may be deleted, or replaced by a copy, while a service runs. Its connections do not notice: what is written
+to a file without a name is lost, though it was acknowledged.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+
+from appbuilder.store.locks_file import identity
+
+LOOK_EVERY = 0.2
+"""Seconds between two looks of those who only read."""
+_NOWHERE = (0, 0)
+
+
+class DatabaseFile:
+    """The file that the first connection opened, and what its name leads to now."""
+
+    def __init__(self) -> None:
+        self._path = ""
+        self.opened: tuple[int, int] | None = None
+        """Tells the file from others of its name; None: no connection was opened yet."""
+
+    def is_open(self, connection: sqlite3.Connection) -> None:
+        """To be told of connections."""
+        if self.opened is None:
+            ((_, _, self._path), *_) = connection.execute("PRAGMA database_list").fetchall()
+            self.take()
+
+    def take(self) -> None:
+        """All connections are to the file that is there now."""
+        self.opened = self._now()
+
+    def is_another(self) -> bool:
+        """Whether it was deleted or replaced since."""
+        return self.opened is not None and self._now() != self.opened
+
+    def is_replaced(self) -> bool:
+        """Whether another file stands in its place. To read from one that was only deleted does no harm, but
+        would make an empty one.
+        """
+        return self.opened is not None and self._now() not in (_NOWHERE, self.opened)
+
+    def _now(self) -> tuple[int, int]:
+        try:
+            return identity(os.stat(self._path))
+        except OSError:
+            return _NOWHERE

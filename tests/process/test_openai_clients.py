@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import openai
@@ -119,6 +120,20 @@ def test_errors_are_the_package_s_own(service: Talking, client: openai.OpenAI) -
     with pytest.raises(openai.InternalServerError):
         ask(do("fail", kind="ValueError", mark="once"))
     assert service.calls == before + 1  # the package does not try again what would fail again
+
+
+def test_a_turn_that_is_stopped_is_not_tried_again(service: Talking, client: openai.OpenAI) -> None:
+    def stop() -> None:
+        (run,) = eventually(lambda: service.look("/runs").json()["result"]["runs"])
+        assert service.server.request("DELETE", f"/runs/{run['id']}").status in (200, 202)
+
+    before = service.calls
+    holding = do("say", pieces=["a"], hold=True, mark="stopped")
+    with ThreadPoolExecutor() as threads, pytest.raises(openai.InternalServerError, match="stopped"):
+        stopping = threads.submit(stop)
+        client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": holding}])
+    stopping.result()
+    assert service.calls == before + 1
 
 
 def test_a_stream_that_fails(client: openai.OpenAI) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.unit.service_desk import Desk
 
-from appbuilder.errors import Forbidden, ServiceUnavailable, Unauthenticated
+from appbuilder.errors import Forbidden, ServiceUnavailable, TurnCancelled, TurnTimeout, Unauthenticated
 from appbuilder.serve.asking import Asking, Identity
 
 
@@ -57,3 +57,20 @@ def test_no_cache_has_for_the_next_caller_what_one_was_told(path: str, who: str,
 def test_what_is_everybody_s_may_be_kept() -> None:
     for path in ("/openapi.json", "/docs"):
         assert "cache-control" not in Desk().client.get(path).headers
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(TurnCancelled("It was stopped."), 503), (TurnTimeout("It took too long."), 504), (ValueError(), 500)],
+)
+def test_what_was_stopped_is_not_to_be_tried_again(error: Exception, status: int) -> None:
+    answer = Desk(authenticator=Refusing(error)).client.get("/sessions")
+    assert answer.status_code == status
+    assert answer.headers["x-should-retry"] == "false"
+    assert "retry-after" not in answer.headers
+
+
+def test_what_is_full_is_to_be_tried_again() -> None:
+    answer = Desk(authenticator=Refusing(ServiceUnavailable("Full.", retry_after=3))).client.get("/sessions")
+    assert answer.headers["retry-after"] == "3"
+    assert "x-should-retry" not in answer.headers

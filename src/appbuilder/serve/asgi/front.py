@@ -199,8 +199,8 @@ def _headers_of(error: Exception, what: Problem) -> list[tuple[bytes, bytes]]:
         headers.append((b"allow", error.allowed.encode()))
     if isinstance(error, errors.Unauthenticated):
         headers.append((b"www-authenticate", b"Bearer"))
-    if what.status == 500:
-        # OpenAI's clients try a 500 again twice; the component has had its attempts.
+    if what.status == 500 or isinstance(error, errors.TurnCancelled):
+        # OpenAI's clients try these again twice: the component has had its attempts, or was stopped.
         headers.append((b"x-should-retry", b"false"))
     if what.status == 413 or isinstance(error, BrokenBody):
         # What comes next on this connection is the rest of the body, if anything.

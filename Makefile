@@ -37,7 +37,7 @@ demo: $(VENV)/.demo openmp ## Serve the example with a local model: the API on 1
 
 test: $(VENV)/.ready openmp ## Install what the tests need (database servers included) and run the whole suite.
 	tests/services/install.sh
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 lint: $(VENV)/.ready ## ruff: style and format.
 	$(BIN)/ruff check .

@@ -111,6 +111,25 @@ def said_in(database: Database, session: str) -> list[tuple[Any, ...]]:
     return [(each["input"], each["answer"], each["state"], each["request_id"]) for each in told]
 
 
+def test_a_session_whose_id_is_longer_than_ours(
+    database: Database, tmp_path: Path, line: CommandLine
+) -> None:
+    """SQLite has kept whatever the SDK was given."""
+    name, file = "x" * 55, tmp_path / "one.jsonl"
+    store = SqlStore(parse(database.url), Settings())
+    store.commit(turn(name, ("query", "old"), ("answer", "times")))
+    store.close()
+    assert name in database.listed()
+    assert "> old\ntimes\n" in database("show", name).out
+    database("export", name, "--output", str(file))
+    other = Database(tmp_path, line, "other.db")
+    assert other("import", str(file)).out == "Imported one session.\n"
+    (copy,) = other.listed()
+    assert said_in(other, copy) == said_in(database, name)
+    assert database("delete", name, "--yes").out == "Deleted one session.\n"
+    assert name not in database.listed()
+
+
 def test_messages_of_openai_go_out_and_come_in(
     database: Database, tmp_path: Path, line: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,8 @@ from appbuilder.testing.stores import FlakyStore
 
 ODD_IDS = [
     "a/b", "../x", "..", ".", "a//b", "/", "%2F", "a%00b", "%", "export", "import", "s/export", "a?b#c", " ",
-    "字" * 36, "x" * 36, "é", "' OR 1=1 --", "\\", "a&b=c", "+", ";", "s/turns/t/rating", "~", "{session_id}",
+    "字" * 36, "x" * 36, "of the SDK" * 10, "é", "' OR 1=1 --", "\\", "a&b=c", "+", ";", "s/turns/t/rating",
+    "~", "{session_id}",
 ]
 
 
@@ -304,7 +305,8 @@ def test_any_id_is_found(desk: Desk, session_id: str) -> None:
 
 
 @pytest.mark.parametrize(("path", "status"), [
-    ("/sessions/" + "x" * 37, 400), ("/sessions/%00", 400), ("/sessions/a%0Ab", 400), ("/sessions/%FF", 400),
+    ("/sessions/" + "x" * 37, 404), ("/sessions/" + "x" * 1001, 400),
+    ("/sessions/%00", 400), ("/sessions/a%0Ab", 400), ("/sessions/%FF", 400),
     ("/sessions/%ED%A0%80", 400), ("/sessions/", 404), ("/sessions/a/b", 404), ("/sessions//", 404),
     ("/sessions/s/exports", 404), ("/sessions/s/turns/t", 404), ("/sessions/s/turns//rating", 404),
     ("/sessions%2Fs", 404), ("/sessions/s/", 404), ("/sessionss", 404), ("/runs/", 404),

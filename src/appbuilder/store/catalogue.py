@@ -28,8 +28,7 @@ from appbuilder.store.errors import FAILURES, unavailable
 from appbuilder.store.follow import Follower
 from appbuilder.store.imported import Imported, exists
 from appbuilder.store.listing import Execute, title_of_row
-from appbuilder.store.rows import MAX_LIMIT
-from appbuilder.store.schema import ID_LENGTH
+from appbuilder.store.rows import MAX_LIMIT, can_be_asked
 
 _TURNS_AT_ONCE = 100
 
@@ -65,7 +64,7 @@ class SqlCatalogue:
         return conversations.page_of(found, limit)
 
     def owner_of(self, session_id: str) -> tuple[bool, Owner]:
-        if not _storable(session_id):
+        if not can_be_asked(session_id):
             return False, None
         with self._asking("the owner of a session was looked up") as backend:
             parameters = (conversations.row_id(session_id), session_id)
@@ -74,7 +73,7 @@ class SqlCatalogue:
             return bool(found), owners[0] if owners else None
 
     def find(self, session_id: str) -> Conversation | None:
-        if not _storable(session_id):
+        if not can_be_asked(session_id):
             return None
         sql_id = conversations.row_id(session_id)
         with self._asking("a conversation was looked up") as backend:
@@ -185,7 +184,7 @@ class SqlCatalogue:
 
     def _turn(self, turn_id: str) -> Sequence[Any] | None:
         """Session id and request id."""
-        if not _storable(turn_id):
+        if not can_be_asked(turn_id):
             return None
         with self._asking("a turn was looked up") as backend:
             return next(iter(backend.read(backend.catalogue_sql.turn, (turn_id,))), None)
@@ -194,7 +193,7 @@ class SqlCatalogue:
         self, session_id: str | None, doing: str, work: Callable[[Execute, Backend], bool]
     ) -> bool:
         """*work* in a transaction under the session's lock."""
-        if session_id is None or not _storable(session_id):
+        if session_id is None or not can_be_asked(session_id):
             return False
         with self._asking(doing) as backend:
             return backend.change(session_id, lambda execute: work(execute, backend))
@@ -234,7 +233,7 @@ def _rows_at(
     backend: Backend, statements: tuple[str, str], session_id: str, place: Place | None, limit: int
 ) -> Sequence[Any]:
     """:param statements: without a place, and from one on."""
-    if limit <= 0 or not _storable(session_id):
+    if limit <= 0 or not can_be_asked(session_id):
         return []
     limit = min(limit, MAX_LIMIT)
     if place is None:
@@ -250,8 +249,3 @@ def stored_rows(found: Any, decode: Callable[[Any], Any]) -> Iterator[StoredRow]
             yield StoredRow(row_id, request_id, key, rows.parse(value), decode(created_at))
         except ValueError:
             logger.warning("row %s of the conversations is not JSON; it is left out", row_id)
-
-
-def _storable(name: str) -> bool:
-    """False for what no database has as an id."""
-    return rows.storable(name, ID_LENGTH)

@@ -102,9 +102,13 @@ def _read(row: tuple[str, Any, str]) -> dict[str, Any] | None:
 
 
 def storable(name: str, longest: int) -> bool:
-    """False for what no database has as an id or a key."""
-    whole = name.encode("utf-8", "ignore").decode() == name
-    return whole and len(name) <= longest and "\0" not in name
+    """False for what cannot be written as an id or a key."""
+    return len(name) <= longest and can_be_asked(name)
+
+
+def can_be_asked(name: str) -> bool:
+    """False for what no database takes as text. Ids may be longer than ours: SQLite took such of the SDK."""
+    return "\0" not in name and name.encode("utf-8", "ignore").decode() == name
 
 
 def parse(text: Any) -> Any:

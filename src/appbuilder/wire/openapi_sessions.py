@@ -25,6 +25,8 @@ LONGEST_SEARCH = 300
 LONGEST_TITLE = 1000
 """Characters of a title that may be sent; what is kept of it is shorter."""
 LONGEST_COMMENT = 4000
+LONGEST_ID = 1000
+"""Characters of an id that is asked for: the SDK has written longer ones than it may have now."""
 JSON_LINES = "application/x-ndjson"
 FORMATS = ("jsonl", "openai")
 
@@ -58,8 +60,11 @@ def _limit(text: str, most: int) -> dict[str, Any]:
     return _query("limit", text, type="integer", minimum=1, maximum=most, default=USUAL_LIMIT)
 
 
-_SESSION_ID = parameter("path", "session_id", "Percent-encoded, a slash in it too.", ID, required=True)
-_TURN_ID = parameter("path", "turn_id", "As the session's turns name it.", ID, required=True)
+_STORED_ID = {**ID, "maxLength": LONGEST_ID}
+_SESSION_ID = parameter(
+    "path", "session_id", "Percent-encoded, a slash in it too.", _STORED_ID, required=True
+)
+_TURN_ID = parameter("path", "turn_id", "As the session's turns name it.", _STORED_ID, required=True)
 _RUN_ID = parameter("path", "run_id", "As the list of runs names it.", ID, required=True)
 _LONGEST_OWNER = 300
 _USER = _query("user", "Of this user; for administrators, and the user.", type="string", minLength=1,

@@ -27,6 +27,7 @@ from appbuilder.wire import told
 from appbuilder.wire.chat import checked_id
 from appbuilder.wire.openapi_sessions import (
     LONGEST_COMMENT,
+    LONGEST_ID,
     LONGEST_SEARCH,
     LONGEST_TITLE,
     MOST_LISTED,
@@ -172,8 +173,8 @@ class Sessions:
 
 
 def _id(request: Request, name: str) -> str:
-    """:raises InvalidRequest: no session or turn can have this id."""
-    return checked_id(request.path_params[name], name)
+    """:raises InvalidRequest: no session or turn has such an id."""
+    return checked_id(request.path_params[name], name, LONGEST_ID)
 
 
 def _title(body: dict[str, Any]) -> str:

@@ -244,6 +244,25 @@ def test_pruning(store: CataloguedStore, catalogue: Catalogue, monkeypatch: pyte
     assert catalogue.prune(moment + timedelta(seconds=1)) == 0
 
 
+def test_a_session_of_an_application_without_history(store: CataloguedStore, catalogue: Catalogue) -> None:
+    """All there is of it is the row of the application's conversation."""
+    session_id = new_id()
+    with_texts = entry_turn(session_id, "alice", "", ("_appbuilder.app", {"id": "c"}))
+    assert with_texts.entry is not None
+    for _ in range(2):
+        record = replace(with_texts, entry=replace(with_texts.entry, value={}))
+        store.commit(record)
+        (told,) = catalogue.page(["alice"]).conversations
+        assert catalogue.find(session_id) == told
+        assert catalogue.page(None).conversations == [told]
+        assert catalogue.rename(session_id, "Renamed")
+        assert catalogue.delete(session_id)
+        assert catalogue.find(session_id) is None
+    assert catalogue.prune(told.updated_at) == 0
+    assert catalogue.prune(told.updated_at + timedelta(seconds=1)) == 1
+    rows_of(store)
+
+
 def test_what_changes_meanwhile_stays(
     database_url: URL, opened: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:

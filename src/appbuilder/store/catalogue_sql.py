@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from appbuilder.core.catalogue import CONVERSATION_PREFIX
+from appbuilder.core.catalogue import CONVERSATION_PREFIX, FEEDBACK_KEY
 from appbuilder.core.store import TURN_KEY
 from appbuilder.store import conversations
 from appbuilder.store.schema import HISTORY_INDEX, SESSION_INDEX, TABLE
@@ -27,6 +27,8 @@ ACTIVITY_INDEX = "ix_appbuilder_activity"
 _IS_CONVERSATION = f"substr(message_key, 1, {len(CONVERSATION_PREFIX)}) = '{CONVERSATION_PREFIX}'"
 _TURNS = f"({NOT_OURS} OR message_key = '{TURN_KEY}')"
 """What is, or tells of, a turn: neither conversations' own rows nor ratings."""
+_OF_TURNS = f"(NOT {_IS_CONVERSATION} AND message_key <> '{FEEDBACK_KEY}')"
+"""What was written with a turn, be it only the application's conversation, where no history is kept."""
 
 SQLITE_INDEXES: Mapping[str, str] = {
     # With all that is listed and searched, so that the table itself is not read.
@@ -121,7 +123,8 @@ class CatalogueSql:
         """row id, session id -> value, and NULL where the session has any row; the primary key and
         ix_appbuilder_session."""
         self.latest = (
-            f"SELECT session_id, created_at {of_session} {_TURNS} ORDER BY created_at DESC, id DESC LIMIT 1"
+            f"SELECT session_id, created_at {of_session} {_OF_TURNS} "
+            "ORDER BY created_at DESC, id DESC LIMIT 1"
         )
         """session id -> session id, created_at of its newest turn; ix_appbuilder_session."""
         self.origin = (
@@ -186,12 +189,12 @@ class CatalogueSql:
 
     def _for_removal(self, mark: str) -> None:
         self.stale = (
-            f"SELECT session_id FROM {TABLE} WHERE {_TURNS} AND session_id > {mark} "
+            f"SELECT session_id FROM {TABLE} WHERE {_OF_TURNS} AND session_id > {mark} "
             f"GROUP BY session_id HAVING max(created_at) < {mark} ORDER BY session_id LIMIT {mark}"
         )
         """session id, time, limit -> session ids after that one, whose newest turn, deleted or not, is older;
         ix_appbuilder_history."""
-        self.newest_turn = f"SELECT max(created_at) FROM {TABLE} WHERE session_id = {mark} AND {_TURNS}"
+        self.newest_turn = f"SELECT max(created_at) FROM {TABLE} WHERE session_id = {mark} AND {_OF_TURNS}"
         """session id -> time of its newest turn, deleted or not; ix_appbuilder_history."""
         self.owned = f"SELECT session_id FROM {TABLE} WHERE message_key = {mark} AND {_IS_CONVERSATION}"
         """key -> session ids, also of deleted conversations: SQLite and PostgreSQL go through the table."""

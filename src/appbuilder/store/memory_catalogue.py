@@ -99,7 +99,7 @@ class MemoryCatalogue:
 
     def prune(self, before: datetime) -> int:
         with self._table.lock:
-            turns = {name: [row for row in found if _is_turn(row)]
+            turns = {name: [row for row in found if row.key != FEEDBACK_KEY]
                      for name, found in self._table.by_session.items()}
             stale = [name for name, found in turns.items() if found and found[-1].created_at < before]
             return self._remove(stale)
@@ -164,7 +164,7 @@ class MemoryCatalogue:
     def _listed(self, session_id: str) -> Row | None:
         """The conversation's own row, as new as its newest turn; None: there is no such conversation."""
         stored = self._table.by_session.get(session_id, ())
-        latest = next((row for row in reversed(stored) if _is_turn(row) and not row.deleted), None)
+        latest = next((row for row in reversed(stored) if row.key != FEEDBACK_KEY and not row.deleted), None)
         if latest is None:
             return None
         row = self._table.by_id.get(conversations.row_id(session_id))

@@ -394,7 +394,9 @@ def test_tokens_of_a_day(
     spend(midnight - timedelta(seconds=1), {"token_usage": {"total_tokens": 1000}})
     for _ in range(120):
         spend(midnight, {"content": "\0", "token_usage": {"total_tokens": 3}})
-    for odd in (None, {"token_usage": None}, {"token_usage": {"total_tokens": "x"}}, "text"):
+    odd_ones = [{"token_usage": each} for each in (
+        None, {"total_tokens": "x"}, {"total_tokens": -5}, {"total_tokens": True}, {"total_tokens": 0.5})]
+    for odd in (None, "text", *odd_ones):
         spend(midnight, odd)
     add(store, session_id, "no turn's row")
     assert catalogue.tokens_since(session_id, midnight) == 360

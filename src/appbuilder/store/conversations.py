@@ -89,12 +89,15 @@ def owner_in(text: Any) -> Owner:
 
 
 def tokens_of(text: Any) -> int:
-    """How many tokens the turn whose row has this value used; 0 where it does not say."""
+    """How many tokens the turn whose row has this value used; 0 where it does not say.
+
+    Never less: an import may say anything, and must not make room for more.
+    """
     try:
         tokens = json.loads(text)["answer"]["token_usage"]["total_tokens"]
     except (ValueError, TypeError, LookupError):
         return 0
-    return tokens if isinstance(tokens, int) else 0
+    return max(0, tokens) if isinstance(tokens, int) and not isinstance(tokens, bool) else 0
 
 
 def _parts(text: Any) -> tuple[Owner, str]:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -93,6 +94,30 @@ def test_responses(client: openai.OpenAI) -> None:
     assert json.loads(two.output_text)["before"] == ["one"]
     assert client.responses.retrieve(two.id).output_text == two.output_text
     assert two.conversation == one.conversation
+
+
+def test_of_two_that_go_on_from_one_response_one_does(service: Talking, client: openai.OpenAI) -> None:
+    first = client.responses.create(model=MODEL, input="first")
+
+    def go_on(said: str) -> Any:
+        return client.responses.create(model=MODEL, input=said, previous_response_id=first.id)
+
+    def runs() -> int:
+        return len(service.look("/runs").json()["result"]["runs"])
+
+    with ThreadPoolExecutor() as threads:
+        winning = threads.submit(go_on, do("gate", mark="race", text="one"))
+        eventually(lambda: runs() == 1)
+        losing = threads.submit(go_on, "two")
+        eventually(lambda: runs() == 2)
+        service.open_gate("race")
+        assert winning.result().output_text == "one"
+        with pytest.raises(openai.BadRequestError, match="went on") as refused:
+            losing.result()
+    assert refused.value.param == "previous_response_id"
+    assert first.conversation is not None
+    turns = service.look(f"/sessions/{first.conversation.id}").json()["result"]["turns"]
+    assert [turn["state"] for turn in turns] == ["complete", "complete"]
 
 
 def test_an_asynchronous_client(service: Talking) -> None:

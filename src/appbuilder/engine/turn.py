@@ -109,8 +109,8 @@ class TurnRequest:
 
 Guard = Callable[[], bool]
 """Asked where it may block, before the turn waits for its session: True, the session is the caller's; False,
-there is none yet, and it is asked again when the session is the turn's; it raises where the session is not
-for the caller."""
+this may still change (there is none yet, for instance), and it is asked again when the session is the turn's;
+it raises where the session is not for the caller."""
 
 
 class Turn:

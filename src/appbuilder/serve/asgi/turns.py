@@ -25,7 +25,7 @@ _CHOICES = ("cancel", "continue")
 async def begin(
     service: Service, identity: Identity, turn: TurnRequest, on_disconnect: str | None = None
 ) -> Run:
-    """Starts a turn for somebody.
+    """Starts a turn for somebody, if the turn's own guard lets it too.
 
     :param on_disconnect: ``cancel`` or ``continue``, for this turn; None: as the settings say.
     :raises RateLimited, Forbidden: the limits, or the program's own hook, refuse it.
@@ -34,7 +34,7 @@ async def begin(
     """
     if on_disconnect is not None and on_disconnect not in _CHOICES:
         raise InvalidRequest(f"{ON_DISCONNECT_HEADER} must be cancel or continue.")
-    guard = guard_for(service, identity, turn.session_id, new=turn.new_session)
+    guard = _both(guard_for(service, identity, turn.session_id, new=turn.new_session), turn.guard)
     limits = service.limits
     if limits.any:
         await _check(limits, identity, turn, guard)
@@ -51,6 +51,17 @@ async def begin(
         if guard is not None:
             await in_thread(guard)  # who may not use the session is not told that it is busy
         raise
+
+
+def _both(owners: Guard | None, doors: Guard | None) -> Guard | None:
+    if owners is None or doors is None:
+        return owners or doors
+
+    def guard() -> bool:
+        known = owners()  # first: what the door says is for those alone who may use the session
+        return doors() and known
+
+    return guard
 
 
 async def _check(limits: Limits, identity: Identity, turn: TurnRequest, guard: Guard | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from appbuilder import clock
 from appbuilder.engine.engine import Run
 from appbuilder.engine.log import Outcome
-from appbuilder.engine.turn import TurnRequest
+from appbuilder.engine.turn import Guard, TurnRequest
 from appbuilder.errors import Unauthenticated
 from appbuilder.ids import new_id
 from appbuilder.serve.asgi.http import IDENTITY, REQUEST_ID, header_of, parsed_object, read_json, send_whole
@@ -35,6 +35,7 @@ class Asked:
 
     :param session_id: the session its body names.
     :param forget: nothing of the turn is to be kept.
+    :param guard: says whether the session may go on this way.
     """
 
     talk: Talk
@@ -42,6 +43,7 @@ class Asked:
     stream: bool
     session_id: str | None
     forget: bool = False
+    guard: Guard | None = None
 
 
 class Answering(Protocol):
@@ -124,6 +126,7 @@ async def _begin(service: Service, identity: Identity, asked: Asked, place: Plac
         request_id=scope[REQUEST_ID],
         user_id=chat.id_in(header, chat.USER_ID_HEADER, chat.MAX_USER_ID),
         credential=chat.credential_of(header, needed=service.needs_credential),
+        guard=asked.guard,
         new_session=place.new,
         forget=asked.forget,
         door="responses" if scope["path"].endswith("/responses") else "openai",

@@ -11,6 +11,7 @@ from appbuilder import jsontext
 from appbuilder.core.store import COMPLETE, INCOMPLETE
 from appbuilder.engine.engine import Run
 from appbuilder.engine.log import Outcome
+from appbuilder.engine.turn import Guard
 from appbuilder.errors import Draining, TurnCancelled, TurnTimeout
 from appbuilder.serve.asgi.http import in_thread
 from appbuilder.serve.asgi.openai.conversing import (
@@ -52,9 +53,11 @@ class CreateResponse:
         service = self._service
         identity, body = await read_request(service, scope, receive)
         call = read(body, model=service.name, takes=service.takes)
-        if call.previous is not None:
-            call = replace(call, session_id=await in_thread(_session_after, service, identity, call.previous))
         asked = Asked(call.talk, call.args, call.stream, call.session_id, forget=not call.store)
+        if call.previous is not None:
+            session_id = await in_thread(_session_of, service, identity, call.previous)
+            newest = _newest(service, session_id, call.previous)
+            asked = replace(asked, session_id=session_id, guard=newest)
 
         def answering(run: Run) -> _Answering:
             return _Answering(_response(service, call, run))
@@ -80,21 +83,29 @@ async def read_response(service: Service, identity: Identity, named: str) -> dic
     return response.members("failed", error=failed)
 
 
-def _session_after(service: Service, identity: Identity, turn_id: str) -> str:
-    """The session whose newest turn is this one.
+def _session_of(service: Service, identity: Identity, turn_id: str) -> str:
+    """The session of a turn that is to be gone on from.
 
     :raises NotFound: there is none, or it is somebody else's.
-    :raises InvalidRequest: it went on since.
     """
     catalogue = service.store.catalogue()
     session_id = catalogue.conversation_of(turn_id)
     found = None if session_id is None else catalogue.find(session_id)
     if found is None or not may_continue(identity, found.owner):
         raise no_response(response_id(turn_id), "previous_response_id")
-    turns = exchanges(catalogue.rows(found.session_id, _NEWEST_ROWS))
-    if not turns or turns[-1].id != turn_id:
-        raise not_newest()
     return found.session_id
+
+
+def _newest(service: Service, session_id: str, turn_id: str) -> Guard:
+    """Refuses where the session went on after this turn, which others may bring about meanwhile."""
+
+    def guard() -> bool:
+        turns = exchanges(service.store.catalogue().rows(session_id, _NEWEST_ROWS))
+        if not turns or turns[-1].id != turn_id:
+            raise not_newest()
+        return False
+
+    return guard
 
 
 def _stored(service: Service, identity: Identity, turn_id: str) -> tuple[str, Exchange]:

@@ -95,8 +95,6 @@ def test_a_session_known_to_be_the_local_user_s_is_not_asked_about(monkeypatch: 
     assert asked() is True
     assert guard_for(service, LOCAL, "s") is None
     assert guard_for(service, Identity("ann", "user:ann"), "s") is not None
-    assert guard_for(service, LOCAL, "made for it", new=True) is None
-    assert guard_for(service, LOCAL, "made for it") is None
     still.now += known.HOLDS
     assert guard_for(service, LOCAL, "s") is not None, "another process may have deleted it"
 
@@ -111,10 +109,11 @@ def test_what_is_not_the_local_user_s_is_asked_about_each_time(owner: Owner) -> 
             guard()
 
 
-def test_nobody_else_s_new_session_is_known() -> None:
+@given(caller=st.sampled_from(CALLERS))
+def test_a_new_session_is_asked_about_when_it_goes_on(caller: Identity) -> None:
     service = service_of(MemoryStore())
-    assert guard_for(service, Identity("ann", "user:ann"), "s", new=True) is None
-    assert guard_for(service, LOCAL, "s") is not None
+    assert guard_for(service, caller, "s", new=True) is None
+    assert guard_for(service, caller, "s") is not None
 
 
 def test_what_is_known_is_bounded_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

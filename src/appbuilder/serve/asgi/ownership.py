@@ -37,11 +37,7 @@ def guard_for(service: Service, identity: Identity, session_id: str, *, new: boo
     :param new: its id was made for this turn, so nobody else has it.
     """
     known, of_local_user = service.known, identity.owner == LOCAL_USER
-    if new:
-        if of_local_user:
-            known.add(session_id)
-        return None
-    if of_local_user and session_id in known:
+    if new or (of_local_user and session_id in known):
         return None
 
     def guard() -> bool:

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy.engine import URL
 from tests.services.fixtures import DATABASES, empty_database
 
+from appbuilder.core.catalogue import Catalogue, CataloguedStore
 from appbuilder.core.store import SessionStore
 from appbuilder.ids import new_id
 from appbuilder.settings import Settings
@@ -51,3 +52,21 @@ def shared_store(
 def session_id() -> str:
     """A session nobody else uses."""
     return new_id()
+
+
+@pytest.fixture(params=["memory", *DATABASES])
+def store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[CataloguedStore]:
+    """One of each kind, empty."""
+    found: CataloguedStore = MemoryStore()
+    if request.param != "memory":
+        url = empty_database(request, request.param, tmp_path_factory.mktemp("db"))
+        found = SqlStore(parse(url), Settings(db_timeout=5.0))
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def catalogue(store: CataloguedStore) -> Catalogue:
+    return store.catalogue()

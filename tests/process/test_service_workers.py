@@ -84,6 +84,13 @@ def hold(client: Client, session: str, file: Path) -> None:
     eventually(file.with_name(f"{file.name}.begun").exists, 60)
 
 
+def run_in(session: str, client: Client) -> Any:
+    """The session's run, as the worker tells that the client is connected to."""
+    client.request("GET", "/runs")
+    runs = client.answer().json["result"]["runs"]
+    return next((run for run in runs if run["session_id"] == session), None)
+
+
 def seen(clients: list[Client], sessions: list[str], turns: int) -> dict[str, list[int]]:
     """What the turns saw that each of *clients* had in each of *sessions*, all at once."""
     found: dict[str, list[int]] = {session: [] for session in sessions}
@@ -139,19 +146,13 @@ def test_runs_are_listed_and_stopped_from_any_worker(crowd: Crowd) -> None:
     assert holder.head().status == 200
     events = holder.events()
     assert next(events)["result"]["answer_message"]["content"] == "a"
-
-    def run(client: Client) -> Any:
-        client.request("GET", "/runs")
-        runs = client.answer().json["result"]["runs"]
-        return next((run for run in runs if run["session_id"] == session), None)
-
-    live = eventually(lambda: run(other))
+    live = eventually(lambda: run_in(session, other))
     assert live["worker"].endswith(f":{pid}")
     other.request("POST", f"/runs/{live['id']}/stop")
     assert other.answer().status == 200
     (last,) = events
     assert (last["code"], last["result"]) == (503, None)
-    eventually(lambda: run(other) is None)
+    eventually(lambda: run_in(session, other) is None)
     other.request("GET", f"/sessions/{session}")
     (turn,) = other.answer().json["result"]["turns"]
     assert (turn["state"], turn["answer"]) == ("incomplete", "a")
@@ -167,6 +168,7 @@ def test_a_worker_that_is_killed_frees_its_sessions(crowd: Crowd, tmp_path: Path
     second.post(count(session))
     others[0].post(count(session))
     assert not rawhttp.readable(others[:1], 0.2)
+    eventually(lambda: f":{pid}" in str(run_in(session, others[1])))
     os.kill(pid, signal.SIGKILL)
     assert others[0].answer().content == 1  # the turn that was killed is not there
     assert holder.closed_by_server(30)
@@ -176,6 +178,8 @@ def test_a_worker_that_is_killed_frees_its_sessions(crowd: Crowd, tmp_path: Path
         assert left
         again = reach(crowd.server, crowd.count, stack, 1)
         assert pid not in again
+        # Its runs are gone, sooner than those of a worker that is only silent: after 30 s.
+        eventually(lambda: run_in(session, others[1]) is None)
         clients = [*others[1:3], *(client for each in again.values() for client in each)]
         found = seen(clients, [session], 2)[session]
     assert sorted(found) == list(range(2, 2 + 2 * len(clients)))

@@ -29,10 +29,10 @@ BEGAN = datetime(2026, 5, 1, 12)
 class Worker:
     """A process of the service: its runs, its register, which looks when the test says so."""
 
-    def __init__(self, store: SqlStore) -> None:
+    def __init__(self, store: SqlStore, worker_id: str) -> None:
         self.live: dict[str, LiveRun] = {}
         self.stopped: list[str] = []
-        self.register = store.run_register()
+        self.register = store.run_register(worker_id)
         self.register.start(lambda: self)
 
     def runs(self) -> list[LiveRun]:
@@ -68,8 +68,8 @@ def worker(
     opened(database_url).prepare_service()
     made: list[Worker] = []
 
-    def make() -> Worker:
-        made.append(Worker(opened(database_url)))
+    def make(worker_id: str = "") -> Worker:
+        made.append(Worker(opened(database_url), worker_id))
         return made[-1]
 
     yield make
@@ -201,6 +201,27 @@ def test_a_worker_that_died(worker: Callable[[], Worker], database_url: URL) -> 
     assert told(database_url) == [stays.id]
 
 
+def test_who_takes_the_place_of_one_that_died(worker: Callable[..., Worker], database_url: URL) -> None:
+    """Its supervisor knows that it is dead: its runs are gone before it is silent for long."""
+    place = new_id()
+    dead, other = worker(place), worker(new_id())
+    dead.begin()
+    dead.tick()
+    dead.tick()
+    stays = other.begin()
+    other.tick()
+    other.tick()
+    assert len(other.register.runs(None)) == 2
+    again = worker(place)
+    again.tick()
+    assert told(database_url) == [stays.id]
+    assert [run.id for run in other.register.runs(None)] == [stays.id]
+    new = again.begin()
+    again.tick()
+    again.tick()
+    assert {run.id for run in other.register.runs(None)} == {stays.id, new.id}
+
+
 def test_a_worker_that_was_taken_for_dead(
     worker: Callable[[], Worker], database_url: URL, later: list[float]
 ) -> None:
@@ -258,6 +279,6 @@ def test_it_looks_by_itself(database_url: URL, opened: Opener, monkeypatch: pyte
         ticked.set()
 
     monkeypatch.setattr(SqlRunRegister, "tick", tick)
-    one = Worker(store)
+    one = Worker(store, "")
     assert ticked.wait(30)
     one.register.close()

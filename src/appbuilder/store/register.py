@@ -78,9 +78,13 @@ class Changes:
 class SqlRunRegister:
     """:class:`appbuilder.core.runs.RunRegister` in the database of the service."""
 
-    def __init__(self, tables: ServiceTables) -> None:
+    def __init__(self, tables: ServiceTables, worker_id: str = "") -> None:
+        """:param worker_id: an id that the process had, too, which this one was started in the place of. What that
+            one left is taken out at once, not only when it was silent for long. Empty: it takes nobody's place.
+        """
         self._tables = tables
-        self._id = new_id()
+        self._given_id = worker_id
+        self._id = worker_id or new_id()
         self._local: Callable[[], LocalRuns] | None = None
         self._told = Told(told={})
         self._beat_at = 0.0
@@ -88,7 +92,8 @@ class SqlRunRegister:
         self._thread: threading.Thread | None = None
 
     def start(self, local: Callable[[], LocalRuns]) -> None:
-        self._id, self._local, self._told = new_id(), local, Told(told={})
+        self._id, self._local = self._given_id or new_id(), local
+        self._told = Told(told=None if self._given_id else {})
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="appbuilder-runs", daemon=True)
         self._thread.start()

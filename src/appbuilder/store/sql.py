@@ -122,11 +122,14 @@ class SqlStore:
 
         return SqlKeys(self._tables())
 
-    def run_register(self) -> SqlRunRegister:
-        """What the service's workers know of each other's runs."""
+    def run_register(self, worker_id: str = "") -> SqlRunRegister:
+        """What the service's workers know of each other's runs.
+
+        :param worker_id: as of :class:`appbuilder.store.register.SqlRunRegister`.
+        """
         from appbuilder.store.register import SqlRunRegister
 
-        return SqlRunRegister(self._tables())
+        return SqlRunRegister(self._tables(), worker_id)
 
     def transcripts(self) -> SqlTranscripts:
         """The sessions of clients that send a conversation whole each time."""

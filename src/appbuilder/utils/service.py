@@ -148,7 +148,7 @@ class ServiceRuntime(Runtime):
             ) from None
         check_exposure(self.settings, host)
         self._store.prepare_service()
-        service = self._service(host)
+        service = self._service(host, place.name if place is not None else "")
         lifespan = Lifespan(
             start=lambda: service.register.start(service.engine),
             drain=self._end_turns,
@@ -157,7 +157,7 @@ class ServiceRuntime(Runtime):
         page = self._page_app(service, place) if self.settings.page else None
         return create_app(service, rules=Rules.of(self.settings, host), page=page, lifespan=lifespan)
 
-    def _service(self, host: str) -> Service:
+    def _service(self, host: str, worker_id: str) -> Service:
         from appbuilder.serve.asgi.auth.authenticator import make_authenticator
         from appbuilder.serve.asgi.limits import Limits
         from appbuilder.serve.asgi.service import Service
@@ -172,7 +172,7 @@ class ServiceRuntime(Runtime):
                 settings, keys, host=host, hook=self._hooks.auth, database=repr(store)
             ),
             limits=Limits(settings, store.catalogue(), self._hooks.turn),
-            register=store.run_register(),
+            register=store.run_register(worker_id),
             transcripts=store.transcripts(),
             name=self.name,
             takes=parameters_of(entry(self.component)[0]),

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from appbuilder import clock
 from appbuilder.errors import ConfigurationError
+from appbuilder.ids import new_id
 from appbuilder.logs import logger
 from appbuilder.serve.signals import Terminated, signals
 
@@ -38,6 +39,7 @@ class Place:
     :param ready: descriptor to write a byte to when it serves.
     :param page_socket: path of the socket of the worker with the page; empty: this is the only worker.
     :param page_listener: descriptor of that socket in the worker with the page; -1 in the others.
+    :param name: an id of the place: whoever is started again there has it, too, and nobody else.
     """
 
     listener: int
@@ -45,18 +47,19 @@ class Place:
     ready: int
     page_socket: str = ""
     page_listener: int = -1
+    name: str = ""
 
     @property
     def arguments(self) -> list[str]:
         """For the worker's command line; :meth:`read` understands them."""
         numbers = (self.listener, self.alive, self.ready, self.page_listener)
-        return [*map(str, numbers), self.page_socket]
+        return [*map(str, numbers), self.page_socket, self.name]
 
     @classmethod
     def read(cls, arguments: Sequence[str]) -> Place:
         """The place that *arguments* are of."""
         listener, alive, ready, page_listener = map(int, arguments[:4])
-        return cls(listener, alive, ready, arguments[4], page_listener)
+        return cls(listener, alive, ready, arguments[4], page_listener, arguments[5])
 
 
 SECRET = "APPBUILDER_RELAY_SECRET"  # noqa: S105 - the name of a variable
@@ -105,6 +108,7 @@ class Supervisor:
         self._reloads = changed is not None
         self._changed = changed or (lambda: False)
         self._workers: dict[int, _Worker] = {}
+        self._names = [new_id() for _ in range(workers)]
         # The first worker starts alone: it prepares the database, and what is wrong is said once.
         self._starting = True
         self._have_served: set[int] = set()
@@ -173,7 +177,8 @@ class Supervisor:
     def _start(self, number: int) -> None:
         reading, writing = os.pipe()
         page = self._page.fileno() if self._page is not None and number == 0 else -1
-        place = Place(self._listener.fileno(), self._alive, writing, self._page_path, page)
+        name = self._names[number]
+        place = Place(self._listener.fileno(), self._alive, writing, self._page_path, page, name)
         passed = [each for each in (place.listener, place.alive, place.ready, page) if each >= 0]
         try:
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and module

@@ -79,8 +79,8 @@ class SqlRunRegister:
     """:class:`appbuilder.core.runs.RunRegister` in the database of the service."""
 
     def __init__(self, tables: ServiceTables, worker_id: str = "") -> None:
-        """:param worker_id: an id that the process had, too, which this one was started in the place of. What that
-            one left is taken out at once, not only when it was silent for long. Empty: it takes nobody's place.
+        """:param worker_id: an id that a process had that died, and whose place this one takes: what that one
+            left is taken out at once, not only when it was silent for long. Empty: there was none.
         """
         self._tables = tables
         self._given_id = worker_id

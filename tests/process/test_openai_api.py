@@ -46,7 +46,7 @@ def check(reply: Reply, status: int, param: str | None = None, code: str | None 
     assert error["message"]
     assert error["type"] == ("server_error" if status >= 500 else "invalid_request_error")
     assert (error["param"], error["code"]) == (param, code)
-    assert reply.headers["x-appbuilder-request-id"] == error["request_id"]
+    assert reply.headers["x-appbuilder-request-id"] == reply.headers["x-request-id"] == error["request_id"]
     assert not [word for word in INSIDE if word in error["message"]]
     return error
 
@@ -303,9 +303,10 @@ def test_a_stream_that_is_cut(service: Talking, path: str, member: str, text: st
 
 def test_a_stream_that_fails_in_its_middle(service: Talking) -> None:
     failing = do("fail_inside", kind="OSError", pieces=["a"])
-    with service.stream({"messages": dialogue(failing)}) as stream:
+    named = {"X-Appbuilder-Request-Id": "failing"}
+    with service.stream({"messages": dialogue(failing)}, **named) as stream:
         *_, last = stream.events()
-    assert last["error"]["type"] == "server_error"
+    assert (last["error"]["type"], last["error"]["request_id"]) == ("server_error", "failing")
     assert "secret" not in last["error"]["message"]
 
 

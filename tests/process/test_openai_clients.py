@@ -138,6 +138,7 @@ def test_errors_are_the_package_s_own(service: Talking, client: openai.OpenAI) -
     with pytest.raises(openai.NotFoundError) as missing:
         ask("x", "gpt-5")
     assert missing.value.code == "model_not_found"
+    assert missing.value.request_id
     with pytest.raises(openai.BadRequestError) as refused:
         ask("x", n=2)
     assert refused.value.param == "n"

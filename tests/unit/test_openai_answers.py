@@ -205,7 +205,7 @@ def test_the_client_raises_where_a_stream_of_chunks_failed() -> None:
     for pieces in ([], ["a"]):
         encoder = ChunkEncoder(HEAD)
         stream = (encoder.pieces(pieces) if pieces else b"") + encoder.error(
-            problem(OSError("secret")), OSError()
+            problem(OSError("secret")), OSError(), "r"
         )
         with pytest.raises(openai.APIError, match="The component failed"):
             chat_of(stream)

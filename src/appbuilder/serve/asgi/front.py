@@ -17,6 +17,7 @@ from appbuilder.serve.asgi.http import (
     HEADER,
     IDENTITY,
     REQUEST_ID,
+    REQUEST_ID_HEADERS,
     BrokenBody,
     header_of,
     in_thread,
@@ -36,7 +37,6 @@ MOST_ADMITTED = 1000
 LARGEST_ADMITTED = 4096
 """Bytes of headers; larger ones are looked at each time."""
 
-_REQUEST_ID = chat.REQUEST_ID_HEADER.lower().encode()
 _NOT_KEPT = (b"cache-control", b"no-store")
 
 
@@ -178,7 +178,7 @@ class Front:
         what = problem(error)
         if what.status >= 500 and not isinstance(error, errors.AppBuilderError):
             logger.error("request %s failed", request_id, exc_info=error)
-        headers = [(_REQUEST_ID, request_id.encode()), *_headers_of(error, what)]
+        headers = [(name, request_id.encode()) for name in REQUEST_ID_HEADERS] + _headers_of(error, what)
         if scope["method"] in SAFE:
             headers.append(_NOT_KEPT)
         body = self._body(scope["path"], what, error, request_id)

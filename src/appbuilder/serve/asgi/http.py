@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from appbuilder import errors, jsontext
 from appbuilder.serve.asking import Identity, Receive, Scope, Send
+from appbuilder.wire import chat
 
 _T = TypeVar("_T")
 
@@ -19,6 +20,8 @@ JSON = "application/json"
 IDENTITY = "appbuilder.identity"
 """Where the front leaves in the scope who is asking; None where nobody known is."""
 REQUEST_ID = "appbuilder.request_id"
+REQUEST_ID_HEADERS = (chat.REQUEST_ID_HEADER.lower().encode(), b"x-request-id")
+"""Where an answer tells the request's id: ours, and what OpenAI's clients read."""
 HEADER = "appbuilder.header"
 """Where the front leaves what :func:`header_of` gives."""
 _JSON = (b"content-type", b"application/json")

@@ -117,9 +117,9 @@ class ChunkEncoder:
             told = sse.event(jsontext.dumps({**head, "choices": [], "usage": usage.for_chat()}))
         return self._begin() + stop + told + DONE
 
-    def error(self, what: Problem, error: BaseException) -> bytes:
+    def error(self, what: Problem, error: BaseException, request_id: str) -> bytes:
         """The event that ends a stream which failed: clients raise at it, and no [DONE] follows."""
-        return sse.one_line(sse.event(jsontext.dumps({"error": errors.members(what, error)})))
+        return sse.one_line(sse.event(errors.body(what, error, request_id)))
 
     def _begin(self) -> bytes:
         if self._begun:

@@ -35,18 +35,19 @@ class ChatCompletions:
 
         def answering(run: Run) -> _Answering:
             head = Head(f"chatcmpl-{turn_id_of(run)}", now_in_seconds(), service.name)
-            return _Answering(head, include_usage=call.include_usage)
+            return _Answering(head, run.request.request_id, include_usage=call.include_usage)
 
         await converse(service, identity, asked, answering, scope, receive, send)
 
 
 class _Answering:
-    def __init__(self, head: Head, *, include_usage: bool) -> None:
+    def __init__(self, head: Head, request_id: str, *, include_usage: bool) -> None:
         self._head = head
+        self._request_id = request_id
         self._include_usage = include_usage
 
     def stream(self) -> _Chunks:
-        return _Chunks(ChunkEncoder(self._head, include_usage=self._include_usage))
+        return _Chunks(ChunkEncoder(self._head, include_usage=self._include_usage), self._request_id)
 
     def whole(self, answer: Mapping[str, Any]) -> bytes:
         return completion(self._head, answer.get("content"), usage_of(answer.get("token_usage")))
@@ -55,8 +56,9 @@ class _Answering:
 class _Chunks:
     """The events of one stream."""
 
-    def __init__(self, encoder: ChunkEncoder) -> None:
+    def __init__(self, encoder: ChunkEncoder, request_id: str) -> None:
         self._encoder = encoder
+        self._request_id = request_id
 
     def pieces(self, pieces: Sequence[Any]) -> bytes:
         return self._encoder.pieces(pieces)
@@ -65,4 +67,4 @@ class _Chunks:
         if outcome.answer is not None:
             return self._encoder.end(usage_of(outcome.answer.get("token_usage")))
         assert outcome.error is not None
-        return self._encoder.error(problem(outcome.error), outcome.error)
+        return self._encoder.error(problem(outcome.error), outcome.error, self._request_id)

@@ -13,7 +13,15 @@ from appbuilder.engine.log import Outcome
 from appbuilder.engine.turn import Guard, TurnRequest
 from appbuilder.errors import Unauthenticated
 from appbuilder.ids import new_id
-from appbuilder.serve.asgi.http import IDENTITY, REQUEST_ID, header_of, parsed_object, read_json, send_whole
+from appbuilder.serve.asgi.http import (
+    IDENTITY,
+    REQUEST_ID,
+    REQUEST_ID_HEADERS,
+    header_of,
+    parsed_object,
+    read_json,
+    send_whole,
+)
 from appbuilder.serve.asgi.openai.places import Place, on_behalf, recognized
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asgi.stream import Encoder, EventStream, outcome_of
@@ -25,7 +33,6 @@ from appbuilder.wire.openai import open_webui
 from appbuilder.wire.openai.messages import Talk
 from appbuilder.wire.openai.sessions import SESSION_ID_HEADER, named_session
 
-_REQUEST_IDS = (chat.REQUEST_ID_HEADER.lower().encode(), b"x-request-id")
 _SESSION_ID = SESSION_ID_HEADER.lower().encode()
 
 
@@ -85,7 +92,7 @@ async def converse(  # noqa: PLR0917 - an ASGI application, and what it serves
     place = await _place(service, identity, asked)
     try:
         run = await _begin(service, identity, asked, place, scope)
-        headers = [(name, scope[REQUEST_ID].encode()) for name in _REQUEST_IDS]
+        headers = [(name, scope[REQUEST_ID].encode()) for name in REQUEST_ID_HEADERS]
         if not asked.forget:
             headers.append((_SESSION_ID, place.session_id.encode()))
         if asked.stream:

@@ -14,6 +14,7 @@ import typer
 from appbuilder.cli.options import with_settings
 from appbuilder.cli.output import plain, shown
 from appbuilder.errors import AppBuilderError, ConfigurationError
+from appbuilder.serve.signals import interrupts
 from appbuilder.settings import Settings
 
 _HELP = """\
@@ -44,7 +45,8 @@ def chat(
     from appbuilder.ids import new_id
 
     logs.configure("ERROR")  # nothing but what a developer has to see stands between the answers
-    with contextlib.closing(partner(target, key, settings)) as other:
+    with interrupts() as noted, contextlib.closing(partner(target, key, settings)) as other:
+        noted.look()
         talk = Talk(other, session or new_id())
         if sys.stdin.isatty():
             talk.go_on(line_reader())
@@ -79,10 +81,11 @@ class Talk:
 
         :raises AppBuilderError: there is none.
         """
-        with contextlib.closing(self._partner.ask(self.session_id, text)) as pieces:
+        with interrupts() as noted, contextlib.closing(self._partner.ask(self.session_id, text)) as pieces:
             for piece in pieces:
                 sys.stdout.write(shown(piece))
                 sys.stdout.flush()
+                noted.look()
         typer.echo()
 
     def _answer(self, text: str) -> None:

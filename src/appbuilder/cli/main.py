@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 
 from appbuilder.errors import AppBuilderError, ConfigurationError
+from appbuilder.serve.signals import interrupts
 
 WRONG_USE = 2
 """Exit status where the program was called, or set up, wrongly; as the shell's own programs have it."""
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, where nothing was there to be ended in order; as shells have it, too."""
 
 
 def main() -> None:
@@ -16,6 +19,14 @@ def main() -> None:
     An error of ours is one sentence on standard error; the exit status is 2 where something is set up
     wrongly, otherwise 1.
     """
+    try:
+        with interrupts():
+            _run()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _run() -> None:
     try:
         from appbuilder.cli.app import app
     except ModuleNotFoundError as missing:

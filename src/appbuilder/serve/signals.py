@@ -8,6 +8,35 @@ import threading
 from collections.abc import Iterator
 
 
+class Interrupts:
+    """Ctrl-C is KeyboardInterrupt, and is noted: what is raised inside a weakref's callback or a finalizer is
+    dropped by Python, and so would be the user's wish."""
+
+    def __init__(self) -> None:
+        self._noted = False
+
+    def __call__(self, *_: object) -> None:
+        """Ctrl-C came."""
+        self._noted = True
+        raise KeyboardInterrupt
+
+    def look(self) -> None:
+        """:raises KeyboardInterrupt: Ctrl-C came before."""
+        if self._noted:
+            raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def interrupts() -> Iterator[Interrupts]:
+    """While it lasts Ctrl-C is noted."""
+    noted = Interrupts()
+    before = signal.signal(signal.SIGINT, noted)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
+
+
 class Terminated:
     """Whether SIGTERM came, and a way to wait for it."""
 
@@ -45,7 +74,10 @@ class Terminated:
 
 @contextlib.contextmanager
 def signals() -> Iterator[Terminated]:
-    """While it lasts Ctrl-C is KeyboardInterrupt and SIGTERM is noted; afterwards both do what they did."""
+    """While it lasts Ctrl-C is KeyboardInterrupt and SIGTERM is noted; afterwards both do what they did.
+
+    :raises KeyboardInterrupt: :func:`interrupts` has noted one before.
+    """
     terminated = Terminated()
     before = {
         # asyncio's own would cancel the task that called us, which only helps once we have returned
@@ -53,6 +85,8 @@ def signals() -> Iterator[Terminated]:
         signal.SIGTERM: signal.signal(signal.SIGTERM, terminated.set),
     }
     try:
+        if isinstance(earlier := before[signal.SIGINT], Interrupts):
+            earlier.look()
         yield terminated
     finally:
         for number, handler in before.items():

@@ -41,6 +41,16 @@ def test_without_typer_the_extra_is_named() -> None:
     assert ended.stderr == "The command line needs typer: pip install 'appbuilder-runtime[serve]'\n"
 
 
+@pytest.mark.parametrize("missing", ["uvicorn", "httptools", "starlette"])
+def test_without_its_server_a_program_is_told_the_extra(missing: str) -> None:
+    ended = python(f"import sys; sys.modules[{missing!r}] = None\nfrom appbuilder import ServiceRuntime\n"
+                   "ServiceRuntime(lambda message: message, 'sqlite://').serve(port=0)")
+    assert ended.stderr.splitlines()[-1] == (
+        "appbuilder.errors.ConfigurationError: "
+        f"The service needs {missing}: pip install 'appbuilder-runtime[serve]'"
+    )
+
+
 def test_serve_has_a_flag_for_every_setting(run: CommandLine) -> None:
     shown = run("serve", "--help").out
     for setting in fields(Settings):

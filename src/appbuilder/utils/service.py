@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -97,9 +98,10 @@ class ServiceRuntime(Runtime):
         :param place: among the workers of a service that has several.
         :raises ConfigurationError: as :meth:`create_asgi_app`, or the address cannot be listened on.
         """
-        from appbuilder.serve.address import listen
-        from appbuilder.serve.asgi import traces
-        from appbuilder.serve.asgi.hosting import serve
+        with _extra_named():
+            from appbuilder.serve.address import listen
+            from appbuilder.serve.asgi import traces
+            from appbuilder.serve.asgi.hosting import serve
 
         host = self.settings.host if host is None else host
         app = self._app(host, self._set_up_logs, place)
@@ -137,15 +139,11 @@ class ServiceRuntime(Runtime):
         self, host: str, set_up_logs: Callable[[str], None], place: Place | None = None
     ) -> Front:
         set_up_logs(self.settings.loglevel)
-        try:
+        with _extra_named():
             from appbuilder.serve.asgi.app import create_app
             from appbuilder.serve.asgi.auth.authenticator import check_exposure
             from appbuilder.serve.asgi.auth.origins import Rules
             from appbuilder.serve.asgi.front import Lifespan
-        except ModuleNotFoundError as missing:
-            raise ConfigurationError(
-                f"The service needs {missing.name}: pip install 'appbuilder-runtime[serve]'"
-            ) from None
         check_exposure(self.settings, host)
         self._store.prepare_service()
         service = self._service(host, place.name if place is not None else "")
@@ -208,6 +206,18 @@ class ServiceRuntime(Runtime):
 
     def _close(self) -> None:
         self._store.close()
+
+
+@contextlib.contextmanager
+def _extra_named() -> Iterator[None]:
+    """:raises ConfigurationError: what is imported in it is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        package = str(missing.name).partition(".")[0]
+        raise ConfigurationError(
+            f"The service needs {package}: pip install 'appbuilder-runtime[serve]'"
+        ) from None
 
 
 def _placed(app: App, place: Place) -> App:

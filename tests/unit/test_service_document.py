@@ -6,17 +6,22 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
+from contextlib import nullcontext
 from html.parser import HTMLParser
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from tests.unit.service_desk import Desk
 
+from appbuilder.errors import InvalidRequest
 from appbuilder.serve.asgi import runs, sessions
 from appbuilder.serve.asgi.paths import SentRoute
 from appbuilder.serve.asgi.reference import page
 from appbuilder.serve.asgi.samples import sample
 from appbuilder.wire import openapi
+from appbuilder.wire.chat import ON_DISCONNECT_HEADER, REQUEST_ID_HEADER, TOKEN_HEADERS, USER_ID_HEADER
+from appbuilder.wire.openai import chat, responses
 
 DOCUMENT = openapi.service_document("Weather <agent> & co")
 METHODS = ("get", "put", "post", "delete", "patch")
@@ -63,6 +68,51 @@ def test_what_it_refers_to_is_there() -> None:
         named = {each["name"] for each in operation.get("parameters", ()) if each["in"] == "path"}
         assert named == set(re.findall(r"\{(\w+)\}", path)), (method, path)
         assert "400" in operation["responses"]
+
+
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+USER = {"role": "user", "content": "hi"}
+GOOD: list[tuple[str, dict[str, Any]]] = [
+    ("messages", {"messages": [USER, {"role": "assistant", "content": None, "tool_calls": [CALL]},
+                               {"role": "tool", "tool_call_id": "c", "content": "r"}]}),
+    ("messages", {"messages": [{"role": "assistant"}, {"role": "function", "content": "r"}, USER]}),
+    ("messages", {"messages": [USER], "session_id": None, "metadata": {"session_id": None}, "stop": None}),
+    ("input", {"input": [USER, {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+                         {"type": "function_call_output", "call_id": "c", "output": "r"}]}),
+    ("input", {"input": "x", "conversation": "c", "session_id": None}),
+    ("input", {"input": [{"type": "message", **USER}], "previous_response_id": None}),
+]
+BAD: list[tuple[str, dict[str, Any]]] = [
+    ("messages", {"messages": [{"role": "user", "content": None}]}),
+    ("messages", {"messages": [USER, {"role": "king", "content": "x"}]}),
+    ("messages", {"messages": [USER, {"role": "tool", "content": 5}]}),
+    ("input", {"input": [USER, {"role": "assistant", "content": None}]}),
+    ("input", {"input": [USER, {"role": "tool", "content": "x"}]}),
+    ("input", {"input": [{"type": "other", **USER}]}),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "good"), [(*each, True) for each in GOOD] + [(*each, False) for each in BAD]
+)
+def test_it_takes_what_is_taken(kind: str, body: dict[str, Any], good: bool) -> None:
+    document = openapi.service_document("Echo")
+    path = {"messages": "/v1/chat/completions", "input": "/v1/responses"}[kind]
+    read: Any = {"messages": chat.read, "input": responses.read}[kind]
+    told = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    asked = {"model": "Echo", **body}
+    assert jsonschema_rs.is_valid({**told, "components": document["components"]}, asked) == good
+    with nullcontext() if good else pytest.raises(InvalidRequest):
+        read(asked, model="Echo", takes=frozenset())
+
+
+def test_it_tells_the_headers_of_every_turn() -> None:
+    for path in ("/chat", "/v1/chat/completions", "/v1/responses"):
+        operation = DOCUMENT["paths"][path]["post"]
+        told = {each["name"] for each in operation["parameters"] if each["in"] == "header"}
+        assert {REQUEST_ID_HEADER, USER_ID_HEADER, ON_DISCONNECT_HEADER, *TOKEN_HEADERS} <= told
+        for status in ("429", "503"):
+            assert "Retry-After" in operation["responses"][status]["headers"]
 
 
 def test_it_is_served_with_its_page() -> None:

@@ -6,15 +6,18 @@ from typing import Any
 
 from appbuilder._version import __version__
 from appbuilder.wire import openapi_sessions
-from appbuilder.wire.chat import (
-    MAX_USER_ID,
-    ON_DISCONNECT_HEADER,
-    REQUEST_ID_HEADER,
-    TOKEN_HEADERS,
-    USER_ID_HEADER,
-)
 from appbuilder.wire.openai import document as openai
-from appbuilder.wire.openapi_parts import ID, body, content, enveloped, members, parameter, problems, ref
+from appbuilder.wire.openapi_parts import (
+    CALLER_HEADERS,
+    ID,
+    ON_DISCONNECT,
+    body,
+    content,
+    enveloped,
+    members,
+    problems,
+    ref,
+)
 
 _VERSION = "3.1.0"
 _EVENTS = (
@@ -85,11 +88,7 @@ _SECURITY = {
 def _chat() -> dict[str, Any]:
     return {
         "summary": "Say something to the component",
-        "parameters": [
-            _header(REQUEST_ID_HEADER, "The request's id; made by the service if absent.", ID),
-            _header(USER_ID_HEADER, "Who asks.", {**ID, "maxLength": MAX_USER_ID}),
-            *(_header(name, "The caller's AppBuilder token.", {"type": "string"}) for name in TOKEN_HEADERS),
-        ],
+        "parameters": [*CALLER_HEADERS],
         "requestBody": body(ref("ChatRequest")),
         "responses": {
             "200": {
@@ -107,9 +106,7 @@ def _chat() -> dict[str, Any]:
 
 def _service_chat() -> dict[str, Any]:
     chat = _chat()
-    leaving = {"type": "string", "enum": ["cancel", "continue"]}
-    about = "What becomes of the turn when its reader leaves."
-    chat["parameters"].append(_header(ON_DISCONNECT_HEADER, about, leaving))
+    chat["parameters"].append(ON_DISCONNECT)
     chat["responses"].update(problems("403"))
     return {"tags": ["Chat"], "operationId": "chat", **chat}
 
@@ -117,7 +114,7 @@ def _service_chat() -> dict[str, Any]:
 def _health() -> dict[str, Any]:
     return {
         "summary": "Whether the process takes new turns",
-        "responses": {"200": content({}, "It does."), "503": content(ref("Problem"), "It shuts down.")},
+        "responses": {"200": content({}, "It does."), **problems("503")},
     }
 
 
@@ -137,10 +134,6 @@ def _status_paths() -> dict[str, Any]:
 def _asked(name: str, summary: str, found: dict[str, Any], *statuses: str) -> dict[str, Any]:
     responses = {"200": found, **problems("400", "403", *statuses)}
     return {"get": {"tags": ["Service"], "operationId": name, "summary": summary, "responses": responses}}
-
-
-def _header(name: str, text: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return parameter("header", name, text, schema)
 
 
 _SCHEMAS: dict[str, Any] = {

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from appbuilder.wire.chat import MAX_ID
+from appbuilder.wire.chat import (
+    MAX_ID,
+    MAX_USER_ID,
+    ON_DISCONNECT_HEADER,
+    REQUEST_ID_HEADER,
+    TOKEN_HEADERS,
+    USER_ID_HEADER,
+)
 
 Schema = dict[str, Any]
 
@@ -28,6 +35,8 @@ PROBLEMS = {
     "503": "Overloaded, shutting down, or the database does not answer.",
     "504": "The model server, or the turn, took too long.",
 }
+_PASSING = ("429", "503")
+_LATER = {"description": "Seconds, where it helps to try again.", "schema": {"type": "integer", "minimum": 1}}
 
 
 def ref(name: str) -> Schema:
@@ -40,9 +49,16 @@ def content(schema: Schema, text: str = "", kind: str = "application/json") -> d
     return {"description": text, "content": {kind: {"schema": schema}}}
 
 
-def problems(*statuses: str) -> dict[str, Any]:
-    """The responses that tell of errors."""
-    return {status: content(ref("Problem"), PROBLEMS[status]) for status in statuses}
+def problems(*statuses: str, schema: str = "Problem") -> dict[str, Any]:
+    """The responses that tell of errors; *schema* is the name of what they hold."""
+    return {status: _problem(status, schema) for status in statuses}
+
+
+def _problem(status: str, schema: str) -> dict[str, Any]:
+    found = content(ref(schema), PROBLEMS[status])
+    if status in _PASSING:
+        found["headers"] = {"Retry-After": _LATER}
+    return found
 
 
 def enveloped(result: Schema, text: str = "") -> dict[str, Any]:
@@ -66,3 +82,21 @@ def parameter(
 ) -> dict[str, Any]:
     """One parameter; *place* is ``query``, ``header`` or ``path``."""
     return {"name": name, "in": place, "required": required, "description": text, "schema": schema}
+
+
+CALLER_HEADERS = [
+    parameter("header", REQUEST_ID_HEADER, "The request's id; made by the service if absent.", ID),
+    parameter("header", USER_ID_HEADER, "Who asks.", {**ID, "maxLength": MAX_USER_ID}),
+    *(
+        parameter("header", name, "The caller's AppBuilder token.", {"type": "string"})
+        for name in TOKEN_HEADERS
+    ),
+]
+"""Headers of every turn."""
+ON_DISCONNECT = parameter(
+    "header",
+    ON_DISCONNECT_HEADER,
+    "What becomes of the turn when its reader leaves.",
+    {"type": "string", "enum": ["cancel", "continue"]},
+)
+"""A header of the service's turns."""

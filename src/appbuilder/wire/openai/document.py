@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from appbuilder.wire.chat import MAX_USER_ID, REQUEST_ID_HEADER, USER_ID_HEADER
 from appbuilder.wire.openai import open_webui
 from appbuilder.wire.openai.messages import ROLES, TEXT_TYPES
+from appbuilder.wire.openai.responses import ROLES as ITEM_ROLES
 from appbuilder.wire.openai.sessions import SESSION_ID_HEADER
-from appbuilder.wire.openapi_parts import ID, PROBLEMS, Schema, body, content, members, parameter, ref
+from appbuilder.wire.openapi_parts import (
+    CALLER_HEADERS,
+    ID,
+    ON_DISCONNECT,
+    Schema,
+    body,
+    content,
+    members,
+    parameter,
+    problems,
+    ref,
+)
 
 _TAG = "OpenAI"
 _FAILURES = ("409", "413", "415", "429", "500", "502", "504")
@@ -61,16 +72,13 @@ def paths(model: str) -> dict[str, Any]:
 
 
 def _operation(name: str, summary: str, found: dict[str, Any], *statuses: str, **more: Any) -> dict[str, Any]:
-    failed = {
-        status: content(ref("OpenAIError"), PROBLEMS[status])
-        for status in sorted({"400", "401", "403", "405", "503", *statuses})
-    }
+    failed = sorted({"400", "401", "403", "405", "503", *statuses})
     return {
         "tags": [_TAG],
         "operationId": name,
         "summary": summary,
         **more,
-        "responses": {"200": found, **failed},
+        "responses": {"200": found, **problems(*failed, schema="OpenAIError")},
     }
 
 
@@ -117,8 +125,8 @@ _MODELS = content(members({"object": {"const": "list"}, "data": {"type": "array"
 _HEADERS = [
     parameter("header", SESSION_ID_HEADER, "The session to go on with.", ID),
     parameter("header", open_webui.CHAT_ID, "The same, as Open WebUI names it.", {"type": "string"}),
-    parameter("header", REQUEST_ID_HEADER, "The request's id; made by the service if absent.", ID),
-    parameter("header", USER_ID_HEADER, "Who asks.", {**ID, "maxLength": MAX_USER_ID}),
+    *CALLER_HEADERS,
+    ON_DISCONNECT,
 ]
 _CONTENT: Schema = {
     "anyOf": [
@@ -126,12 +134,16 @@ _CONTENT: Schema = {
         {"type": "array", "minItems": 1, "items": ref("OpenAIPart")},
     ]
 }
+_PERHAPS: Schema = {"anyOf": [*_CONTENT["anyOf"], {"type": "null"}]}
+_SESSION: Schema = {**ID, "type": ["string", "null"], "description": "The session to go on with."}
 _STEERING: dict[str, Any] = {
     "temperature": _optional("number", "For components that take it."),
     "top_p": _optional("number", "For components that take it."),
     "user": _optional("string", "Counts for nothing."),
-    "metadata": _optional("object", "`session_id` in it names the session.", properties={"session_id": ID}),
-    "session_id": {**ID, "description": "The session to go on with."},
+    "metadata": _optional(
+        "object", "`session_id` in it names the session.", properties={"session_id": _SESSION}
+    ),
+    "session_id": _SESSION,
     "stream": {"type": ["boolean", "null"], "default": False},
 }
 _CHAT: dict[str, Any] = {
@@ -158,11 +170,11 @@ _RESPONSE: dict[str, Any] = {
             {
                 "type": "array",
                 "minItems": 1,
-                "items": ref("OpenAIMessage"),
+                "items": ref("OpenAIItem"),
                 "contains": {
                     "type": "object",
                     "required": ["role"],
-                    "properties": {"role": {"const": "user"}},
+                    "properties": {"role": {"const": "user"}, "type": {"const": "message"}},
                 },
             },
         ],
@@ -170,7 +182,7 @@ _RESPONSE: dict[str, Any] = {
     },
     "instructions": _optional("string", "For components that take it, or `system`."),
     "conversation": {
-        "anyOf": [{**ID, "type": ["string", "null"]}, members({"id": ID})],
+        "anyOf": [_SESSION, members({"id": ID})],
         "description": "The session to go on with.",
     },
     "previous_response_id": _optional("string", "The newest response of the session to go on with."),
@@ -188,13 +200,23 @@ _COUNT: Schema = {"type": "integer"}
 
 SCHEMAS: dict[str, Schema] = {
     "OpenAIMessage": {
-        "type": "object",
-        "required": ["role", "content"],
-        "properties": {
-            "role": {"type": "string", "enum": list(ROLES[:4])},
-            "content": _CONTENT,
-            "type": {"const": "message"},
-        },
+        "anyOf": [
+            members({"role": {"const": "user"}, "content": _CONTENT}),
+            members(
+                {"role": {"enum": [role for role in ROLES if role != "user"]}, "content": _PERHAPS},
+                optional=["content"],
+            ),
+        ],
+    },
+    "OpenAIItem": {
+        "anyOf": [
+            members(
+                {"role": {"enum": list(ITEM_ROLES)}, "content": _CONTENT, "type": {"const": "message"}},
+                optional=["type"],
+            ),
+            members({"type": {"type": "string", "not": {"const": "message"}}}),
+        ],
+        "description": "A message, or an item of another type, which is passed over.",
     },
     "OpenAIPart": {
         "anyOf": [

@@ -29,6 +29,8 @@ _OURS = (
     "previous_response_id",
     "background",
 )
+ROLES = ("system", "developer", "user", "assistant")
+"""Of the messages of an input."""
 _TOLD_AGAIN = ("temperature", "top_p", "max_output_tokens", "user")
 
 
@@ -209,13 +211,10 @@ def _item(value: Any, name: str) -> Mapping[str, Any] | None:
         raise reading.unfit(f"{name}.type", "a string")
     if kind != "message":
         return None
-    if value.get("role") not in _ROLES:
-        raise reading.unfit(f"{name}.role", f"one of {', '.join(_ROLES)}")
+    if value.get("role") not in ROLES:
+        raise reading.unfit(f"{name}.role", f"one of {', '.join(ROLES)}")
     check_content(value.get("content"), f"{name}.content")
     return {"role": value["role"], "content": value["content"]}
-
-
-_ROLES = ("system", "developer", "user", "assistant")
 
 
 def _session_of(body: Mapping[str, Any]) -> str | None:

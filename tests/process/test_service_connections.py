@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import time
 from collections.abc import Iterator
@@ -76,6 +77,19 @@ def test_endless_headers_are_refused(strict: Server, flood: bytes) -> None:
 def test_many_headers(strict: Server, fields: int, status: int) -> None:
     more = [(f"X-{number}", "v") for number in range(fields)]
     assert rawhttp.chat(strict.port, {"message": "m"}, more).status == status
+
+
+@pytest.mark.parametrize("streamed", [b"true", b"false"])
+def test_an_old_client_reads_to_the_end(strict: Server, streamed: bytes) -> None:
+    body = b'{"message": {"do": "say", "pieces": ["a", "b"]}, "stream": %b}' % streamed
+    with Client(strict.port) as client:
+        client.send(HEAD.replace(b"1.1", b"1.0") + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        head, _, said = b"".join(iter(lambda: client.sock.recv(65536), b"")).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert b"transfer-encoding" not in head.lower()
+    lines = said.splitlines() if streamed == b"true" else [b"data: " + said]
+    events = [json.loads(line.removeprefix(b"data: ")) for line in lines if line.startswith(b"data: ")]
+    assert "".join(event["result"]["answer_message"]["content"] for event in events) == "ab"
 
 
 def test_who_sends_too_much_is_told_whenever_he_reads(strict: Server) -> None:

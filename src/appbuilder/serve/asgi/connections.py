@@ -7,7 +7,7 @@ request nothing, where a timer each would be a tenth of an echo.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
 from typing import Any, cast
 
 from uvicorn.protocols.http.flow_control import service_unavailable
@@ -17,7 +17,7 @@ from appbuilder.ids import new_id
 from appbuilder.serve.asgi.corked import Corked
 from appbuilder.serve.asgi.http import send_whole
 from appbuilder.serve.asgi.lingering import Lingering
-from appbuilder.serve.asking import Receive, Scope, Send
+from appbuilder.serve.asking import App, Receive, Scope, Send
 from appbuilder.serve.upgrades import PlainHttp
 from appbuilder.serve.uvicorn_thread import Server
 from appbuilder.wire.problems import envelope, problem
@@ -71,6 +71,8 @@ class Connection(PlainHttp):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         ours: Any = _too_many if app is service_unavailable else app
+        if cycle.scope["http_version"] == "1.0":
+            ours = _without_chunks(cycle, ours)
         super()._start_asgi_task(cycle, ours)
 
     def on_message_complete(self) -> None:
@@ -100,6 +102,29 @@ class Connection(PlainHttp):
             self._unread = (waiting, now)
         elif now - self._unread[1] > most_unread:
             self.transport.abort()
+
+
+def _without_chunks(cycle: Any, app: App) -> App:
+    """*app*, where the end of the connection ends a body whose length is not told.
+
+    HTTP/1.0 knows no chunks (RFC 9112, section 6.1), and uvicorn keeps none of its connections.
+    """
+
+    until_end = False
+
+    async def sending(message: MutableMapping[str, Any], send: Send) -> None:
+        nonlocal until_end
+        if message["type"] == "http.response.start":
+            until_end = all(name.lower() != b"content-length" for name, _ in message.get("headers", ()))
+            cycle.chunked_encoding = False if until_end else None
+        elif until_end:
+            cycle.expected_content_length = len(message.get("body", b""))
+        await send(message)
+
+    async def answering(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, lambda message: sending(message, send))
+
+    return answering
 
 
 async def _too_many(_scope: Scope, _receive: Receive, send: Send) -> None:

@@ -23,6 +23,7 @@ from appbuilder.models import failures
 from appbuilder.models import openai as openai_module
 from appbuilder.models.failures import Failure, of_status, of_transport, retry_after
 from appbuilder.settings import Settings
+from appbuilder.wire.problems import problem
 
 REQUEST = httpx2.Request("POST", "http://x")
 # Bases, named so that a new subclass still has to find its row.
@@ -111,6 +112,27 @@ def test_the_cause_of_openais_connection_errors_is_looked_at() -> None:
     assert "could not be reached" in str(openai_module._failure_of(error).error)
     late = openai.APITimeoutError(request=REQUEST)
     assert "in time" in str(openai_module._failure_of(late).error)
+
+
+@pytest.mark.parametrize(
+    ("called", "expected"),
+    [
+        ("http://10.0.0.9:8080/v1/chat?key=secret", "could not be reached. The call went to 10.0.0.9:8080."),
+        ("https://user:secret@model.test/v1", "The call went to model.test:443; see OPENAI_BASE_URL."),
+        ("http://[::1]:7/x", "The call went to [::1]:7; see GATEWAY_URL and GATEWAY_URL_V2."),
+    ],
+)
+def test_where_a_call_went_is_told_with_the_setting_and_without_credentials(
+    called: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://user:secret@MODEL.test:443/v1?key=secret")
+    monkeypatch.setenv("GATEWAY_URL", "http://[::1]:7")
+    monkeypatch.setenv("GATEWAY_URL_V2", "http://[::1]:7/")
+    error = httpx2.ConnectError("m", request=httpx2.Request("POST", called))
+    told = of_transport(error).error
+    assert str(told).endswith(expected)
+    assert "secret" not in str(told)
+    assert problem(told).text == "The model server failed; the service's log says why, under the request id."
 
 
 def test_what_a_server_says_is_shortened_and_holds_no_key() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from tests.process.server import Server, start
@@ -134,6 +135,7 @@ def test_a_component_its_model_and_its_database(tmp_path: Path) -> None:
         env = {"OPENAI_BASE_URL": double.base_url, "OPENAI_API_KEY": "right"}
         found = doctor(tmp_path, "app.py", **env)
         refused = doctor(tmp_path, "app.py", **{**env, "OPENAI_API_KEY": "wrong"})
+    nobody = doctor(tmp_path, "app.py", APPBUILDER_MODEL_RETRIES="0", **env)
     assert found.status == 0, found
     assert found.checks["component"] == (True, "app.py can be served, as Agent.")
     assert found.checks["model"][0] is True
@@ -142,6 +144,8 @@ def test_a_component_its_model_and_its_database(tmp_path: Path) -> None:
     assert not (tmp_path / "user_session.db").exists()
     assert refused.status == 1
     assert refused.checks["model"][0] is False
+    where = urlsplit(env["OPENAI_BASE_URL"]).netloc
+    assert nobody.checks["model"][1].endswith(f"be reached. The call went to {where}; see OPENAI_BASE_URL.")
 
 
 def test_a_database_its_durability_and_its_threads(service: Server, tmp_path: Path) -> None:

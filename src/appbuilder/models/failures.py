@@ -10,14 +10,17 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 from typing import NoReturn, TypeVar
+from urllib.parse import urlsplit
 
 import httpx2
 
 from appbuilder import clock
 from appbuilder.core.cancel import CancelToken
+from appbuilder.core.credentials import with_scheme
 from appbuilder.errors import (
     AppBuilderError,
     ConfigurationError,
@@ -70,6 +73,7 @@ TRANSPORT: tuple[_Transport, ...] = (
     (httpx2.StreamError, ModelUnavailable, False, "The model server's answer was already closed."),
     (httpx2.CookieConflict, ModelUnavailable, False, "The model server's answer cannot be read."),
 )
+_ADDRESSES = ("gateway_url", "gateway_url_v2", "openai_base_url")
 MISADDRESSED = (httpx2.UnsupportedProtocol, httpx2.InvalidURL)
 FOREIGN = (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, httpx2.CookieConflict)
 """All that httpx2 raises."""
@@ -88,8 +92,30 @@ def of_transport(error: Exception) -> Failure:
         )
     for kind, ours, again, text in TRANSPORT:
         if isinstance(error, kind):
-            return Failure(ours(text), again=again)
+            return Failure(ours(text + _called_at(error)), again=again)
     return Failure(ModelUnavailable("The model server's answer cannot be read."))
+
+
+def _called_at(error: Exception) -> str:
+    """Where the call went that ended with *error*, for log and terminal, and the settings that say so."""
+    try:
+        host, port = _place(str(error.request.url))  # type: ignore[attr-defined]
+    except (AttributeError, RuntimeError):  # it is not known
+        return ""
+    settings = Settings.load()
+    addresses = {each.metadata["env"]: getattr(settings, each.name)
+                 for each in fields(Settings) if each.name in _ADDRESSES}
+    named = [variable for variable, address in addresses.items() if _place(address) == (host, port)]
+    see = f"; see {' and '.join(named)}" if named else ""
+    return f" The call went to {f'[{host}]' if ':' in host else host}:{port}{see}."
+
+
+def _place(address: str) -> tuple[str, int]:
+    parts = urlsplit(with_scheme(address))
+    try:
+        return parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
+    except ValueError:  # of an address nobody has called
+        return "", 0
 
 
 def of_status(

@@ -168,6 +168,16 @@ def test_what_was_deleted_goes_where_its_id_is_used_again(
     assert [row.value for row in catalogue.rows(session_id, 10)] == kept
 
 
+def test_erasing_spares_what_goes_on_as_nobody_s(store: CataloguedStore, catalogue: Catalogue) -> None:
+    session_id = begin(store, "alice", "hers")
+    catalogue.delete(session_id)
+    add(store, session_id, "over chat")
+    catalogue.erase("alice")
+    assert contents(store, session_id) == ["over chat"]
+    assert "hers" not in all_that_is_kept(store)
+    assert catalogue.owner_of(session_id) == (True, None)
+
+
 def all_that_is_kept(store: CataloguedStore) -> str:
     if isinstance(store, SqlStore):
         return str(store._live().read("SELECT * FROM appbuilder_session_messages", ()))

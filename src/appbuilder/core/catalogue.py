@@ -110,7 +110,7 @@ class Catalogue(Protocol):
     def delete(self, session_id: str) -> bool:
         """Deletes it, and with it what the component remembers of it; False: there is none.
 
-        The rows stay in the table with their ``deleted`` flag set.
+        The rows stay in the table with their ``deleted`` flag set, until the session is another owner's.
         """
 
     def erase(self, owner: Owner) -> int:

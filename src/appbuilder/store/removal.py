@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
-from appbuilder.store import conversations
+from appbuilder.store import conversations, follow
 from appbuilder.store.backend import Backend
 from appbuilder.store.listing import Execute
 
@@ -20,9 +20,15 @@ def erase(backend: Backend, key: str) -> int:
     sql = backend.catalogue_sql
 
     def still(session_id: str) -> Callable[[Execute], bool]:
-        # It may have been deleted and begun anew by somebody else.
         row_id = conversations.row_id(session_id)
-        return lambda execute: execute(sql.is_owned, (row_id, key)).fetchone() is not None
+
+        def is_owned(execute: Execute) -> bool:
+            # It may have been deleted and begun anew by somebody else, or over POST /chat, where nobody has
+            # listed it yet.
+            follow.ensure(execute, backend, session_id)
+            return execute(sql.is_owned, (row_id, key)).fetchone() is not None
+
+        return is_owned
 
     owned = [session_id for (session_id,) in backend.read(sql.owned, (key,))]
     return sum(_remove(backend, session_id, still(session_id)) for session_id in owned)

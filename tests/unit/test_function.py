@@ -235,6 +235,40 @@ def test_other_parameters_are_members_of_the_request() -> None:
             answered(answer, args={"city": "Rome", unknown: 1})
 
 
+@pytest.mark.parametrize(
+    ("name", "good", "bad", "sentence"),
+    [
+        ("times", 3, "3", "The member 'times' must be a whole number."),
+        ("times", 0, True, "The member 'times' must be a whole number."),
+        ("share", 1, "1", "The member 'share' must be a number."),
+        ("share", 0.5, None, "The member 'share' must be a number."),
+        ("loud", False, 0, "The member 'loud' must be true or false."),
+        ("city", "", ["Rome"], "The member 'city' must be a text."),
+    ],
+)
+def test_members_are_of_the_type_they_are_annotated_with(
+    name: str, good: Any, bad: Any, sentence: str
+) -> None:
+    def answer(message: str, times: int = 1, share: float = 1, loud: bool = True, city: str = "") -> Any:
+        return {"times": times, "share": share, "loud": loud, "city": city}[name]
+
+    as_text = as_component(answer)
+    answer.__annotations__ |= {"times": int, "share": float, "loud": bool, "city": str}
+    for function in (as_text, answer):
+        assert answered(function, args={name: good})[1] == good
+        with pytest.raises(InvalidRequest) as caught:
+            answered(function, args={name: bad})
+        assert str(caught.value) == sentence
+
+
+def test_members_of_other_types_are_the_functions_to_see() -> None:
+    def answer(message: str, a: int | None = 1, b: int = None, c: Any = 1, d=1, **e: int) -> Any:  # type: ignore[assignment, no-untyped-def]  # noqa: RUF013
+        return [a, b, c, d, e]
+
+    given = {"a": "1", "b": None, "c": "1", "d": "1", "x": "1"}
+    assert answered(answer, args=given)[1] == ["1", None, "1", "1", {"x": "1"}]
+
+
 def test_a_function_may_take_any_member() -> None:
     def answer(message: str, **others: Any) -> str:
         return f"{message} {others}"

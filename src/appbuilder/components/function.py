@@ -18,6 +18,14 @@ _KEPT_BACK = {
     "session_id": "the session's id is get_context().session_id, from appbuilder.core.context",
 }
 """Members of a request that are never arguments; what to do instead of naming a parameter so."""
+_Kind = tuple[tuple[type, ...], str]
+_KINDS: Mapping[str, _Kind] = {
+    "str": ((str,), "a text"),
+    "int": ((int,), "a whole number"),
+    "float": ((float, int), "a number"),
+    "bool": ((bool,), "true or false"),
+}
+"""By the name of an annotation, which may be text: the types JSON has for it."""
 _WRITE = "write def answer(message: str) -> str, or a class with run(message, stream, **args)"
 
 
@@ -108,6 +116,7 @@ class _Call:
         self._first_name = first.name if first.kind is Parameter.KEYWORD_ONLY else None
         self._wants = _wants(first.annotation)
         self._takes_stream = any(each.name == "stream" for each in others)
+        self._kinds = {each.name: kind for each in others if (kind := _kind_of(each)) is not None}
         self.signature = inspect.Signature([
             Parameter("message", Parameter.KEYWORD_ONLY),
             Parameter("stream", Parameter.KEYWORD_ONLY, default=False),
@@ -119,6 +128,9 @@ class _Call:
         taken = self._bound & set(args)
         if taken:
             raise InvalidRequest(f"The service takes no member {min(taken)!r}.")
+        for name, (kinds, called) in self._kinds.items():
+            if name in args and not _is_of(args[name], kinds):
+                raise InvalidRequest(f"The member {name!r} must be {called}.", param=name)
         named = {**args, "stream": stream} if self._takes_stream else dict(args)
         given = self._given(message)
         if self._first_name is not None:
@@ -132,6 +144,21 @@ class _Call:
         if self._wants is str and not isinstance(content, str):
             raise InvalidRequest("The member 'message' must be a text.")
         return content
+
+
+def _kind_of(parameter: Parameter) -> _Kind | None:
+    """What a member must be; None: whatever it is, the function is to see."""
+    annotation = parameter.annotation
+    kind = _KINDS.get(annotation if isinstance(annotation, str) else getattr(annotation, "__name__", ""))
+    if parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
+        return None
+    # def answer(message, times: int = None) is written where int | None is meant.
+    return kind if parameter.default is not None else None
+
+
+def _is_of(value: Any, kinds: tuple[type, ...]) -> bool:
+    # For Python true and false are whole numbers.
+    return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
 
 
 def _unfilled(parameter: Parameter) -> str:

@@ -41,7 +41,7 @@ def test_without_typer_the_extra_is_named() -> None:
     assert ended.stderr == "The command line needs typer: pip install 'appbuilder-runtime[serve]'\n"
 
 
-@pytest.mark.parametrize("missing", ["uvicorn", "httptools", "starlette"])
+@pytest.mark.parametrize("missing", ["uvicorn", "httptools"])
 def test_without_its_server_a_program_is_told_the_extra(missing: str) -> None:
     ended = python(f"import sys; sys.modules[{missing!r}] = None\nfrom appbuilder import ServiceRuntime\n"
                    "ServiceRuntime(lambda message: message, 'sqlite://').serve(port=0)")

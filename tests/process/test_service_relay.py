@@ -115,7 +115,8 @@ def without_id(answer: Answer) -> bytes:
 
 def told(answer: Answer) -> list[tuple[str, str]]:
     """Headers, without those that differ from answer to answer or are of the connection."""
-    own = ("date", "content-length", "transfer-encoding", "x-appbuilder-request-id", "set-cookie")
+    ids = ("x-appbuilder-request-id", "x-request-id")
+    own = ("date", "content-length", "transfer-encoding", "set-cookie", *ids)
     names = [name.lower() for name, _ in answer.headers]
     assert names.count("date") == 1
     return sorted((name.lower(), value) for name, value in answer.headers if name.lower() not in own)

@@ -195,13 +195,26 @@ def test_a_preflight_gives_back_names_only(wanted: str) -> None:
     assert "access-control-allow-headers" not in named(found)
 
 
-@pytest.mark.parametrize("origins", ["app.example", "https://", "https://a/b", "https://a@b", "null", "https://a,x"])
+@pytest.mark.parametrize("origins", ["app.example", "https://", "https://a/b", "https://a@b", "nullx", "https://a,x"])
 def test_origins_that_are_none(origins: str) -> None:
     with pytest.raises(ConfigurationError, match="APPBUILDER_CORS_ORIGINS"):
         Rules.of(Settings(cors_origins=origins, auth="keys"), "0.0.0.0")
 
 
-def test_a_star_needs_authentication() -> None:
+@pytest.mark.parametrize("origins", ["*", "null", "https://a.example,null"])
+def test_what_any_site_can_be_needs_authentication(origins: str) -> None:
     with pytest.raises(ConfigurationError, match="APPBUILDER_AUTH"):
-        Rules.of(Settings(cors_origins="*"), "127.0.0.1")
+        Rules.of(Settings(cors_origins=origins), "127.0.0.1")
+
+
+def test_pages_of_files_have_the_origin_null() -> None:
+    request = asking(("origin", "null"), method="POST")
+    rules = Rules.of(Settings(cors_origins="null", auth="keys"), "::")
+    assert is_let_in(request, rules)
+    assert not is_let_in(request, OPEN)
+    assert named(cors_headers(request, rules))["access-control-allow-origin"] == "null"
+    assert not cookies_count(request)
+
+
+def test_a_port_that_goes_without_saying() -> None:
     assert Rules.of(Settings(cors_origins="https://a.example:443"), "::").origins == {"https://a.example"}

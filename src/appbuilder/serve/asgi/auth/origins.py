@@ -21,7 +21,9 @@ EXPOSED = b"X-Appbuilder-Request-Id, X-Appbuilder-Session-Id, X-Request-Id, Retr
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
 _PREFLIGHT_KEPT = b"600"
 _OWN_SITE = frozenset({"same-origin", "none"})
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@,\s]+")
+_EVERYBODY = frozenset({"*", "null"})
+"""Any site's page can have the origin null: in a frame with a sandbox."""
+_ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^/?#@,\s]+")
 _DEFAULT_PORT = re.compile(r"^(http://.*):80$|^(https://.*):443$")
 _HEADER_NAMES = re.compile(r"[\w!#$%&'*+.^`|~-]+(\s*,\s*[\w!#$%&'*+.^`|~-]+)*", re.ASCII)
 
@@ -49,10 +51,10 @@ class Rules:
         """
         given = listed(settings.cors_origins.lower())
         origins = {_DEFAULT_PORT.sub(r"\1\2", each.rstrip("/")) for each in given} - {"*"}
-        if "*" in given and not settings.auth:
+        if _EVERYBODY & {*given} and not settings.auth:
             raise ConfigurationError(
-                "APPBUILDER_CORS_ORIGINS=* without authentication would let every site its reader visits "
-                "speak in his name: name the origins, or set APPBUILDER_AUTH."
+                "APPBUILDER_CORS_ORIGINS=* or null without authentication would let every site its reader "
+                "visits speak in his name: name the origins, or set APPBUILDER_AUTH."
             )
         for each in origins:
             if not _ORIGIN.fullmatch(each):

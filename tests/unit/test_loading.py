@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -150,6 +151,12 @@ def test_a_folder_nobody_may_enter(monkeypatch: pytest.MonkeyPatch) -> None:
     for target in ("closed/app.py:answer", "closed.app:answer"):
         assert sentence(target).startswith("The file ")
         assert sentence(target).endswith("app.py cannot be reached: Permission denied.")
+
+
+def test_a_file_this_user_may_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write("app.py", "def answer(m): ...").resolve()
+    monkeypatch.setattr("os.access", lambda asked, mode: (asked, mode) != (path, os.R_OK))
+    assert sentence("app.py:answer") == f"The file {path} cannot be read: change its permissions."
 
 
 def test_a_file_that_fails_shows_where_and_nothing_of_ours() -> None:

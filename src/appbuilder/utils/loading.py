@@ -108,6 +108,8 @@ def _from_file(path: Path) -> ModuleType:
     if not _is_file(path):
         what = "is a folder; name a file in it" if path.is_dir() else "does not exist"
         raise ConfigurationError(f"The file {path} {what}.")
+    if not os.access(path, os.R_OK):
+        raise ConfigurationError(f"The file {path} cannot be read: change its permissions.")
     parts, folder = [path.stem], path.parent
     while _is_file(folder / "__init__.py"):
         parts.insert(0, folder.name)

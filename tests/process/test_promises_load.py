@@ -15,7 +15,8 @@ from tests.process.serving import DOORS, SERVICE, eventually, probe, resident, r
 
 IDLE = 200
 SLOW = 16
-TRIVIAL = 1.0
+TRIVIAL = 10.0
+"""Seconds: no measure of speed. A request that waits for an idle stream or a stuck reader waits a minute."""
 
 
 def served(folder: Path, door: str, **given: str) -> Server:

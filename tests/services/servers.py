@@ -33,6 +33,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _is_stopped(pid: int) -> bool:
+    """Whether all threads of a process have stopped (state T, see proc(5))."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/stat")
+    return all(each.read_text().rpartition(")")[2].split()[0] in "TZ" for each in tasks)
+
+
 def program(name: str, *places: str) -> str:
     """The path of a server's program; raises where it is not installed."""
     found = shutil.which(name) or next(
@@ -122,8 +128,12 @@ class Server(ABC):
 
     def freeze(self) -> None:
         """Stops every process of the server: connections stay, answers do not come."""
-        for pid in self._pids():
+        pids = self._pids()
+        for pid in pids:
             os.kill(pid, signal.SIGSTOP)
+        # A thread that runs on another processor may still answer until it has seen the signal.
+        while not all(map(_is_stopped, pids)):
+            time.sleep(0.001)
 
     def thaw(self) -> None:
         for pid in self._pids():

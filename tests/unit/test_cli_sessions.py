@@ -195,7 +195,7 @@ class Service:
         self._run = LiveRun(new_id(), session_id, "r", owner, clock.now(), "running", "here:1", 3)
         self._register = self.store.run_register()
         self._register.start(lambda: self)
-        while not self.store.run_register().runs(None):
+        while not self.store.run_register().runs([owner]):
             time.sleep(0.01)
 
     def runs(self) -> list[LiveRun]:

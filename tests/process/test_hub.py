@@ -14,7 +14,8 @@ import asyncio, logging, gevent, gevent.event
 from appbuilder import Component, Message, UserSession
 from appbuilder.engine import limits
 from appbuilder.engine.engine import Engine
-from appbuilder.engine.turn import Turn, TurnRequest
+from appbuilder.engine.request import TurnRequest
+from appbuilder.engine.turn import Turn
 from appbuilder.settings import Settings
 from appbuilder.store.memory import MemoryStore
 

@@ -10,7 +10,7 @@ from appbuilder.core.message import Message
 from appbuilder.core.store import TurnRecord
 from appbuilder.core.user_session import UserSession
 from appbuilder.engine.engine import Engine, Run
-from appbuilder.engine.turn import TurnRequest
+from appbuilder.engine.request import TurnRequest
 from appbuilder.errors import StoreUnavailable
 from appbuilder.settings import Settings
 from appbuilder.store.memory import MemoryStore

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appbuilder.engine.turn import TurnRequest
+from appbuilder.engine.request import TurnRequest
 from appbuilder.errors import InvalidRequest, Unauthenticated
 from appbuilder.wire import chat
 from appbuilder.wire.problems import Problem

@@ -17,7 +17,7 @@ from appbuilder.core.catalogue import FEEDBACK_KEY, Conversation, StoredRow
 from appbuilder.core.message import Message
 from appbuilder.engine.engine import Engine
 from appbuilder.engine.keeping import Keeping
-from appbuilder.engine.turn import TurnRequest
+from appbuilder.engine.request import TurnRequest
 from appbuilder.errors import NotFound, SessionBusy
 from appbuilder.ids import new_id
 from appbuilder.settings import Settings

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.unit.callers import Clock, documented, stopped_clock
 
 from appbuilder import clock
-from appbuilder.engine.turn import TurnRequest
+from appbuilder.engine.request import TurnRequest
 from appbuilder.errors import ConfigurationError, Forbidden, NotFound, RateLimited, ServiceUnavailable
 from appbuilder.serve.asgi import limits
 from appbuilder.serve.asgi.limits import Buckets, Limits, caller_key

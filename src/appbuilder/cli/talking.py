@@ -155,7 +155,7 @@ class Local:
 
     def ask(self, session_id: str, text: str) -> Iterator[str]:
         from appbuilder.engine.keeping import Keeping
-        from appbuilder.engine.turn import TurnRequest
+        from appbuilder.engine.request import TurnRequest
         from appbuilder.serve.chainlit.page import LOCAL_USER
 
         keep = Keeping(new_row_id(), LOCAL_USER, _explained)

@@ -22,7 +22,8 @@ from appbuilder.engine.driver import Driver
 from appbuilder.engine.limits import Admission, session_turns
 from appbuilder.engine.loop import bridge
 from appbuilder.engine.machine import Phase, RetryPolicy
-from appbuilder.engine.turn import Turn, TurnRequest
+from appbuilder.engine.request import TurnRequest
+from appbuilder.engine.turn import Turn
 from appbuilder.errors import (
     AppBuilderError,
     ConfigurationError,

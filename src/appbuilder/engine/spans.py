@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from appbuilder import tracing
 from appbuilder.core.message import text_of
+from appbuilder.engine.request import TurnRequest
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
-
-    from appbuilder.engine.turn import TurnRequest
 
 PROVIDER = "appbuilder"
 """Who invokes the agent. Which provider its model has is told by the spans of the model's calls."""

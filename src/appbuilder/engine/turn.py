@@ -1,4 +1,4 @@
-"""What a turn is made of: the request, the state, the log, the attempt under way, the commit.
+"""What a turn is made of: the state, the log, the attempt under way, the commit.
 
 A :class:`Turn` holds everything the two drivers (:mod:`appbuilder.engine.driver`, for threads, and
 :mod:`appbuilder.engine.async_driver`, for an event loop) share; they add only how to step an iterator.
@@ -11,14 +11,12 @@ import copy
 import json
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
 from appbuilder import clock, jsontext, telemetry, tracing
-from appbuilder.core.attachment import Attachment
 from appbuilder.core.cancel import CancelToken
 from appbuilder.core.component import as_answer
 from appbuilder.core.context import SessionContext, context_var
@@ -51,66 +49,9 @@ from appbuilder.engine.machine import (
     TurnState,
     step,
 )
+from appbuilder.engine.request import TurnRequest
 from appbuilder.errors import AppBuilderError, ComponentError, RequestError, TurnCancelled
-from appbuilder.ids import new_id, new_row_id
 from appbuilder.logs import logger
-
-
-@dataclass(frozen=True, slots=True)
-class TurnRequest:
-    """What a transport asks for. ``message`` and ``args`` are JSON values; ids have at most 36 characters.
-
-    ``credential`` is the AppBuilder token the request brought, if any. ``keep`` asks for the turn to be kept
-    for the catalogue, ``watch`` for what the run does to be told in its log. ``attachments`` are files on
-    this machine: a transport must not take their paths from a client. ``guard`` says whether the session may
-    be used, see :data:`Guard`; ``new_session``, that its id was made for this request; ``forget``, that
-    nothing of the turn is kept, not even what the component appends. ``door`` is the way it came in, see
-    :class:`appbuilder.telemetry.Sink`.
-    """
-
-    message: Any
-    session_id: str
-    stream: bool = False
-    args: Mapping[str, Any] = field(default_factory=dict)
-    request_id: str = field(default_factory=new_id)
-    user_id: str | None = None
-    credential: str | None = field(default=None, repr=False)
-    keep: keeping.Keeping | None = None
-    watch: bool = False
-    attachments: Sequence[Attachment] = ()
-    guard: Guard | None = None
-    new_session: bool = field(default=False, compare=False)
-    forget: bool = False
-    door: str = "chat"
-    run_id: str = field(default_factory=new_row_id, compare=False)
-
-    def admitted(
-        self, *, guard: Guard | None, keep: keeping.Keeping | None, user_id: str | None
-    ) -> TurnRequest:
-        """The same request with what the service adds; written out, as each turn of the service needs it."""
-        return TurnRequest(
-            self.message,
-            self.session_id,
-            self.stream,
-            self.args,
-            self.request_id,
-            user_id,
-            self.credential,
-            keep,
-            self.watch,
-            self.attachments,
-            guard,
-            self.new_session,
-            self.forget,
-            self.door,
-            self.run_id,
-        )
-
-
-Guard = Callable[[], bool]
-"""Asked where it may block, before the turn waits for its session: True, the session is the caller's; False,
-this may still change (there is none yet, for instance), and it is asked again when the session is the turn's;
-it raises where the session is not for the caller."""
 
 
 class Turn:

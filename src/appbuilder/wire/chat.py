@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from appbuilder import jsontext
-from appbuilder.engine.turn import TurnRequest
+from appbuilder.engine.request import TurnRequest
 from appbuilder.errors import InvalidRequest, Unauthenticated
 from appbuilder.ids import new_id
 from appbuilder.wire import sse

@@ -12,7 +12,7 @@ from datetime import datetime, time
 from typing import Any, Protocol
 
 from appbuilder import clock
-from appbuilder.engine.turn import Guard, TurnRequest
+from appbuilder.engine.request import Guard, TurnRequest
 from appbuilder.errors import ConfigurationError, Forbidden, RateLimited
 from appbuilder.serve.asgi.hooks import call_hook
 from appbuilder.serve.asgi.http import in_thread

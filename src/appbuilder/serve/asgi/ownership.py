@@ -6,7 +6,7 @@ Somebody who is not to see a session is told the same as if there were none.
 from __future__ import annotations
 
 from appbuilder.core.catalogue import Conversation, Owner
-from appbuilder.engine.turn import Guard
+from appbuilder.engine.request import Guard
 from appbuilder.errors import Forbidden, NotFound
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import ANONYMOUS, Identity

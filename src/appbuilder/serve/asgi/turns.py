@@ -9,7 +9,7 @@ from typing import Any
 from appbuilder import telemetry
 from appbuilder.engine.engine import Run
 from appbuilder.engine.keeping import Keeping
-from appbuilder.engine.turn import Guard, TurnRequest
+from appbuilder.engine.request import Guard, TurnRequest
 from appbuilder.errors import AppBuilderError, InvalidRequest, SessionBusy
 from appbuilder.serve.asgi.http import in_thread
 from appbuilder.serve.asgi.limits import Limits

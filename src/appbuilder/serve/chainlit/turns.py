@@ -14,7 +14,7 @@ from appbuilder.core.attachment import Attachment
 from appbuilder.engine.engine import Engine, Run
 from appbuilder.engine.keeping import Keeping
 from appbuilder.engine.reader import batches
-from appbuilder.engine.turn import TurnRequest
+from appbuilder.engine.request import TurnRequest
 from appbuilder.errors import AppBuilderError, InvalidRequest, TurnCancelled
 from appbuilder.ids import is_new_id, new_row_id
 from appbuilder.jsontext import clean

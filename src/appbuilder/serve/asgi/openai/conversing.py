@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from appbuilder import clock
 from appbuilder.engine.engine import Run
 from appbuilder.engine.log import Outcome
-from appbuilder.engine.turn import Guard, TurnRequest
+from appbuilder.engine.request import Guard, TurnRequest
 from appbuilder.errors import Unauthenticated
 from appbuilder.ids import new_id
 from appbuilder.serve.asgi.http import (

@@ -11,7 +11,7 @@ from appbuilder import jsontext
 from appbuilder.core.store import COMPLETE, INCOMPLETE
 from appbuilder.engine.engine import Run
 from appbuilder.engine.log import Outcome
-from appbuilder.engine.turn import Guard
+from appbuilder.engine.request import Guard
 from appbuilder.errors import Draining, TurnCancelled, TurnTimeout
 from appbuilder.serve.asgi.http import in_thread
 from appbuilder.serve.asgi.openai.conversing import (

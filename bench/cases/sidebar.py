@@ -136,7 +136,7 @@ def _rows(count: int, spread: Spread) -> Iterator[tuple[str, ...]]:
         words = SEARCHES["rare"] if session == NEEDLE_IN else text.question(session)
         words = f"{SEARCHES['common']} {words}"
         if spread.users and nth == 0:
-            row = Listing.of(name, spread.owner(session), words)
+            row = Listing(name, spread.owner(session), words)
             yield row.id, name, str(uuid4()), row.key, row.text, stamp, _stamp(count - sessions + session)
         else:
             value = f'{{"content":"{words}","name":"msg","mtype":"str","id":"{uuid4()}"}}'

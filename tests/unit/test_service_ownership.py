@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -82,7 +81,7 @@ def test_a_session_that_is_not_there_is_anybody_s_to_begin(caller: Identity) -> 
     service = service_of(store_with("s", "user:ann"), auth="keys")
     guard = guard_for(service, caller, "new")
     assert guard is not None
-    assert guard() is False
+    assert guard() is (caller.owner == "local")
     with pytest.raises(NotFound, match=r"^There is no such session\.$"):
         require_session(service, caller, "new")
 
@@ -99,13 +98,23 @@ def test_a_session_known_to_be_the_local_user_s_is_not_asked_about(monkeypatch: 
     assert guard_for(service, LOCAL, "s") is not None, "another process may have deleted it"
 
 
-@pytest.mark.parametrize("owner", [None, "visitor:1", "user:local"])
-def test_what_is_not_the_local_user_s_is_asked_about_each_time(owner: Owner) -> None:
+@pytest.mark.parametrize("session_id", ["s", "not there"])
+def test_where_the_local_user_is_let_in_he_is_not_asked_about_again(session_id: str) -> None:
+    service = service_of(store_with("s", None))
+    guard = guard_for(service, LOCAL, session_id)
+    assert guard is not None
+    assert guard() is True
+    assert guard_for(service, LOCAL, session_id) is None
+    assert guard_for(service, Identity("ann", "user:ann"), session_id) is not None
+
+
+@pytest.mark.parametrize("owner", ["visitor:1", "user:local"])
+def test_what_is_somebody_else_s_is_asked_about_each_time(owner: Owner) -> None:
     service = service_of(store_with("s", owner))
     for _ in range(2):
         guard = guard_for(service, LOCAL, "s")
         assert guard is not None
-        with suppress(NotFound):
+        with pytest.raises(NotFound):
             guard()
 
 

@@ -1,4 +1,4 @@
-"""Sessions this process knows to be the local user's, so that his turns there need not ask whose they are."""
+"""Sessions this process knows the local user to be let into: his turns there need not ask whose they are."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class KnownSessions:
         return self._until.get(session_id, 0.0) > clock.monotonic()
 
     def add(self, session_id: str) -> None:
-        """The session is the local user's."""
+        """The local user may go on in the session."""
         until = clock.monotonic() + HOLDS
         with self._lock:
             self._until[session_id] = until

@@ -32,7 +32,7 @@ def check_listing(identity: Identity) -> None:
 def guard_for(service: Service, identity: Identity, session_id: str, *, new: bool = False) -> Guard | None:
     """What decides whether a turn of this session may begin, see :data:`Guard`.
 
-    None: there is nothing to decide, as the session is known to be the local user's, who asks, or is new.
+    None: there is nothing to decide, as it is new, or the local user asks and is known to be let in.
 
     :param new: its id was made for this turn, so nobody else has it.
     """
@@ -44,9 +44,11 @@ def guard_for(service: Service, identity: Identity, session_id: str, *, new: boo
         exists, owner = service.store.catalogue().owner_of(session_id)
         if exists and not may_continue(identity, owner):
             raise _no_session()
-        if of_local_user and owner == LOCAL_USER:
+        if of_local_user:
+            # Also where there is none yet, or never will be, as nothing is kept: the commit refuses a turn in
+            # a session that somebody else has begun meanwhile.
             known.add(session_id)
-        return exists
+        return exists or of_local_user
 
     return guard
 

@@ -99,30 +99,28 @@ def test_the_one_used_last_is_used_next() -> None:
     assert len(pool.made) == 2
 
 
-def test_who_waits_gets_what_comes_back() -> None:
-    pool = Pool(most=1)
-    lent = pool.lend()
+def got_by_who_waits(pool: Pool, happens: Callable[[], object]) -> File:
+    """What somebody gets who waits for a connection when *happens* does."""
     got: list[File] = []
     waiter = threading.Thread(target=lambda: got.append(pool.lend()[0]))
     waiter.start()
     while not pool._waiting:
         threading.Event().wait(0.001)
-    pool.give_back(*lent)
+    happens()
     waiter.join()
-    assert got == [lent[0]]
+    return got[0]
+
+
+def test_who_waits_gets_what_comes_back() -> None:
+    pool = Pool(most=1)
+    lent = pool.lend()
+    assert got_by_who_waits(pool, lambda: pool.give_back(*lent)) is lent[0]
 
 
 def test_who_waits_gets_a_new_one_after_a_close() -> None:
     pool = Pool(most=1)
     lent = pool.lend()
-    got: list[File] = []
-    waiter = threading.Thread(target=lambda: got.append(pool.lend()[0]))
-    waiter.start()
-    while not pool._waiting:
-        threading.Event().wait(0.001)
-    pool.replace_the_file()
-    waiter.join()
-    assert [file.version for file in got] == [1]
+    assert got_by_who_waits(pool, pool.replace_the_file).version == 1
     pool.give_back(*lent)
     assert lent[0].closed == 1
 

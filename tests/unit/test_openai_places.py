@@ -28,7 +28,7 @@ class Transcripts:
         return self.known.pop((owner, digest), None)
 
     def forget(self, owner: str) -> None:
-        raise NotImplementedError
+        self.known = {key: session_id for key, session_id in self.known.items() if key[0] != owner}
 
 
 def said(transcripts: Transcripts, identity: Identity, *before: Said, text: str) -> Place:

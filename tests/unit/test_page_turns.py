@@ -36,6 +36,11 @@ class Session:
     async def emit(self, event: str, data: Any) -> None:
         self.events.append((event, data))
 
+    async def all_shown(self) -> None:
+        """Waits until the turns were shown: whoever asks knows the end before it is on the page."""
+        while [name for name, _ in self.events][-1:] != ["task_end"]:
+            await asyncio.sleep(0.005)
+
     @property
     def answers(self) -> list[str]:
         """What is shown of answers and errors."""
@@ -90,6 +95,7 @@ def test_a_turn_is_asked_shown_kept_and_forgotten() -> None:
         await asyncio.sleep(0)
         assert turns.live("thread") == []
         assert turns.begun_by(ANN.owner) == []
+        await session.all_shown()
 
     on_a_loop(work)
     assert session.answers == ["hello!"]
@@ -159,11 +165,11 @@ def test_several_browsers_watch_one_turn_from_its_beginning() -> None:
         assert turns.begun_by(BOB.owner) == []
         gate.set()
         await asked
-        while late.answers != ["ab"]:
-            await asyncio.sleep(0.005)
+        await first.all_shown()
+        await late.all_shown()
 
     on_a_loop(work)
-    assert first.answers == ["ab"]
+    assert first.answers == late.answers == ["ab"]
 
 
 def test_stopping_ends_those_that_run_and_those_that_wait() -> None:
@@ -180,6 +186,7 @@ def test_stopping_ends_those_that_run_and_those_that_wait() -> None:
         gate.set()
         await turns.stop_and_wait("thread")
         await asyncio.gather(*asked, elsewhere)
+        await other.all_shown()
 
     on_a_loop(work)
     states = {turn.entry.title: turn.entry.value["state"] for turn in store.turns if turn.entry}

@@ -120,7 +120,8 @@ class PageTurns:
 
     async def stop(self, session_id: str) -> None:
         """Stops the conversation's turns; what was answered so far is kept and marked."""
-        for live in self.live(session_id):
+        # Those that wait first: the end of the one that runs must not begin them.
+        for live in reversed(self.live(session_id)):
             # In a thread: it closes connections.
             await asyncio.to_thread(live.run.cancel, TurnCancelled("The turn was stopped."))
 

@@ -76,17 +76,33 @@ def _simple_object(data: bytes) -> dict[str, Any] | None:
 
 
 def dumps(value: Any) -> bytes:
-    """Writes *value* as UTF-8 JSON; non-ASCII text is not escaped.
+    """Writes *value* as UTF-8 JSON on one line; non-ASCII text is not escaped.
 
-    Lone surrogates become U+FFFD; integers of more than 64 bits stay exact; what JSON has no form for is
-    written as pydantic would, or as its ``str``.
+    Many clients cut a stream where ``str.splitlines`` does, so the line ends of Unicode are escaped. Lone
+    surrogates become U+FFFD; integers of more than 64 bits stay exact; what JSON has no form for is written
+    as pydantic would, or as its ``str``.
     """
     try:
-        return orjson.dumps(value)
+        text = orjson.dumps(value)
     except TypeError:
         plain = to_jsonable_python(_printable(value), fallback=str, serialize_unknown=True)
-        text = json.dumps(_printable(plain), ensure_ascii=False, separators=(",", ":"))
-        return text.encode("utf-8", "replace")
+        written = json.dumps(_printable(plain), ensure_ascii=False, separators=(",", ":"))
+        text = written.encode("utf-8", "replace")
+    # The first byte of each of them, in the quickest form there is: this is done for each piece of a stream.
+    if not text.isascii() and (0xE2 in text or 0xC2 in text):
+        return one_line(text)
+    return text
+
+
+def one_line(text: bytes) -> bytes:
+    """JSON with the line ends of Unicode escaped; they can stand in its strings only."""
+    for raw, escaped in _LINE_ENDS:
+        text = text.replace(raw, escaped)
+    return text
+
+
+# JSON itself escapes the others of str.splitlines: they are below 0x20.
+_LINE_ENDS = tuple((end.encode(), b"\\u%04x" % ord(end)) for end in "\x85\u2028\u2029")
 
 
 def clean(text: str) -> str:

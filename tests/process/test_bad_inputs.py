@@ -357,6 +357,7 @@ def test_odd_pieces_are_valid_events(server: Server) -> None:
         assert b"\n" not in block
         assert block.startswith(b"data: ")
         assert b"\r" not in block
+        assert len(block.decode().splitlines()) == 1, "iter_lines of httpx and requests cuts at U+2028"
     events = [json.loads(block[6:]) for block in blocks]
     contents = [event["result"]["answer_message"].get("content") for event in events]
     assert contents == ["", "bytes\ufffd", "\n\ndata: {}\n\n", "\r", "\u2028\u2029", "\x00", "\ufffd",

@@ -13,6 +13,9 @@ from appbuilder.errors import InvalidRequest, Unauthenticated
 from appbuilder.wire import chat
 from appbuilder.wire.problems import Problem
 
+LINE_ENDS = "a\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029b"
+"""Where str.splitlines cuts, as iter_lines of httpx and requests do."""
+
 
 def parse(
     body: Any, headers: Mapping[str, str] | None = None, *, needs_credential: bool = False
@@ -145,10 +148,12 @@ def test_whatever_a_piece_holds_it_is_one_event(pieces: list[Any], session_id: s
 
 
 @pytest.mark.parametrize(
-    "piece", ["\n\ndata: {}\n\n", "\r", "\r\n\r\n", "\u2028", "\u2029", "\x00", "x" * 2_000_000]
+    "piece", ["\n\ndata: {}\n\n", "\r", "\r\n\r\n", LINE_ENDS, "\x00", "x" * 2_000_000]
 )
 def test_pieces_that_look_like_the_protocol(piece: str) -> None:
-    (event,) = events(chat.EventEncoder("s", {}).pieces([piece]))
+    written = chat.EventEncoder("s", {}).pieces([piece])
+    assert len(written.decode().splitlines()) == 2
+    (event,) = events(written)
     assert event["result"]["answer_message"]["content"] == piece
 
 
@@ -160,6 +165,16 @@ def test_a_session_id_that_looks_like_the_envelope(session_id: str) -> None:
     (event,) = events(chat.EventEncoder(session_id, head).pieces(["a"]))
     assert event["result"]["session_id"] == session_id
     assert event["result"]["answer_message"] == {"content": "a", **head}
+
+
+def test_no_line_end_of_unicode_stands_in_what_is_sent() -> None:
+    members = {"content": LINE_ENDS, "extra": {LINE_ENDS: [LINE_ENDS]}}
+    whole = chat.answer("s", members)
+    assert len(whole.decode().splitlines()) == 1
+    assert json.loads(whole)["result"]["answer_message"] == members
+    failed = chat.error_event(Problem(400, LINE_ENDS), "r")
+    for event in (chat.last_event("s", members), failed):
+        assert len(event.decode().splitlines()) == 2
 
 
 def test_the_last_event_and_an_error() -> None:

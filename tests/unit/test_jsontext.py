@@ -24,6 +24,16 @@ def test_what_is_written_is_read_back(value: Any) -> None:
     assert jsontext.loads(jsontext.dumps(value)) == value
 
 
+@given(st.text(alphabet=st.sampled_from("a海“é\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029\r\n😀\u00a0")))
+def test_what_is_written_is_one_line_for_every_reader(text: str) -> None:
+    for value in (text, {text: [text]}, {"n": 10**30, "text": text}):
+        written = jsontext.dumps(value)
+        assert len(written.decode().splitlines()) == 1
+        assert jsontext.loads(written) == value
+    others = "".join(set(text) & set("海“é😀"))
+    assert others in jsontext.dumps(others).decode()
+
+
 @given(st.binary())
 def test_bytes_are_read_or_refused(data: bytes) -> None:
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -58,6 +59,12 @@ def test_the_signature_is_the_contracts() -> None:
         ("{n}", {"n": 3}),
         ("{query}", {"query": "{other} {{x}} %s"}),
         ("", {}),
+        ("请总结：{文本}", {"文本": "海淀"}),
+        ("{变量1}、{变量2}", {"变量2": "{变量1}", "变量1": "{变量2}"}),
+        ("{user-name} {user name} {été} {हिन्दी} {имя} {😀}",
+         {"user-name": 1, "user name": 2, "été": 3, "हिन्दी": 4, "имя": 5, "😀": 6}),
+        ("{{文本}}: {文本!s:>4} {文本:4}|", {"文本": "海淀"}),
+        ("{user[name]} {list[0]}", {"user": {"name": "n"}, "list": ["a", "b"]}),
     ],
 )
 def test_like_str_format(model: ScriptedModel, template: str, values: dict[str, Any]) -> None:
@@ -75,11 +82,27 @@ def test_like_str_format(model: ScriptedModel, template: str, values: dict[str, 
         ("{ query } {query}", "{ query } q"),
         ("} {query} {", "} q {"),
         ("{query:{a.b}} {query}", "{query:{a.b}} q"),
-        ("{中文} {query}", "{中文} q"),
+        ('{"a": {query}}', '{"a": q}'),
+        ("a{color: red} b{margin:0} {query}", "a{color: red} b{margin:0} q"),
+        ("f() { return x; } {query}", "f() { return x; } q"),
+        ("{user.name} {3,5} {$x} {query}", "{user.name} {3,5} {$x} q"),
     ],
 )
 def test_other_braces_are_text(model: ScriptedModel, template: str, expected: str) -> None:
     assert prompt(template, "q") == expected
+
+
+@pytest.mark.parametrize("name", ["0", "user.name", "user[name]", "$x", "1st", " query ", "a/b", "问题？"])
+@pytest.mark.parametrize("before", ["", '{"a": 1} '])
+def test_any_name_that_is_given_is_filled(model: ScriptedModel, before: str, name: str) -> None:
+    hole = f"{{{name}}}"
+    filled = prompt(f"{before}{hole} {{query}}", {name: "{query}", "query": hole})
+    assert filled == f"{before}{{query}} {hole}"
+
+
+def test_a_text_fills_the_only_variable(model: ScriptedModel) -> None:
+    for name in ("文本", "user-name", "user name", "変数1"):
+        assert prompt(f"<{{{name}}}>", "x") == "<x>"
 
 
 def test_no_template_reads_attributes() -> None:
@@ -113,10 +136,17 @@ def test_variables(model: ScriptedModel) -> None:
         ("{query}", None, "query"),
         ("{query}", {}, "query"),
         ('{"x": 1} {query}', {"other": "private"}, "query"),
+        ("{文本}", {"text": "private"}, "文本"),
+        ("{文本} {query}", "private", "文本"),
+        ("{user-name}", {"user": "private"}, "user-name"),
+        ('{"x": {user-name}}', {"user": "private"}, "user-name"),
+        ("{user name}", {}, "user name"),
+        ("{name:>8}", {}, "name"),
+        ("{a[b][1]}", {"a": {"b": ["private"]}}, re.escape("a[b][1]")),
     ],
 )
 def test_a_missing_variable_is_named(model: ScriptedModel, template: str, content: Any, name: str) -> None:
-    with pytest.raises(ValueError, match=rf"\b{name}\b") as caught:
+    with pytest.raises(ValueError, match=rf"variable {name}:") as caught:
         prompt(template, content)
     assert isinstance(caught.value, InvalidRequest)
     assert "private" not in str(caught.value)

@@ -2,21 +2,32 @@
 
 A template that ``str.format`` would take, with plain names in its holes, is read as ``str.format`` reads it:
 ``{{`` and ``}}`` stand for single braces, ``{name!r}`` and ``{name:>8}`` work. In any other (a JSON example
-with single braces, say) only ``{name}`` is a hole and every other brace is text. A hole never reads an
-attribute or an item of its value: ``{user.password}`` is text.
+with single braces, say) only ``{name}`` is a hole and every other brace is text.
+
+A name is letters of any script, digits, ``_`` and ``-``, and does not begin with a digit: ``{query}``,
+``{文本}``, ``{user-name}``. These must be given, in a template for ``str.format`` also names with spaces.
+Other text in braces (``{0}``, ``{user.name}``, ``{color: red}``) is filled where the values have exactly
+that name, and stays as it is otherwise. No hole reads an attribute of its value; ``{user[name]}`` reads a
+member.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from string import Formatter
+from string import Formatter, punctuation
 from typing import Any
 
 from appbuilder.errors import InvalidRequest
 
-_NAME = re.compile(r"[a-zA-Z_]\w*")
-_HOLE = re.compile(r"\{([a-zA-Z_]\w*)\}")
+# By what a name does not hold: \w lacks the vowel signs of many scripts.
+_APART = re.escape("".join(sorted(set(punctuation) - set("_-"))))
+_FIRST = rf"(?![\s\d-])[^{_APART}]"
+_NAME = re.compile(rf"{_FIRST}(?:[^\s{_APART}])*")
+_WORDS = re.compile(rf"{_NAME.pattern}(?: [^\s{_APART}]+)*")
+_HOLE = re.compile(r"\{([^{}]+)\}")
+_ITEM = re.compile(rf"({_NAME.pattern})((?:\[[^\[\]{{}}]+\])+)")
+_SPECIFICATION = re.compile(r"(?:.?[<>=^])?[+\- ]?z?#?\d*[_,]?(?:\.\d+)?[bcdeEfFgGnosxX%]?", re.DOTALL)
 
 
 class Template:
@@ -25,36 +36,65 @@ class Template:
     def __init__(self, text: str) -> None:
         self.text = text
         formatted = _formatted_names(text)
-        self._is_format = formatted is not None
-        self.names = list(dict.fromkeys(_HOLE.findall(text) if formatted is None else formatted))
+        if formatted is None:
+            found = [name for name in _HOLE.findall(text) if _NAME.fullmatch(name)]
+            self._format_needs = None
+        else:
+            found = [name for name, needed in formatted if needed]
+            self._format_needs = {name for name, _ in formatted}
+        self.names = list(dict.fromkeys(found))
 
     def fill(self, values: Mapping[str, Any]) -> str:
-        """The prompt with *values* in its holes; values nobody asks for are ignored.
+        """The prompt with *values* in its holes; values without a hole are ignored.
 
         :raises InvalidRequest: a variable is missing, or its value does not fit its format.
         """
         for name in self.names:
             if name not in values:
                 raise InvalidRequest(f"Missing input variable {name}: the message's content must give it.")
-        if not self._is_format:
-            return _HOLE.sub(lambda hole: str(values[hole[1]]), self.text)
+        if self._format_needs is None or not self._format_needs <= values.keys():
+            return _HOLE.sub(lambda hole: _filled(hole, values), self.text)
         try:
             return self.text.format_map(values)
         except (ValueError, TypeError):
             raise InvalidRequest("An input variable does not fit its place in the prompt template.") from None
 
 
-def _formatted_names(text: str) -> list[str] | None:
-    """The names in the holes of a template for ``str.format``, or None where it is not one we read so."""
-    names: list[str] = []
+def _filled(hole: re.Match[str], values: Mapping[str, Any]) -> str:
+    name = hole[1]
+    if name in values:
+        return str(values[name])
+    item = _ITEM.fullmatch(name)
+    if item is None or not isinstance(values.get(item[1]), (dict, list)):
+        return hole[0]
+    value = values[item[1]]
+    for key in item[2][1:-1].split("]["):
+        try:
+            value = value[int(key)] if isinstance(value, list) else value[key]
+        except (KeyError, IndexError, ValueError, TypeError):
+            raise InvalidRequest(
+                f"Missing input variable {name}: the message's content must give it."
+            ) from None
+    return str(value)
+
+
+def _formatted_names(text: str) -> list[tuple[str, bool]] | None:
+    """The names in the holes of a template for ``str.format``, and whether each is surely a variable.
+
+    None: the template is not one for ``str.format``.
+    """
+    names: list[tuple[str, bool]] = []
     try:
-        for _, field, specification, _ in Formatter().parse(text):
+        for _, field, after_colon, _ in Formatter().parse(text):
             if field is None:
                 continue
-            inner = _formatted_names(specification or "")
-            if not _NAME.fullmatch(field) or inner is None:
+            specification = after_colon or ""
+            inner = _formatted_names(specification)
+            plain = _SPECIFICATION.fullmatch(specification) or "{" in specification
+            if not _WORDS.fullmatch(field) or inner is None or not plain:
                 return None
-            names += [field, *inner]
+            # {margin:0} may be a rule of CSS as well as a width.
+            names += [(field, not specification.isdigit()), *inner]
     except ValueError:
         return None
     return names

@@ -106,7 +106,7 @@ class ChunkEncoder:
         """The events of pieces that leave together."""
         before, after, dumps = self._before, self._after, jsontext.dumps
         events = [before + dumps(piece if type(piece) is str else text_of(piece)) + after for piece in pieces]
-        return sse.one_line(self._begin() + b"".join(events))
+        return self._begin() + b"".join(events)
 
     def end(self, usage: Usage | None) -> bytes:
         """The events that end a stream: why it ended, and the tokens where they are asked for and known."""
@@ -119,7 +119,7 @@ class ChunkEncoder:
 
     def error(self, what: Problem, error: BaseException, request_id: str) -> bytes:
         """The event that ends a stream which failed: clients raise at it, and no [DONE] follows."""
-        return sse.one_line(sse.event(errors.body(what, error, request_id)))
+        return sse.event(errors.body(what, error, request_id))
 
     def _begin(self) -> bytes:
         if self._begun:

@@ -36,7 +36,7 @@ class ResponseEncoder:
         events = [
             before + b'%d,"delta":%b}\n\n' % (number, dumps(text)) for number, text in enumerate(texts, first)
         ]
-        return begin + sse.one_line(b"".join(events))
+        return begin + b"".join(events)
 
     def completed(self, usage: Usage | None) -> bytes:
         """The events that end a response that is whole."""
@@ -92,4 +92,4 @@ class ResponseEncoder:
     def _event(self, kind: str, **members: Any) -> bytes:
         told = {"type": kind, "sequence_number": self._number, **members}
         self._number += 1
-        return sse.one_line(f"event: {kind}\n".encode() + sse.event(jsontext.dumps(told)))
+        return f"event: {kind}\n".encode() + sse.event(jsontext.dumps(told))

@@ -113,6 +113,11 @@ class Settings:
     )
     # HTTP
     max_body: int = _setting("APPBUILDER_MAX_BODY", 4 * 1024 * 1024, "Largest request body.")
+    max_values: int = _setting(
+        "APPBUILDER_MAX_VALUES",
+        100_000,
+        "Values (elements and members) in a JSON body; more get 400. 0: no limit.",
+    )
     body_timeout: float = _setting(
         "APPBUILDER_BODY_TIMEOUT", 30.0, "Seconds a client has to send headers and body (`serve`)."
     )

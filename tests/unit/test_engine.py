@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any, cast
+from unittest import mock
 
 import pytest
 from tests.unit.engines import CountingStore, ask, engine_of, remember, text_from
@@ -13,6 +14,7 @@ from tests.unit.engines import CountingStore, ask, engine_of, remember, text_fro
 from appbuilder.core.context import get_context
 from appbuilder.core.message import Message
 from appbuilder.core.user_session import UserSession
+from appbuilder.engine import spans
 from appbuilder.engine.engine import Engine
 from appbuilder.errors import (
     ComponentError,
@@ -382,6 +384,8 @@ def test_a_drain_marks_what_does_not_finish_even_where_the_component_hangs() -> 
 
 def test_a_turn_that_cannot_be_made_leaves_nothing_behind() -> None:
     engine, _, _ = engine_of(lambda message, stream: Message("a"), max_turns=1, session_busy="reject")
-    with pytest.raises(TypeError):
-        engine.execute(ask(message={"no copy of": threading.Lock()}))
+    with mock.patch.object(spans, "begin", side_effect=MemoryError), pytest.raises(MemoryError):
+        engine.execute(ask())
+    uncopied = engine.execute(ask(message={"no copy of": threading.Lock()})).log.wait_outcome()
+    assert isinstance(uncopied.error, ComponentError)
     assert engine.execute(ask()).log.wait_outcome().answer is not None

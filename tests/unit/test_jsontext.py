@@ -164,3 +164,68 @@ def test_most_requests_take_it(value: dict[str, Any]) -> None:
 def same(one: Any, other: Any) -> bool:
     """Equal, also in what Python takes for equal: ``True`` and 1, 0.0 and -0.0."""
     return repr(one) == repr(other)
+
+
+# How many values a text holds
+
+
+def values_of(value: Any) -> int:
+    members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + sum(map(values_of, members))
+
+
+spaced = st.sampled_from([None, 0, 1])
+marks = st.text(alphabet='[]{},:"\\ \n\u00e9')
+marked_values = st.recursive(
+    st.none() | st.integers(-9, 9) | marks,
+    lambda inner: st.lists(inner) | st.dictionaries(marks, inner),
+    max_leaves=30,
+)
+
+
+@given(marked_values, spaced)
+@example([], 1)
+@example([[], {}, "", "[]"], None)
+@example('\\"', None)
+def test_values_are_counted_without_being_read(value: Any, indent: int | None) -> None:
+    data = json.dumps(value, indent=indent).encode()
+    number = values_of(value)
+    assert not jsontext.holds_more_values(data, number)
+    assert number == 1 or jsontext.holds_more_values(data, number - 1)
+
+
+@given(st.binary() | st.text(alphabet='[]{},:"\\1').map(str.encode))
+def test_counting_says_something_of_what_is_no_json(data: bytes) -> None:
+    assert jsontext.holds_more_values(data, 3) in (True, False)
+
+
+@pytest.mark.parametrize("part", [b"[],", b"1,", b'"",', b'{"a":1},'])
+def test_too_many_values_are_refused_before_one_is_made(part: bytes) -> None:
+    data = b"[" + part * 1_000 + b"1]"
+    assert jsontext.loads(data, max_values=3_001)
+    with (
+        mock.patch.object(jsontext, "_decoder", None),
+        pytest.raises(jsontext.TooManyValues, match="more than 900 values"),
+    ):
+        jsontext.loads(data, max_values=900)
+
+
+def test_texts_full_of_commas_and_brackets_are_one_value() -> None:
+    data = json.dumps({"message": '[1,2,"3"],\\' * 100}).encode()
+    assert jsontext.loads(data, max_values=2)
+
+
+@given(json_values)
+def test_a_copy_is_equal_and_shares_nothing_that_can_change(value: Any) -> None:
+    copy = jsontext.copied({"value": value})
+    assert copy == {"value": value}
+    if isinstance(value, (list, dict)):
+        value.clear()
+        assert copy["value"] is not value
+
+
+def test_what_is_no_json_value_is_copied_deeply() -> None:
+    inner = [1]
+    copy = jsontext.copied([(inner,)])
+    inner.append(2)
+    assert copy == [([1],)]

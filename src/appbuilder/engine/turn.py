@@ -7,7 +7,6 @@ A :class:`Turn` holds everything the two drivers (:mod:`appbuilder.engine.driver
 from __future__ import annotations
 
 import contextvars
-import copy
 import json
 import threading
 from collections import deque
@@ -86,7 +85,7 @@ class Turn:
         self._base = contextvars.copy_context()
         self.context = self._base
         self._session: SessionContext | None = None
-        self._pristine = _pristine(request) if policy.attempts > 1 or request.keep is not None else None
+        self._pristine: tuple[Any, Mapping[str, Any]] | None = None
         self._span = spans.begin(request, agent)
         if self._span is not None:
             self._base.run(tracing.make_current, self._span)
@@ -202,10 +201,15 @@ class Turn:
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments for the component's ``run``; a retry gets what the first attempt got."""
-        message, args = self.request.message, self.request.args
-        if self.state.attempt > 1 and self._pristine is not None:
-            message, args = copy.deepcopy(self._pristine)  # a third attempt may follow
-        return {**args, "message": Message(message), "stream": self.request.stream}
+        request = self.request
+        message, args = request.message, request.args
+        if self.state.attempt == 1:
+            # Not before: to copy a large message takes time, which the event loop has not.
+            if self._policy.attempts > 1 or request.keep is not None:
+                self._pristine = _pristine(request)
+        elif self._pristine is not None:
+            message, args = map(jsontext.copied, self._pristine)  # a third attempt may follow
+        return {**args, "message": Message(message), "stream": request.stream}
 
     def accept(self, answer: Any) -> Message[Any]:
         """What ``run`` returned, as a message.
@@ -370,7 +374,7 @@ def _pristine(request: TurnRequest) -> tuple[Any, Mapping[str, Any]] | None:
     """A copy of what a component might change, for a retry and for what is kept of the turn."""
     if not request.args and isinstance(request.message, (str, int, float, type(None))):
         return None
-    return copy.deepcopy((request.message, request.args))
+    return jsontext.copied(request.message), jsontext.copied(request.args)
 
 
 def _sendable(piece: Any) -> Any:

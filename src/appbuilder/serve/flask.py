@@ -81,6 +81,7 @@ class _ChatView:
                 header,
                 id=request_id,
                 needs_credential=self._needs_credential,
+                max_values=engine.settings.max_values,
             )
             if turn.stream:
                 return self._stream(engine.start(turn), engine)

@@ -11,6 +11,7 @@ from appbuilder.engine.request import TurnRequest
 from appbuilder.errors import InvalidRequest, Unauthenticated
 from appbuilder.ids import new_id
 from appbuilder.wire import sse
+from appbuilder.wire.body import json_object
 from appbuilder.wire.problems import Problem, envelope
 
 MAX_ID = 36
@@ -38,22 +39,20 @@ def request_id(header: Header) -> str:
     return new_id() if given is None else given
 
 
-def parse(body: bytes, header: Header, *, id: str, needs_credential: bool) -> TurnRequest:  # noqa: A002
+def parse(
+    body: bytes, header: Header, *, id: str, needs_credential: bool, max_values: int = 0  # noqa: A002
+) -> TurnRequest:
     """Reads a request.
 
     :param id: the request's id, see :func:`request_id`.
     :param needs_credential: the component takes its credential from each request.
+    :param max_values: values the body may hold; 0: any number.
     :raises InvalidRequest: the body is not the JSON the protocol asks for.
     :raises Unauthenticated: a credential is needed and there is none, or more than one.
     """
     credential = credential_of(header, needed=needs_credential)
     user_id = id_in(header, USER_ID_HEADER, MAX_USER_ID)
-    try:
-        data = jsontext.loads(body)
-    except jsontext.NotJson as error:
-        raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
-    if not isinstance(data, dict):
-        raise InvalidRequest("The body must be a JSON object.")
+    data = json_object(body, max_values)
     if "message" not in data:
         raise InvalidRequest("The member 'message' is required.")
     message, stream = data.pop("message"), data.pop("stream", False)

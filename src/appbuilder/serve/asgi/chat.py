@@ -7,8 +7,9 @@ from typing import Any
 
 from appbuilder.engine.engine import Run
 from appbuilder.engine.log import Outcome
+from appbuilder.engine.request import TurnRequest
 from appbuilder.errors import MethodNotAllowed, Unauthenticated
-from appbuilder.serve.asgi.http import HEADER, IDENTITY, REQUEST_ID, read_json, send_whole
+from appbuilder.serve.asgi.http import HEADER, IDENTITY, REQUEST_ID, apart, read_json, send_whole
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asgi.stream import EventStream, outcome_of
 from appbuilder.serve.asgi.turns import begin
@@ -31,9 +32,19 @@ class ChatEndpoint:
             raise MethodNotAllowed("This address does not take that method.", "POST")
         if identity is None:
             raise Unauthenticated("Send your key: Authorization: Bearer ...")
-        header = scope[HEADER]
-        body = await read_json(header, receive, service.settings.max_body)
-        turn = chat.parse(body, header, id=request_id, needs_credential=service.needs_credential)
+        header, settings = scope[HEADER], service.settings
+        body = await read_json(header, receive, settings.max_body)
+
+        def parse() -> TurnRequest:
+            return chat.parse(
+                body,
+                header,
+                id=request_id,
+                needs_credential=service.needs_credential,
+                max_values=settings.max_values,
+            )
+
+        turn = await apart(len(body), parse)
         run = await begin(service, identity, turn, header(chat.ON_DISCONNECT_HEADER))
         headers = [(_REQUEST_ID, request_id.encode())]
         if turn.stream:

@@ -6,13 +6,16 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
+from anyio.lowlevel import RunVar
 from starlette.requests import Request
 from starlette.responses import Response
 
 from appbuilder import errors, jsontext
 from appbuilder.serve.asking import Identity, Receive, Scope, Send
+from appbuilder.settings import Settings
 from appbuilder.wire import chat
+from appbuilder.wire.body import json_object as body_object
 
 _T = TypeVar("_T")
 
@@ -126,29 +129,43 @@ def caller(request: Request) -> Identity:
     return cast(Identity, identity)
 
 
-async def json_object(request: Request, limit: int) -> dict[str, Any]:
-    """The body, a JSON object of at most *limit* bytes.
+async def json_object(request: Request, settings: Settings) -> dict[str, Any]:
+    """The body, a JSON object as large as *settings* allow.
 
     :raises InvalidRequest, PayloadTooLarge, UnsupportedMediaType: it is something else.
     """
-    body = await read_json(header_of(request.scope), request.receive, limit)
-    return parsed_object(body)
-
-
-def parsed_object(body: bytes) -> dict[str, Any]:
-    """:raises InvalidRequest: *body* is no JSON object."""
-    try:
-        value = jsontext.loads(body)
-    except jsontext.NotJson as error:
-        raise errors.InvalidRequest(f"The body is not valid JSON: {error}.") from None
-    if not isinstance(value, dict):
-        raise errors.InvalidRequest("The body must be a JSON object.")
-    return value
+    body = await read_json(header_of(request.scope), request.receive, settings.max_body)
+    return await apart(len(body), lambda: body_object(body, settings.max_values))
 
 
 def reply(value: Any, status: int = 200) -> Response:
     """*value* as JSON, for who has asked alone."""
     return Response(jsontext.dumps(value), status, NOT_KEPT, JSON)
+
+
+async def apart(size: int, work: Callable[[], _T]) -> _T:
+    """What *work* returns; where it reads or writes more than 64 KiB, it is done off the event loop.
+
+    :param size: in bytes.
+    """
+    if size <= _LARGE:
+        return work()
+    return await to_thread.run_sync(work, limiter=_limiter())
+
+
+def _limiter() -> CapacityLimiter:
+    try:
+        return _LIMITER.get()
+    except LookupError:
+        limiter = CapacityLimiter(_AT_ONCE)
+        _LIMITER.set(limiter)
+        return limiter
+
+
+_LARGE = 64 * 1024
+_AT_ONCE = 2
+"""Large bodies that are read or written at a time; more would only wait for the interpreter."""
+_LIMITER: RunVar[CapacityLimiter] = RunVar("appbuilder.apart")
 
 
 async def in_thread(function: Callable[..., _T], *args: Any) -> _T:

@@ -86,7 +86,7 @@ class Sessions:
     async def rename(self, request: Request) -> Response:
         """Another title."""
         identity, session_id = caller(request), _id(request, "session_id")
-        title = _title(await json_object(request, self._service.settings.max_body))
+        title = _title(await json_object(request, self._service.settings))
 
         def rename() -> told.Members:
             self._require(identity, session_id)
@@ -108,7 +108,7 @@ class Sessions:
 
     async def rate(self, request: Request) -> Response:
         """What the caller thinks of an answer, in place of what he thought before."""
-        rating = _rating(await json_object(request, self._service.settings.max_body))
+        rating = _rating(await json_object(request, self._service.settings))
         if not await self._with_turn(request, lambda turn_id: self._catalogue.rate(turn_id, rating)):
             raise _no_turn()
         return reply(told.envelope(told.rated(rating)))

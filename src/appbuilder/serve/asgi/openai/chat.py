@@ -29,8 +29,7 @@ class ChatCompletions:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         service = self._service
-        identity, body = await read_request(service, scope, receive)
-        call = read(body, model=service.name, takes=service.takes)
+        identity, call = await read_request(service, scope, receive, read)
         asked = Asked(call.talk, call.args, call.stream, call.session_id)
 
         def answering(run: Run) -> _Answering:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from datetime import timezone
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from appbuilder import clock
 from appbuilder.engine.engine import Run
@@ -17,8 +17,8 @@ from appbuilder.serve.asgi.http import (
     IDENTITY,
     REQUEST_ID,
     REQUEST_ID_HEADERS,
+    apart,
     header_of,
-    parsed_object,
     read_json,
     send_whole,
 )
@@ -28,11 +28,13 @@ from appbuilder.serve.asgi.stream import Encoder, EventStream, outcome_of
 from appbuilder.serve.asgi.turns import begin
 from appbuilder.serve.asking import Identity, Receive, Scope, Send
 from appbuilder.wire import chat
+from appbuilder.wire.body import json_object
 from appbuilder.wire.chat import Header
 from appbuilder.wire.openai import open_webui
 from appbuilder.wire.openai.messages import Talk
 from appbuilder.wire.openai.sessions import SESSION_ID_HEADER, named_session
 
+_Call_co = TypeVar("_Call_co", covariant=True)
 _SESSION_ID = SESSION_ID_HEADER.lower().encode()
 
 
@@ -63,16 +65,31 @@ class Answering(Protocol):
         """The body of a whole answer, of a message's members."""
 
 
-async def read_request(service: Service, scope: Scope, receive: Receive) -> tuple[Identity, dict[str, Any]]:
-    """Whose turn it is, and the body's members.
+class Read(Protocol[_Call_co]):
+    """Reads a body's members, as the API has it."""
 
-    :raises Unauthenticated, InvalidRequest, PayloadTooLarge, UnsupportedMediaType: see there.
+    def __call__(self, body: Mapping[str, Any], *, model: str, takes: frozenset[str]) -> _Call_co:
+        """:raises InvalidRequest, NotFound: it is not what the API takes."""
+
+
+async def read_request(
+    service: Service, scope: Scope, receive: Receive, read: Read[_Call_co]
+) -> tuple[Identity, _Call_co]:
+    """Whose turn it is, and what the body asks.
+
+    :raises Unauthenticated, InvalidRequest, NotFound, PayloadTooLarge, UnsupportedMediaType: see there.
     """
     identity, header = scope[IDENTITY], header_of(scope)
     if identity is None:
         raise Unauthenticated("Send your key: Authorization: Bearer ...")
-    body = parsed_object(await read_json(header, receive, service.settings.max_body))
-    return on_behalf(identity, header), body
+    settings = service.settings
+    body = await read_json(header, receive, settings.max_body)
+
+    def call() -> _Call_co:
+        members = json_object(body, settings.max_values)
+        return read(members, model=service.name, takes=service.takes)
+
+    return on_behalf(identity, header), await apart(len(body), call)
 
 
 async def converse(  # noqa: PLR0917 - an ASGI application, and what it serves

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from appbuilder.core.message import text_of
@@ -44,11 +45,18 @@ async def recognized(transcripts: Transcripts, identity: Identity, talk: Talk) -
     if owner == ANONYMOUS:
         # Strangers share this owner: who says what another has said would be let into his session.
         return Place(new_id(), new=True)
-    before = digest(talk.before) if talk.before else None
-    session_id = None if before is None else await in_thread(transcripts.take, owner, before)
+    before: str | None = None
+    session_id: str | None = None
+    if talk.before:
+        before, session_id = await in_thread(_take, transcripts, owner, talk.before)
     return _RecognizedPlace(
         session_id or new_id(), session_id is None, transcripts, owner, talk, before if session_id else None
     )
+
+
+def _take(transcripts: Transcripts, owner: str, before: Sequence[Said]) -> tuple[str, str | None]:
+    stands_for_it = digest(before)
+    return stands_for_it, transcripts.take(owner, stands_for_it)
 
 
 @dataclass(slots=True)
@@ -68,14 +76,18 @@ class _RecognizedPlace(Place):
         if self.settled:
             return
         self.settled = True
-        stands_for_it = self._after(outcome)
-        if stands_for_it is None:
+        if self.taken is None and (outcome is None or outcome.answer is None):
             return
         try:
-            await in_thread(self.transcripts.remember, self.owner, stands_for_it, self.session_id)
+            await in_thread(self._remember, outcome)
         except StoreUnavailable:
             # The turn itself is stored, or was refused; either way that is what the caller must hear.
             logger.warning("session %s will not be recognized by its history", self.session_id, exc_info=True)
+
+    def _remember(self, outcome: Outcome | None) -> None:
+        stands_for_it = self._after(outcome)
+        if stands_for_it is not None:
+            self.transcripts.remember(self.owner, stands_for_it, self.session_id)
 
     def _after(self, outcome: Outcome | None) -> str | None:
         if outcome is None or outcome.answer is None:

@@ -51,8 +51,7 @@ class CreateResponse:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         service = self._service
-        identity, body = await read_request(service, scope, receive)
-        call = read(body, model=service.name, takes=service.takes)
+        identity, call = await read_request(service, scope, receive, read)
         asked = Asked(call.talk, call.args, call.stream, call.session_id, forget=not call.store)
         if call.previous is not None:
             session_id = await in_thread(_session_of, service, identity, call.previous)

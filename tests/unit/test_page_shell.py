@@ -38,7 +38,7 @@ def reached(page: Page, peer: str = "127.0.0.1") -> list[tuple[Any, Any]]:
         return {"type": "http.disconnect"}
 
     gate = Gate(page, b"k" * 32)
-    routes = Routes(gate, html="", icon=OUR_ICON, theme=None)
+    routes = Routes(gate, html="", icon=OUR_ICON, theme=None, earlier=nothing)
     scope = {
         "type": "http",
         "method": "GET",

@@ -28,13 +28,15 @@ from appbuilder.engine.log import Outcome, RunLog
 from appbuilder.engine.machine import Ending
 from appbuilder.errors import AppBuilderError, ComponentError, TurnCancelled
 from appbuilder.jsontext import dumps
-from appbuilder.serve.chainlit import steps, threads
+from appbuilder.serve.chainlit import steps, threads, window
 from appbuilder.serve.chainlit.composer import Attached, Changed, Composer, Grown, Part
 from appbuilder.serve.chainlit.screen import LiveTurn, Screen
 from appbuilder.serve.chainlit.steps import Place
+from appbuilder.serve.chainlit.window import Window
 from appbuilder.settings import Settings
 from appbuilder.store import urls
 from appbuilder.store.sql import SqlStore
+from appbuilder.wire.transcript import turns
 
 AT = datetime(2026, 1, 2, 3, 4, 5)
 TALK = Conversation("session", "local", "title", AT, AT)
@@ -177,7 +179,7 @@ def reopened(
     )
     value = json.loads(dumps(kept.value))
     row = StoredRow(PLACE.turn_id, PLACE.request_id, TURN_KEY, value, AT)
-    return threads.opened(TALK, "local", [row], author="Assistant", language="en")
+    return threads.opened(TALK, "local", window_of(row), author="Assistant", language="en")
 
 
 ENDINGS = st.sampled_from(
@@ -242,8 +244,13 @@ def row(key: str, content: Any, request: str = "r1", number: int = 0, **members:
     return StoredRow(f"{request}-{key}-{number}", request, key, {"content": content, **members}, at)
 
 
+def window_of(*rows: StoredRow, earlier: Any = None) -> Window:
+    ratings = [row for row in rows if row.key == FEEDBACK_KEY]
+    return Window(list(turns(rows)), ratings, earlier)
+
+
 def shown(*rows: StoredRow, **options: Any) -> list[tuple[str, str]]:
-    thread = threads.opened(TALK, "me", rows, author="Assistant", language="en", **options)
+    thread = threads.opened(TALK, "me", window_of(*rows, **options), author="Assistant", language="en")
     return [(step["type"], step["output"]) for step in thread["steps"]]
 
 
@@ -295,21 +302,33 @@ def test_whatever_a_row_holds(key: str, value: Any) -> None:
     assert found[-3:] == [("user_message", "q"), ("run", ""), ("assistant_message", "a")]
 
 
-def test_more_rows_than_are_shown() -> None:
-    """The first of those that are left may be the end of a turn whose beginning is not."""
-    rows = [row("answer", "of an earlier question"), row("query", "q", "r2", 1), row("answer", "a", "r2", 2)]
-    assert shown(*rows, whole=False) == [
-        ("assistant_message", "*Earlier messages are not shown.*"),
+def test_a_link_leads_to_earlier_turns() -> None:
+    rows = [row("query", "q", "r2", 1), row("answer", "a", "r2", 2)]
+    link = "[Earlier messages](/thread/session/earlier?before=2026-01-02T03:04:06.000000~r2-query-1)"
+    assert shown(*rows, earlier=rows[0].place) == [
+        ("assistant_message", f"*{link}*"),
         ("user_message", "q"),
         ("run", ""),
         ("assistant_message", "a"),
     ]
-    turn = StoredRow("t", "r1", TURN_KEY, {"input": {"content": "q1"}, "answer": {"content": "a1"}}, AT)
-    assert shown(turn, *rows[1:], whole=False)[1:4] == [
-        ("user_message", "q1"),
-        ("run", ""),
-        ("assistant_message", "a1"),
-    ]
+
+
+@pytest.mark.parametrize("pieces", [None, ["字" * 70_000, "字" * 70_000], [{"a": 1}, "字" * 140_000]])
+def test_of_a_giant_message_its_beginning_is_shown_and_a_link(pieces: list[Any] | None) -> None:
+    said = {"input": {"content": "x" * 140_000}, "answer": {"content": "字" * 140_000}, "pieces": pieces}
+    turn = StoredRow("t", "r1", TURN_KEY, said, AT)
+    link = "[Show the whole message](/thread/session/earlier?before=2026-01-02T03:04:05.000001~)"
+    told = [output for kind, output in shown(turn) if kind != "run"]
+    assert [link in output for output in told[:1] + told[-1:]] == [True, True]
+    assert all(len(output) < threads.MOST_CHARACTERS + 300 for output in told)
+
+
+def test_an_open_fence_is_closed_before_the_link() -> None:
+    code = "```python\n" + "x = 1\n" * 30_000
+    turn = StoredRow("t", "r1", TURN_KEY, {"input": {"content": "q"}, "answer": {"content": code}}, AT)
+    *_, cut, link = shown(turn)
+    assert cut[1].startswith("```python")
+    assert link[1].strip().startswith("*…")
 
 
 def test_turns_of_one_request_id_are_all_shown() -> None:
@@ -317,7 +336,7 @@ def test_turns_of_one_request_id_are_all_shown() -> None:
     for number in range(3):
         kept = {"input": {"content": f"q{number}"}, "answer": {"content": f"a{number}"}, "state": "complete"}
         rows.append(StoredRow(f"t{number}", "same", TURN_KEY, kept, AT + timedelta(seconds=number)))
-    thread = threads.opened(TALK, "local", rows, author="Assistant", language="en")
+    thread = threads.opened(TALK, "local", window_of(*rows), author="Assistant", language="en")
     told = [step["output"] for step in thread["steps"] if step["type"] != "run"]
     assert told == ["q0", "a0", "q1", "a1", "q2", "a2"]
     ids = [step["id"] for step in thread["steps"]]
@@ -328,7 +347,7 @@ def test_ratings_stand_at_their_turn() -> None:
     turn = StoredRow("t1", "r1", TURN_KEY, {"input": {"content": "q"}, "answer": {"content": "a"}}, AT)
     rated = StoredRow("f1", "r1", FEEDBACK_KEY, {"turn": "t1", "good": False, "comment": "no"}, AT)
     other = StoredRow("f2", "r1", FEEDBACK_KEY, {"turn": "t2", "good": True, "comment": ""}, AT)
-    thread = threads.opened(TALK, "me", [turn, rated, other], author="A", language="en")
+    thread = threads.opened(TALK, "me", window_of(turn, rated, other), author="A", language="en")
     run = next(step for step in thread["steps"] if step["type"] == "run")
     assert run["feedback"] == {"id": "t1", "forId": "t1", "value": 0, "comment": "no"}
     assert sum("feedback" in step for step in thread["steps"]) == 1
@@ -348,7 +367,7 @@ def test_conversations_of_the_sdk(name: str, session: str, tmp_path: Path) -> No
         found = [
             (step["type"], step["output"])
             for step in threads.opened(
-                conversation, "local", catalogue.rows(session, 100), author="A", language="zh"
+                conversation, "local", window.newest(catalogue, session), author="A", language="zh"
             )["steps"]
         ]
     finally:

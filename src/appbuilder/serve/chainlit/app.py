@@ -20,6 +20,8 @@ from appbuilder.errors import (
     PayloadTooLarge,
 )
 from appbuilder.serve.asking import Identity
+from appbuilder.serve.chainlit.conversations import Conversations
+from appbuilder.serve.chainlit.earlier import Earlier
 from appbuilder.serve.chainlit.identity import Gate, PageGate
 from appbuilder.serve.chainlit.index import content_security_policy, render
 from appbuilder.serve.chainlit.load import load
@@ -68,7 +70,8 @@ def create_app(
     steps = page.steps or page.debug
     turns = PageTurns(engine, page.name, debug=page.debug, steps=steps, begin=begin)
     _configure(chainlit, page, turns, catalogue)
-    routes = Routes(gate, html=html, icon=icon, theme=page.theme)
+    earlier = Earlier(catalogue, Conversations(catalogue, turns), page.name)
+    routes = Routes(gate, html=html, icon=icon, theme=page.theme, earlier=earlier.page)
     check_room = _room_check(chainlit) if page.uploads else None
     return Shell(chainlit.server.app, gate, routes, _token_maker(), policy, check_room=check_room)
 

@@ -17,7 +17,7 @@ from chainlit.user import PersistedUser, User
 from appbuilder.core.catalogue import Catalogue, Conversation, Rating, title_of
 from appbuilder.core.context import current_context
 from appbuilder.errors import NotFound
-from appbuilder.serve.chainlit import threads
+from appbuilder.serve.chainlit import threads, window
 from appbuilder.serve.chainlit.conversations import Conversations
 from appbuilder.serve.chainlit.identity import PageContext
 from appbuilder.serve.chainlit.turns import PageTurns
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from chainlit.element import Element, ElementDict
     from chainlit.step import StepDict
 
-MOST_ROWS = 2000
-"""Rows of one conversation that are shown; of a longer one the newest."""
 MOST_LISTED = 100
 _LONGEST_COMMENT = 4000
 _LONGEST_ID = 36
@@ -84,17 +82,14 @@ class CatalogueLayer(BaseDataLayer):
         if conversation is None:
             return None
         who = asking()
-        rows = await asyncio.to_thread(self._catalogue.rows, thread_id, MOST_ROWS)
-        thread: Any = await asyncio.to_thread(
-            threads.opened,
-            conversation,
-            who.identity.owner,
-            rows,
-            author=self._turns.author,
-            language=who.language,
-            whole=len(rows) < MOST_ROWS,
-        )
-        return thread  # type: ignore[no-any-return]
+
+        def open_it() -> Any:
+            shown = window.newest(self._catalogue, thread_id)
+            told = {"author": self._turns.author, "language": who.language}
+            return threads.opened(conversation, who.identity.owner, shown, **told)
+
+        thread: ThreadDict = await asyncio.to_thread(open_it)
+        return thread
 
     async def get_thread_author(self, thread_id: str) -> str:
         # Whoever may see it may do all with it; nobody else learns that it is there.

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import mimetypes
 import re
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 from starlette.concurrency import run_in_threadpool
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from appbuilder.errors import InvalidRequest, NotFound
-from appbuilder.serve.asking import Asking, Receive, Scope
+from appbuilder.errors import InvalidRequest, NotFound, Unauthenticated
+from appbuilder.serve.asking import Asking, Identity, Receive, Scope
 from appbuilder.serve.chainlit.identity import LOGIN_DAYS, PageGate
 from appbuilder.serve.chainlit.index import STYLE_SHEET
-from appbuilder.serve.chainlit.web import SAFE, bounded
+from appbuilder.serve.chainlit.web import SAFE, bounded, language
 
 _DAY = 86_400
 _PAGES = re.compile(r"/|/login|/thread/[^/]+")
+_EARLIER = re.compile(r"/thread/(.+)/earlier", re.DOTALL)
 # What folds open has an avatar by its name too, and a model's name has slashes.
 _ICONS = re.compile(r"/favicon|/favicon\.ico|/logo|/avatars/.+", re.DOTALL)
 _STATIC = Path(__file__).parent / "static"
 
 OUR_ICON = _STATIC / "icon.svg"
+
+
+Earlier = Callable[[Identity, str, str | None, str], Awaitable[Response]]
+"""The plain page of a conversation's turns: who asks, session id, the place before which, language."""
 
 
 class Routes:
@@ -33,21 +40,29 @@ class Routes:
     :param html: the page.
     :param icon: an image file.
     :param theme: ``light``, ``dark`` or None.
+    :param earlier: the page of earlier turns.
     """
 
-    def __init__(
-        self, gate: PageGate, *, html: str, icon: Path, theme: str | None
-    ) -> None:
+    def __init__(self, gate: PageGate, *, html: str, icon: Path, theme: str | None, earlier: Earlier) -> None:
         self._gate = gate
         self._html = html
         self._icon = icon
         self._theme = theme
+        self._earlier = earlier
 
-    async def answer(self, scope: Scope, receive: Receive, asking: Asking) -> Response | None:
-        """The answer; None: the address is not ours."""
+    async def answer(
+        self, scope: Scope, receive: Receive, asking: Asking, identity: Identity | None
+    ) -> Response | None:
+        """The answer; None: Chainlit has what is at the address, if anything has.
+
+        :param identity: of who asks; None: unknown.
+        """
         path, method = scope["path"], scope["method"]
         if method in SAFE:
-            return self._show(path)
+            found = _EARLIER.fullmatch(path)
+            if found is None:
+                return self._show(path)
+            return await self._show_earlier(scope, asking, identity, found[1])
         if (method, path) == ("POST", "/login"):
             return await self._login(scope, receive, asking)
         if (method, path) == ("POST", "/logout"):
@@ -64,6 +79,16 @@ class Routes:
         if path == "/auth/config":
             return JSONResponse(self._auth())
         return JSONResponse({"status": "ok"}) if path == "/health" else None
+
+    async def _show_earlier(
+        self, scope: Scope, asking: Asking, identity: Identity | None, session_id: str
+    ) -> Response:
+        if identity is None:
+            if self._gate.has_login:
+                return RedirectResponse("/login", 303)
+            raise Unauthenticated("Log in first.")
+        before = parse_qs(scope["query_string"].decode("latin-1")).get("before", [None])[0]
+        return await self._earlier(identity, session_id, before, language(asking))
 
     def _auth(self) -> dict[str, Any]:
         theme = {} if self._theme is None else {"default_theme": self._theme}

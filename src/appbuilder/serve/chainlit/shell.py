@@ -91,7 +91,7 @@ class Shell:
         try:
             if not same_origin(scope, asking):
                 raise Forbidden("This request comes from another site's page.")
-            response = await self._own(scope, receive, asking)
+            response = await self._own(scope, receive, asking, identity)
             if response is None:
                 _check(scope, identity, self._passed)
                 self._enter(scope, asking, identity)
@@ -104,10 +104,12 @@ class Shell:
             response = failed(error)
         await response(scope, receive, decorated)
 
-    async def _own(self, scope: Scope, receive: Receive, asking: Asking) -> Response | None:
+    async def _own(
+        self, scope: Scope, receive: Receive, asking: Asking, identity: Identity | None
+    ) -> Response | None:
         if scope["type"] == "websocket":
             return None
-        return await self._routes.answer(scope, receive, asking)
+        return await self._routes.answer(scope, receive, asking, identity)
 
     def _most(self, scope: Scope) -> int:
         """How many bytes the request may have."""

@@ -5,7 +5,11 @@ from __future__ import annotations
 _TEXTS = {
     "stopped": ("已停止", "Stopped"),
     "request": ("请求编号", "request id"),
-    "earlier": ("更早的消息没有显示。", "Earlier messages are not shown."),
+    "earlier": ("更早的消息", "Earlier messages"),
+    "no_earlier": ("没有更早的消息。", "There are no earlier messages."),
+    "back": ("返回对话", "Back to the conversation"),
+    "question": ("提问", "Question"),
+    "whole": ("查看全文", "Show the whole message"),
     "tokens": ("词元", "tokens"),
     "ComponentError": ("组件出错了，原因见服务日志中的请求编号。", ""),
     "StoreUnavailable": ("会话数据库没有响应，请稍后重试。", ""),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
-from appbuilder.core.catalogue import FEEDBACK_KEY, Conversation, Rating, StoredRow
+from appbuilder.core.catalogue import Conversation, Rating, StoredRow
+from appbuilder.core.catalogue import Place as RowPlace
 from appbuilder.core.message import text_of
 from appbuilder.core.store import FAILED, INCOMPLETE, STATE, TURN_KEY
 from appbuilder.serve.chainlit import steps
@@ -15,10 +17,13 @@ from appbuilder.serve.chainlit.composer import Composer
 from appbuilder.serve.chainlit.outputs.markdown import escaped
 from appbuilder.serve.chainlit.steps import Place, Step
 from appbuilder.serve.chainlit.texts import text
-from appbuilder.wire.transcript import turns
+from appbuilder.serve.chainlit.window import Window
 
 Thread = dict[str, Any]
 """``chainlit.types.ThreadDict``."""
+
+MOST_CHARACTERS = 100_000
+"""Characters of one message that are shown; browsers take seconds to lay out the Markdown of more."""
 
 
 def listed(conversation: Conversation, viewer: str) -> Thread:
@@ -36,29 +41,15 @@ def listed(conversation: Conversation, viewer: str) -> Thread:
     }
 
 
-def opened(
-    conversation: Conversation,
-    viewer: str,
-    rows: Sequence[StoredRow],
-    *,
-    author: str,
-    language: str,
-    whole: bool = True,
-) -> Thread:
-    """A conversation with all that was said in it.
+def opened(conversation: Conversation, viewer: str, window: Window, *, author: str, language: str) -> Thread:
+    """A conversation with its newest turns.
 
-    :param rows: in their order; of all keys.
     :param author: the assistant's name.
-    :param whole: False: there are earlier rows than these.
     """
     thread = listed(conversation, viewer)
-    ratings = dict(_ratings(rows))
-    told = list(turns(rows))
-    if not whole and len(told) > 1 and told[0][-1].key != TURN_KEY:
-        # Its beginning may not be among the rows: its answer would stand as a question.
-        del told[0]
+    ratings = dict(_ratings(window.ratings))
     asked: Counter[str] = Counter()
-    for group in told:
+    for group in window.turns:
         request_id, last = group[0].request_id, group[-1]
         asked[request_id] += 1
         if asked[request_id] > 1:  # programs may use an id again; on the page each message has its own
@@ -69,17 +60,31 @@ def opened(
         else:
             place = Place(conversation.session_id, request_id, group[0].id, author, language)
             _tell_rows(thread, place, group)
-    if not whole and thread["steps"]:
+    if window.earlier is not None and thread["steps"]:
         first = thread["steps"][0]
-        note = steps.part(Place(conversation.session_id, "", "earlier", author, language), 0,
-                          f"*{text('earlier', language)}*", rows[0].created_at)
+        place = Place(conversation.session_id, "", "earlier", author, language)
+        link = _link(place, window.earlier, text("earlier", language))
+        note = steps.part(place, 0, f"*{link}*", window.turns[0][0].created_at)
         thread["steps"].insert(0, {**note, "parentId": first["parentId"]})
     return thread
 
 
+def earlier_address(session_id: str, before: RowPlace | None) -> str:
+    """Where the turns before a place are shown as a plain page."""
+    here = f"/thread/{quote(session_id, safe='')}/earlier"
+    if before is None:
+        return here
+    at, row_id = before
+    return f"{here}?before={at.isoformat(timespec='microseconds')}~{row_id}"
+
+
+def _link(place: Place, before: RowPlace, words: str) -> str:
+    return f"[{words}]({earlier_address(place.session_id, before)})"
+
+
 def _ratings(rows: Sequence[StoredRow]) -> Iterator[tuple[str, Rating]]:
     for row in rows:
-        if row.key == FEEDBACK_KEY and isinstance(row.value, dict):
+        if isinstance(row.value, dict):
             value = row.value
             yield str(value.get("turn")), Rating(bool(value.get("good")), str(value.get("comment") or ""))
 
@@ -89,14 +94,14 @@ def _tell_turn(thread: Thread, place: Place, row: StoredRow, rating: Rating | No
     value: Mapping[str, Any] = row.value if isinstance(row.value, dict) else {}
     at = row.created_at
     told: list[Step] = thread["steps"]
-    told.append(steps.said(place, _content(value.get("input")) + _given(value.get("attachments")), at))
+    asked = _shortened(place, row, _content(value.get("input")))
+    told.append(steps.said(place, asked + _given(value.get("attachments")), at))
     told.append(steps.run(place, at, at, rating))
     for call in value.get("steps") or ():
         told.append(steps.deed(place, call, _time(call.get("started_at"), at), ended=True))
     composer = Composer()
     pieces = value.get("pieces")
-    composer.feed(pieces if isinstance(pieces, list) else [_content(value.get("answer"))])
-    composer.end()
+    _feed(composer, place, row, pieces if isinstance(pieces, list) else [_content(value.get("answer"))])
     if value.get(STATE) == INCOMPLETE:
         composer.close(steps.stopped_line(place.language))
     _tell_parts(thread, place, composer, at)
@@ -110,14 +115,14 @@ def _tell_rows(thread: Thread, place: Place, group: Sequence[StoredRow]) -> None
     first, last = group[0], group[-1]
     at = first.created_at
     if len(group) > 1 or not _is_answer(first):
-        told.append(steps.said(place, _content(first.value), at))
+        told.append(steps.said(place, _shortened(place, last, _content(first.value)), at))
     told.append(steps.run(place, at, last.created_at))
     for number, row in enumerate(group[1:-1]):
-        told.append(steps.folded(place, number + 1, row.key, _content(row.value), row.created_at))
+        words = _shortened(place, last, _content(row.value))
+        told.append(steps.folded(place, number + 1, row.key, words, row.created_at))
     if len(group) > 1 or _is_answer(first):
         composer = Composer()
-        composer.feed([_content(last.value)])
-        composer.end()
+        _feed(composer, place, last, [_content(last.value)])
         if isinstance(last.value, dict) and last.value.get(STATE) == INCOMPLETE:
             composer.close(steps.stopped_line(place.language))
         _tell_parts(thread, place, composer, last.created_at + timedelta(milliseconds=1))
@@ -130,6 +135,29 @@ def _tell_parts(thread: Thread, place: Place, composer: Composer, at: datetime) 
         else:
             thread["steps"].append(steps.part(place, part.number, part.markdown, at))
         thread["elements"] += [steps.element(place, part.number, each) for each in part.elements]
+
+
+def _feed(composer: Composer, place: Place, row: StoredRow, pieces: Iterable[Any]) -> None:
+    """The whole answer, or its beginning and where the rest is."""
+    room = MOST_CHARACTERS
+    for piece in pieces:
+        if isinstance(piece, str) and len(piece) > room:
+            composer.feed([piece[:room]])
+            composer.close(f"*… {_rest(place, row)}*")
+            return
+        composer.feed([piece])
+        room -= len(piece) if isinstance(piece, str) else 0
+    composer.end()
+
+
+def _shortened(place: Place, row: StoredRow, words: str) -> str:
+    return words if len(words) <= MOST_CHARACTERS else f"{words[:MOST_CHARACTERS]}\n\n… {_rest(place, row)}"
+
+
+def _rest(place: Place, row: StoredRow) -> str:
+    """A link to the whole of the turn that ends with *row*."""
+    after = (row.created_at + timedelta(microseconds=1), "")
+    return _link(place, after, text("whole", place.language))
 
 
 def _is_answer(row: StoredRow) -> bool:

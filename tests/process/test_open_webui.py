@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.process.openai_serving import CHAT, MODEL, Talking, talking
+from tests.process.openai_serving import CHAT, MODEL, Talking, Told, talking
 from tests.process.serving import rows
 
 SHAPES = json.loads((Path(__file__).parents[1] / "unit" / "data" / "open_webui.json").read_text("utf-8"))
@@ -121,11 +121,15 @@ def test_users_of_one_open_webui_have_sessions_of_their_own(service: Talking) ->
     assert owners == [f"openwebui:{ANN['X-OpenWebUI-User-Id']}"]
 
 
-def test_a_history_without_a_chat_s_id_is_its_user_s(service: Talking) -> None:
+@pytest.mark.parametrize(
+    "chat_id", ["local:AbC", "temporary:AbC", "channel:0b0c8a54-55c7-4c8d-9c0e-3b7a3c5f9e1"]
+)
+def test_a_history_without_a_chat_s_id_is_its_user_s(service: Talking, chat_id: str) -> None:
     """A temporary chat: its id names the browser's connection, which several chats share."""
-    ann = Chat(service, "local:AbC", ANN)
+    ann = Chat(service, chat_id, ANN)
     assert ann.say(SHAPES["turns"][0])["before"] == []
-    other = Chat(service, "local:AbC", BEN)
+    other = Chat(service, chat_id, BEN)
+    assert other.say(SHAPES["turns"][0])["before"] == []
     other.messages = list(ann.messages)
     assert other.say(SHAPES["turns"][1])["before"] == []
     assert ann.say(SHAPES["turns"][1])["before"] == ["How tall is the tower?"]
@@ -142,10 +146,73 @@ def test_who_may_not_speak_for_others_does_not_by_a_header(service: Talking) -> 
     assert service.ask(body, CHAT, "mallory", **forged).status == 404
 
 
-@pytest.mark.parametrize("chat_id", ["channel:0b0c8a54-55c7-4c8d-9c0e-3b7a3c5f9e11", "x" * 300])
-def test_an_id_that_is_too_long_for_a_session(service: Talking, chat_id: str) -> None:
-    chat = Chat(service, chat_id)
+def test_an_id_that_is_too_long_for_a_session(service: Talking) -> None:
+    chat = Chat(service, "x" * 300)
     chat.say(SHAPES["turns"][0])
     assert chat.say(SHAPES["turns"][1])["before"] == ["How tall is the tower?"]
     assert chat.session is not None
     assert len(chat.session) == 36
+
+
+# Regenerate, Edit, Continue
+
+
+def say(service: Talking, chat_id: str, *said: str) -> Told:
+    """A request of Open WebUI with this conversation, of the user and the assistant in turn."""
+    return service.say(*said, key="root", headers={**ANN, "X-OpenWebUI-Chat-Id": chat_id})
+
+
+def questions(service: Talking, chat_id: str) -> list[str]:
+    """The questions of the turns that the API shows."""
+    turns = service.look(f"/sessions/{chat_id}", "root").json()["result"]["turns"]
+    return [turn["input"] for turn in turns]
+
+
+def test_an_answer_is_made_again_and_a_question_is_changed(service: Talking) -> None:
+    one = say(service, "tree", "q1")
+    for question in ("q2", "q2", "q2 changed"):
+        told = say(service, "tree", "q1", one.text, question)
+        assert (told.session, told.before) == ("tree", ["q1"])
+        assert questions(service, "tree") == ["q1", question]
+    service.look("/sessions/tree/export", "root")
+    exported = service.look("/sessions/tree/export?format=openai", "root").json()["messages"]
+    assert [each["content"] for each in exported if each["role"] == "user"] == ["q1", "q2 changed"]
+    kept = rows(f"sqlite:///{service.server.folder}/chat.db", "session_id = 'tree' AND message_key = 'said'")
+    assert [(row["message_value"]["content"], bool(row["deleted"])) for row in kept] == [
+        ("q1", False),
+        ("q2", True),
+        ("q2", True),
+        ("q2 changed", False),
+    ]
+    assert all(row["updated_at"] == row["created_at"] for row in kept)
+    assert say(service, "tree", "q1", one.text, "q2 changed", told.text, "q3").before == ["q1", "q2 changed"]
+
+
+def test_an_answer_goes_on(service: Talking) -> None:
+    one = say(service, "goes-on", "q1")
+    assert say(service, "goes-on", "q1", one.text).before == ["q1"]
+    assert questions(service, "goes-on") == ["q1", "q1"]
+
+
+def test_the_first_answer_is_made_again(service: Talking) -> None:
+    say(service, "first", "q1")
+    assert say(service, "first", "q1").before == []
+    assert questions(service, "first") == ["q1"]
+
+
+def test_what_was_changed_on_its_way_replaces_nothing(service: Talking) -> None:
+    one = say(service, "changed", "q1")
+    two = say(service, "changed", "q1", one.text, "q2")
+    told = say(service, "changed", "q1", one.text, "Context: ...\nq2", two.text, "q3")
+    assert told.before == ["q1", "q2"]
+    assert questions(service, "changed") == ["q1", "q2", "q3"]
+
+
+def test_elsewhere_nothing_is_replaced(service: Talking) -> None:
+    """A session that another header names follows all that was said; one recognized begins again."""
+    headers = {"X-Appbuilder-Session-Id": "elsewhere"}
+    one = service.say("q1", key="root", headers=headers)
+    service.say("q1", one.text, "q2", key="root", headers=headers)
+    assert service.say("q1", one.text, "q2", key="root", headers=headers).before == ["q1", "q2"]
+    named_both = {**headers, "X-OpenWebUI-Chat-Id": "other"}
+    assert service.say("q1", one.text, "q2", key="root", headers=named_both).before == ["q1", "q2", "q2"]

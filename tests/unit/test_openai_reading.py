@@ -256,11 +256,12 @@ def test_open_webui_s_chats() -> None:
 
     chat_id = OPEN_WEBUI["chat_header"]["X-OpenWebUI-Chat-Id"]
     assert session(chat_id) == chat_id
-    assert session("local:AbCdEf") is None  # a temporary chat
-    channel = session("channel:" + chat_id)
-    assert channel is not None
-    assert len(channel) == 36
-    assert channel == session("channel:" + chat_id) != session("channel:x")
+    for temporary in ("local:AbCdEf", "temporary:AbCdEf", "channel:" + chat_id, "new:x", ":", "a:b:c"):
+        assert session(temporary) is None
+    long = session("x" * 300)
+    assert long is not None
+    assert len(long) == 36
+    assert long == session("x" * 300) != session("x" * 301)
 
 
 def test_open_webui_s_users() -> None:

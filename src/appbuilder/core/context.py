@@ -15,6 +15,7 @@ from appbuilder.ids import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from appbuilder.core.attachment import Attachment
     from appbuilder.core.steps import OnStep
@@ -32,7 +33,8 @@ class SessionContext:
     ``store`` is the runtime's own store (None outside a runtime) and ``credential`` what this request
     brought; neither is visible to any other request. ``on_step``, where somebody watches, is told of each
     model call. ``attachments`` are the files that came with the message. ``run_id`` names the turn, and
-    ``model_calls`` counts the calls of models it made.
+    ``model_calls`` counts the calls of models it made. ``history_before`` is the place (time and row id)
+    of the first row that this turn replaces: the history ends there.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class SessionContext:
         self.on_step: OnStep | None = None
         self.attachments: Sequence[Attachment] = ()
         self.model_calls = 0
+        self.history_before: tuple[datetime, str] | None = None
         self.cancel_token = cancel_token or CancelToken()
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 STATE = "state"
@@ -41,12 +42,28 @@ class TurnRecord:
     ``rows`` are (message key, message as JSON members) in the order they were appended; keys of at most
     128 characters, each once. Rows of a turn that was cut carry ``{"state": "incomplete"}``. The row of
     ``entry`` follows them.
+
+    :param replaced: ids of rows of the session that are marked deleted in the same transaction, and with them
+        what rates them; their times stay.
     """
 
     session_id: str
     request_id: str
     rows: Sequence[tuple[str, Mapping[str, Any]]]
     entry: TurnEntry | None = None
+    replaced: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacedTurns:
+    """The newest turns of a session, which the turn that runs replaces when it is stored.
+
+    :param rows: ids of their rows.
+    :param first: time and id of the first of them; the history before it stays visible during the run.
+    """
+
+    rows: Sequence[str]
+    first: tuple[datetime, str]
 
 
 class SessionStore(Protocol):
@@ -55,10 +72,14 @@ class SessionStore(Protocol):
     :raises StoreUnavailable: (all methods) the database did not answer in time or refused.
     """
 
-    def history(self, session_id: str, key: str, limit: int) -> list[dict[str, Any]]:
+    def history(
+        self, session_id: str, key: str, limit: int, before: tuple[datetime, str] | None = None
+    ) -> list[dict[str, Any]]:
         """The newest *limit* messages of finished turns under *key*, as JSON members, oldest first.
 
         Order is the order of commits, whatever the clock did between them.
+
+        :param before: only rows that stand before this time and id.
         """
 
     def commit(self, turn: TurnRecord) -> None:

@@ -66,7 +66,7 @@ class UserSession:
             return list(context.session_vars_dict.get(key, ())[-limit:])
         if len(key) > MAX_KEY or not _storable(key):
             return []
-        members = self._store_of(context).history(context.session_id, key, limit)
+        members = self._store_of(context).history(context.session_id, key, limit, context.history_before)
         return [restore(each) for each in members]
 
     def append(self, message_dict: Mapping[str, Message[Any]]) -> None:

@@ -13,6 +13,7 @@ import contextvars
 import logging
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any, TypeVar
 
 import gevent
@@ -108,8 +109,10 @@ class HubStore:
         self._store = store
         self._on_hub = bridge.on_hub
 
-    def history(self, session_id: str, key: str, limit: int) -> list[dict[str, Any]]:
-        return self._on_hub(lambda: self._store.history(session_id, key, limit))
+    def history(
+        self, session_id: str, key: str, limit: int, before: tuple[datetime, str] | None = None
+    ) -> list[dict[str, Any]]:
+        return self._on_hub(lambda: self._store.history(session_id, key, limit, before))
 
     def commit(self, turn: TurnRecord) -> None:
         self._on_hub(lambda: self._store.commit(turn))

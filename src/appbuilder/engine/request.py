@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from appbuilder.core.attachment import Attachment
+from appbuilder.core.store import ReplacedTurns
 from appbuilder.engine.keeping import Keeping
 from appbuilder.ids import new_id, new_row_id
 
@@ -19,7 +20,8 @@ class TurnRequest:
     for the catalogue, ``watch`` for what the run does to be told in its log. ``attachments`` are files on
     this machine: a transport must not take their paths from a client. ``guard`` says whether the session may
     be used, see :data:`Guard`; ``new_session``, that its id was made for this request; ``forget``, that
-    nothing of the turn is kept, not even what the component appends. ``door`` is the way it came in, see
+    nothing of the turn is kept, not even what the component appends. ``replaces`` finds the turns that this
+    one takes the place of, see :data:`Replaces`. ``door`` is the way it came in, see
     :class:`appbuilder.telemetry.Sink`.
     """
 
@@ -36,6 +38,7 @@ class TurnRequest:
     guard: Guard | None = None
     new_session: bool = field(default=False, compare=False)
     forget: bool = False
+    replaces: Replaces | None = None
     door: str = "chat"
     run_id: str = field(default_factory=new_row_id, compare=False)
 
@@ -57,6 +60,7 @@ class TurnRequest:
             guard,
             self.new_session,
             self.forget,
+            self.replaces,
             self.door,
             self.run_id,
         )
@@ -66,3 +70,7 @@ Guard = Callable[[], bool]
 """Asked where it may block, before the turn waits for its session: True, the session is the caller's; False,
 this may still change (there is none yet, for instance), and it is asked again when the session is the turn's;
 it raises where the session is not for the caller."""
+
+Replaces = Callable[[], "ReplacedTurns | None"]
+"""Asked where it may block, when the session is the turn's and no other turn can end in it: the newest turns,
+which this one replaces; None: it follows all that is there."""

@@ -10,7 +10,7 @@ import contextvars
 import json
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -20,11 +20,12 @@ from appbuilder.core.cancel import CancelToken
 from appbuilder.core.component import as_answer
 from appbuilder.core.context import SessionContext, context_var
 from appbuilder.core.locks import SessionLock, SessionLocks
-from appbuilder.core.message import AsyncContentStream, ContentStream, Message, dump, settle
+from appbuilder.core.message import AsyncContentStream, ContentStream, Message, dump, settle, text_of
 from appbuilder.core.store import (
     INCOMPLETE,
     RESERVED_PREFIX,
     STATE,
+    ReplacedTurns,
     SessionStore,
     TurnEntry,
     TurnRecord,
@@ -86,6 +87,7 @@ class Turn:
         self.context = self._base
         self._session: SessionContext | None = None
         self._pristine: tuple[Any, Mapping[str, Any]] | None = None
+        self._replaced: ReplacedTurns | None = None
         self._span = spans.begin(request, agent)
         if self._span is not None:
             self._base.run(tracing.make_current, self._span)
@@ -99,7 +101,8 @@ class Turn:
 
     def acquire_at_once(self) -> bool:
         """Takes the session where that needs no waiting; False: :meth:`acquire` has to."""
-        if self._ticket.ready is not None or self.request.guard is not None:
+        request = self.request
+        if self._ticket.ready is not None or request.guard is not None or request.replaces is not None:
             return False
         if self._locks is None:
             return True
@@ -129,6 +132,8 @@ class Turn:
             waited = waited or lock.waited
         if guard is not None and (waited or not known):
             guard()
+        if self.request.replaces is not None:
+            self._replaced = self.request.replaces()
 
     def _hold(self, lock: SessionLock) -> None:
         with self._lock:
@@ -188,6 +193,7 @@ class Turn:
         session.credential = request.credential
         session.on_step = self.log.tell if request.watch else None
         session.attachments = request.attachments
+        session.history_before = None if self._replaced is None else self._replaced.first
         self.context = self._base.run(contextvars.copy_context)
         self.context.run(context_var.set, session)
         self._session = session
@@ -305,7 +311,17 @@ class Turn:
         entry = self._entry(ending)
         if self._lock_held is not None:
             self._lock_held.check()
-        return TurnRecord(self.request.session_id, self.request.request_id, rows, entry)
+        return TurnRecord(
+            self.request.session_id, self.request.request_id, rows, entry, self._rows_replaced(ending)
+        )
+
+    def _rows_replaced(self, ending: Ending) -> Sequence[str]:
+        """Ids of the rows this turn takes the place of; none where it failed, or said nothing before it was
+        cut."""
+        if self._replaced is None or ending is Ending.FAILED:
+            return ()
+        said = ending is Ending.WHOLE or any(map(text_of, self.log.read(0)[0]))
+        return self._replaced.rows if said else ()
 
     def _rows(self, ending: Ending) -> list[tuple[str, dict[str, Any]]]:
         if ending is Ending.FAILED or self.request.forget:

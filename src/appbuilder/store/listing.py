@@ -16,6 +16,8 @@ Execute = Callable[[str, "tuple[Any, ...]"], Any]
 """Runs a statement in the transaction; returns a cursor."""
 Encode = Callable[[datetime], Any]
 """What the driver takes for a time."""
+MOST_AT_ONCE = 500
+"""Rows in one statement; SQLite before 3.32 takes 999 parameters."""
 
 
 def enter(
@@ -47,6 +49,13 @@ def enter(
         sql.list_it,
         (listing.id, turn.session_id, turn.request_id, listing.key, listing.text, began, last),
     )
+
+
+def mark_replaced(execute: Execute, sql: Statements, turn: PreparedTurn) -> None:
+    """Marks the rows that a turn replaces as deleted, in the turn's own transaction."""
+    for at in range(0, len(turn.replaced), MOST_AT_ONCE):
+        some = turn.replaced[at : at + MOST_AT_ONCE]
+        execute(sql.replace(len(some)), (turn.session_id, *some))
 
 
 def clear_others(execute: Execute, sql: Statements, listing: Listing, own: Sequence[Any] | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from appbuilder.core.store import TurnRecord
@@ -19,12 +20,18 @@ class MemoryStore:
         self._table = MemoryTable()
         self._catalogue = MemoryCatalogue(self._table)
 
-    def history(self, session_id: str, key: str, limit: int) -> list[dict[str, Any]]:
+    def history(
+        self, session_id: str, key: str, limit: int, before: tuple[datetime, str] | None = None
+    ) -> list[dict[str, Any]]:
         if limit <= 0:
             return []
         with self._table.lock:
-            stored = self._table.by_key.get((session_id, key), ())
-            newest_first = [(row.text, "", "") for row in reversed(stored) if not row.deleted]
+            stored = [row for row in self._table.by_key.get((session_id, key), ()) if not row.deleted]
+        newest_first = [
+            (row.text, "", "")
+            for row in reversed(stored)
+            if before is None or (row.created_at, row.id) < before
+        ]
 
         def page(count: int, after: tuple[Any, str] | None) -> Sequence[tuple[str, Any, str]]:
             # The first page is all there is.

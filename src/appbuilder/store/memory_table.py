@@ -52,6 +52,10 @@ class MemoryTable:
         first = self.next_stamp(turn.session_id)
         for values in turn.values(first, lambda stamp: stamp):
             self.insert(Row(*values))
+        for row_id in turn.replaced:
+            row = self.by_id.get(row_id)
+            if row is not None and row.session_id == turn.session_id:
+                row.deleted = True
         if turn.listing is not None:
             self._enter(turn, turn.listing, first)
 

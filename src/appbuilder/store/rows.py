@@ -15,7 +15,7 @@ from appbuilder import jsontext
 from appbuilder.core.store import INCOMPLETE, STATE, TURN_KEY, TurnRecord
 from appbuilder.ids import new_row_id
 from appbuilder.logs import logger
-from appbuilder.store.conversations import Listing
+from appbuilder.store.conversations import Listing, rating_id
 
 STEP = timedelta(microseconds=1)
 MAX_LIMIT = 2**31 - 1
@@ -37,17 +37,20 @@ class PreparedTurn:
     """Row id, message key, message as JSON text; in the order they were appended."""
     listing: Listing | None = None
     """How its conversation is listed, if it is."""
+    replaced: tuple[str, ...] = ()
+    """Ids of the rows that are marked deleted with it, those of ratings among them."""
 
     @classmethod
     def of(cls, turn: TurnRecord) -> PreparedTurn:
         rows = tuple((new_row_id(), key, jsontext.dumps(value).decode()) for key, value in turn.rows)
         entry = turn.entry
+        replaced = (*turn.replaced, *map(rating_id, turn.replaced))
         if entry is None:
-            return cls(turn.session_id, turn.request_id, rows)
+            return cls(turn.session_id, turn.request_id, rows, None, replaced)
         listing = Listing(turn.session_id, entry.owner, entry.title)
         if entry.value:
             rows = (*rows, (entry.row_id, TURN_KEY, jsontext.dumps(entry.value).decode()))
-        return cls(turn.session_id, turn.request_id, rows, listing)
+        return cls(turn.session_id, turn.request_id, rows, listing, replaced)
 
     @property
     def ids(self) -> list[str]:
@@ -71,11 +74,13 @@ def first_stamp(now: datetime, newest: datetime | None) -> datetime:
     return now if newest is None or now > newest else newest + STEP
 
 
-def newest_finished(page: Page, limit: int) -> list[dict[str, Any]]:
-    """The newest *limit* messages that are not marked incomplete, oldest first."""
+def newest_finished(page: Page, limit: int, after: tuple[Any, str] | None = None) -> list[dict[str, Any]]:
+    """The newest *limit* messages that are not marked incomplete, oldest first.
+
+    :param after: place of the row before which they stand.
+    """
     found: list[dict[str, Any]] = []
     wanted = min(limit, MAX_LIMIT)
-    after = None
     while wanted > 0:
         rows = page(wanted, after)
         found.extend(value for value in map(_read, rows) if value is not None)

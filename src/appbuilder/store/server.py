@@ -258,6 +258,7 @@ class _Attempt:
             first = rows.first_stamp(clock.now(), last)
             connection.exec_driver_sql(backend.sql.insert, turn.values(first, backend.encode))
             execute = connection.exec_driver_sql
+            listing.mark_replaced(execute, backend.sql, turn)
             listing.enter(execute, backend.sql, turn, first, backend.encode, goes_on=last is not None)
             self.committing = True
             connection.commit()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sqlalchemy.engine import URL
@@ -195,13 +196,16 @@ class SqlStore:
         finally:
             backend.close()
 
-    def history(self, session_id: str, key: str, limit: int) -> list[dict[str, Any]]:
+    def history(
+        self, session_id: str, key: str, limit: int, before: tuple[datetime, str] | None = None
+    ) -> list[dict[str, Any]]:
         if limit <= 0:
             return []
         backend = self._live()
+        end = None if before is None else (backend.encode(before[0]), before[1])
         try:
             return rows.newest_finished(
-                lambda count, after: backend.page(session_id, key, count, after), limit
+                lambda count, after: backend.page(session_id, key, count, after), limit, end
             )
         except FAILURES as error:
             raise unavailable(error, self.url, "history was read") from None

@@ -42,6 +42,9 @@ def insert(connection: sqlite3.Connection, group: Sequence[PreparedTurn]) -> Non
     for at in range(0, len(values), ROWS_AT_ONCE):
         some = values[at : at + ROWS_AT_ONCE]
         connection.execute(_insert_of(len(some)), tuple(itertools.chain.from_iterable(some)))
+    for turn in group:
+        if turn.replaced:
+            listing.mark_replaced(connection.execute, SQL, turn)
     for turn, first, goes_on in to_list:
         listing.enter(connection.execute, SQL, turn, first, encode_time, goes_on=goes_on)
 

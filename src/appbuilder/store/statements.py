@@ -63,6 +63,16 @@ class Statements:
     ix_appbuilder_session."""
     mark: str
 
+    false: str
+
+    def replace(self, count: int) -> str:
+        """session id, *count* row ids: marks these rows deleted; the primary key."""
+        marks = ", ".join([self.mark] * count)
+        return (
+            f"UPDATE {TABLE} SET deleted = NOT {self.false} "  # noqa: S608 - marks only
+            f"WHERE session_id = {self.mark} AND id IN ({marks})"
+        )
+
     def stored(self, count: int) -> str:
         """*count* row ids -> how many of them are there; the primary key."""
         marks = ", ".join([self.mark] * count)
@@ -97,4 +107,5 @@ def make(
         origin=f"SELECT {value}, created_at FROM {TABLE} WHERE session_id = {mark} "  # noqa: S608
         f"AND deleted = {false} AND {NOT_OURS} AND created_at < {mark} ORDER BY created_at, id LIMIT 1",
         mark=mark,
+        false=false,
     )

@@ -81,9 +81,11 @@ class FlakyStore:
         with self._lock:
             self._after.extend([raised] * times)
 
-    def history(self, session_id: str, key: str, limit: int) -> list[dict[str, Any]]:
+    def history(
+        self, session_id: str, key: str, limit: int, before: Place | None = None
+    ) -> list[dict[str, Any]]:
         self.meet("history")
-        return self._store.history(session_id, key, limit)
+        return self._store.history(session_id, key, limit, before)
 
     def commit(self, turn: TurnRecord) -> None:
         self.meet("commit")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from appbuilder.core.message import text_of
 from appbuilder.errors import InvalidRequest
 from appbuilder.wire.openai.reading import unfit
 
@@ -32,6 +33,7 @@ class Talk:
     :param system: what system and developer messages say, joined by blank lines.
     :param before: what user and assistant said before that message.
     :param asked: the text of that message.
+    :param continued: what the assistant said after that message, which is to go on; empty where nothing is.
     """
 
     message: Any
@@ -39,6 +41,7 @@ class Talk:
     system: str
     before: Sequence[Said]
     asked: str
+    continued: str = ""
 
 
 def read_messages(value: Any, name: str = "messages") -> Talk:
@@ -64,13 +67,18 @@ def talk(messages: Sequence[Mapping[str, Any]], name: str) -> Talk:
         message=text_in(content) if _all_text(content) else content,
         messages=messages,
         system="\n\n".join(text_in(each["content"]) for each in messages if each["role"] in _INSTRUCTING),
-        before=[
-            Said(each["role"], text_in(each["content"]))
-            for each in messages[:asked]
-            if each["role"] in ("user", "assistant")
-        ],
+        before=_said(messages[:asked]),
         asked=text_in(content),
+        continued="\n".join(filter(None, (each.text for each in _said(messages[asked + 1 :])))),
     )
+
+
+def _said(messages: Sequence[Mapping[str, Any]]) -> list[Said]:
+    return [
+        Said(each["role"], text_in(each["content"]))
+        for each in messages
+        if each["role"] in ("user", "assistant")
+    ]
 
 
 def check_content(content: Any, name: str) -> None:
@@ -91,6 +99,14 @@ def text_in(content: Any) -> str:
     if isinstance(content, list):
         return "\n".join(part["text"] for part in content if part["type"] in TEXT_TYPES)
     return content or ""
+
+
+def plain_text(content: Any) -> str:
+    """The text of a content as it was stored, whatever it is."""
+    if isinstance(content, list) and all(isinstance(part, dict) and "type" in part for part in content):
+        texts = (part.get("text") for part in content if part["type"] in TEXT_TYPES)
+        return "\n".join(text for text in texts if isinstance(text, str))
+    return text_of(content)
 
 
 def _all_text(content: Any) -> bool:

@@ -4,7 +4,8 @@ Its headers come only where it runs with ENABLE_FORWARD_USER_INFO_HEADERS=true; 
 it sends nothing. The requests it makes for itself (titles, tags, follow-up questions, search queries...) look
 like any other: the chat's id stands in their headers too, and only the prompt tells them apart, unless the
 connection is set up to send the header {{TASK}} is meant for. Read in backend/open_webui of releases 0.6 to
-0.9: routers/openai.py, routers/tasks.py, utils/headers.py and the prompt templates in config.py.
+0.12: routers/openai.py, routers/tasks.py, utils/headers.py, utils/chat_id.py, utils/middleware.py and the
+prompt templates in config.py.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ USER_NAME = "X-OpenWebUI-User-Name"
 TASK = "X-OpenWebUI-Task"
 """Not Open WebUI's own: the name our docs give to the connection's header with the value {{TASK}}."""
 
-_TEMPORARY = "local:"
-"""Begins the id of temporary chats; it names the browser's connection, so that several chats share it."""
+_NOT_SAVED = ":"
+"""Stands in the id of a chat that Open WebUI does not keep (``local:``, ``temporary:``, ``channel:``). It
+names the browser's connection, or a channel, so that several conversations share it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class User:
 def session_of(header: Header) -> str | None:
     """The session that is this chat; None: the request names no chat, or a temporary one."""
     chat_id = header(CHAT_ID)
-    if not chat_id or chat_id.startswith(_TEMPORARY):
+    if not chat_id or _NOT_SAVED in chat_id:
         return None
     return chat_id if is_fit_id(chat_id, MAX_ID) else derived_id("open webui", chat_id)
 

@@ -14,3 +14,8 @@ def named_session(header: Header, in_body: str | None) -> str | None:
     :raises InvalidRequest: our header holds no id.
     """
     return id_in(header, SESSION_ID_HEADER) or open_webui.session_of(header) or in_body
+
+
+def is_open_webui_chat(header: Header) -> bool:
+    """Whether it is Open WebUI's header that names the session."""
+    return not id_in(header, SESSION_ID_HEADER) and open_webui.session_of(header) is not None

@@ -1,12 +1,17 @@
-"""Recognizing a conversation by what was said in it."""
+"""Recognizing a conversation, or a place in it, by what was said; pure."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from appbuilder.wire.openai.messages import Said
+from appbuilder.wire.openai.messages import Said, Talk
 
+Pair = tuple[str, str]
+"""What the user and the assistant said in one turn, without white space."""
+
+_COMPARED = 100
+"""Turns that are compared to tell one place in a conversation from another that looks the same."""
 _SHORT = 4096
 _SPACE = (
     "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009"
@@ -24,7 +29,7 @@ def digest(said: Iterable[Said]) -> str:
     """
     hashed = hashlib.sha256()
     for each in said:
-        text = _without_space(each.text)
+        text = bare(each.text)
         if text:
             # The length, so that no text can look like two messages.
             line = text.encode("utf-8", "surrogatepass")
@@ -33,9 +38,64 @@ def digest(said: Iterable[Said]) -> str:
     return hashed.hexdigest()
 
 
-def _without_space(text: str) -> str:
+def bare(text: str) -> str:
+    """*text* without white space."""
     if len(text) <= _SHORT:
         return "".join(text.split())
     for space in _SPACE:  # a text of a million words is not to become a million texts
         text = text.replace(space, "")
     return text
+
+
+def pairs(talk: Talk) -> list[Pair]:
+    """The turns that a client sent again, oldest first.
+
+    A user's message without an answer is a turn with an empty one. An answer that is to go on (the last
+    message is the assistant's) is a turn, too.
+    """
+    found: list[tuple[str, list[str]]] = []
+    for each in talk.before:
+        if each.role == "user":
+            found.append((each.text, []))
+        elif found:
+            found[-1][1].append(each.text)
+    if talk.continued:
+        found.append((talk.asked, [talk.continued]))
+    return [(bare(asked), bare("".join(answers))) for asked, answers in found]
+
+
+def goes_on_after(
+    resent: Sequence[Pair], asked: str, stored: Sequence[Pair], *, from_start: bool
+) -> int | None:
+    """After how many of the *stored* turns a request goes on; those behind that place are replaced.
+
+    None where that is not sure, and the request follows all of them. Only the turn just before the new
+    question counts: where that one was changed on its way (trimmed, stripped, something put in), an earlier
+    one shows nothing, as the turns between may be the ones that were changed. Where several stored turns are
+    the same, it is the one before which the most is the same; of those the newest, unless the whole
+    conversation was sent again, turn by turn.
+
+    :param asked: the text of the new question.
+    :param stored: the newest turns, oldest first.
+    :param from_start: *stored* are all turns of the session.
+    """
+    if not resent:
+        # The first answer is made again. A client that sends its last message alone looks the same, so that
+        # this is sure only as long as nothing else was asked.
+        tried = from_start and bool(stored) and all(question == bare(asked) for question, _ in stored)
+        return 0 if tried else None
+    whole = len(resent)
+    if from_start and whole <= len(stored) and resent == stored[:whole]:
+        return whole
+    found, longest = None, 0
+    for count in range(len(stored), 0, -1):
+        same = _same_before(resent, stored, count)
+        if same > longest:
+            found, longest = count, same
+    return found
+
+
+def _same_before(resent: Sequence[Pair], stored: Sequence[Pair], count: int) -> int:
+    """How many turns are the same at the end of *resent* and of the first *count* stored; at most _COMPARED."""
+    most = min(len(resent), count, _COMPARED)
+    return next((at for at in range(most) if resent[-1 - at] != stored[count - 1 - at]), most)

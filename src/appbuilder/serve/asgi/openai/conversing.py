@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 from appbuilder import clock
 from appbuilder.engine.engine import Run
 from appbuilder.engine.log import Outcome
-from appbuilder.engine.request import Guard, TurnRequest
+from appbuilder.engine.request import Guard, Replaces, TurnRequest
 from appbuilder.errors import Unauthenticated
 from appbuilder.ids import new_id
 from appbuilder.serve.asgi.http import (
@@ -23,6 +23,7 @@ from appbuilder.serve.asgi.http import (
     send_whole,
 )
 from appbuilder.serve.asgi.openai.places import Place, on_behalf, recognized
+from appbuilder.serve.asgi.openai.replacing import replaced_turns
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asgi.stream import Encoder, EventStream, outcome_of
 from appbuilder.serve.asgi.turns import begin
@@ -32,7 +33,7 @@ from appbuilder.wire.body import json_object
 from appbuilder.wire.chat import Header
 from appbuilder.wire.openai import open_webui
 from appbuilder.wire.openai.messages import Talk
-from appbuilder.wire.openai.sessions import SESSION_ID_HEADER, named_session
+from appbuilder.wire.openai.sessions import SESSION_ID_HEADER, is_open_webui_chat, named_session
 
 _Call_co = TypeVar("_Call_co", covariant=True)
 _SESSION_ID = SESSION_ID_HEADER.lower().encode()
@@ -45,6 +46,7 @@ class Asked:
     :param session_id: the session its body names.
     :param forget: nothing of the turn is to be kept.
     :param guard: says whether the session may go on this way.
+    :param replaces: the newest turns of its session may be replaced, if the request goes on from before them.
     """
 
     talk: Talk
@@ -53,6 +55,7 @@ class Asked:
     session_id: str | None
     forget: bool = False
     guard: Guard | None = None
+    replaces: bool = False
 
 
 class Answering(Protocol):
@@ -129,7 +132,9 @@ def _settled(asked: Asked, header: Header) -> Asked:
     if open_webui.is_task(header, asked.talk.messages):
         # The session they name is the chat that a title is to be found for; it has no part in this.
         return replace(asked, session_id=None, forget=True)
-    return replace(asked, session_id=named_session(header, asked.session_id))
+    # Open WebUI keeps its chats as trees and sends one branch of them.
+    replaces = is_open_webui_chat(header) and asked.guard is None and not asked.forget
+    return replace(asked, session_id=named_session(header, asked.session_id), replaces=replaces)
 
 
 async def _place(service: Service, identity: Identity, asked: Asked) -> Place:
@@ -153,9 +158,14 @@ async def _begin(service: Service, identity: Identity, asked: Asked, place: Plac
         guard=asked.guard,
         new_session=place.new,
         forget=asked.forget,
+        replaces=_replacing(service, asked, place) if asked.replaces else None,
         door="responses" if scope["path"].endswith("/responses") else "openai",
     )
     return await begin(service, identity, turn, header(chat.ON_DISCONNECT_HEADER))
+
+
+def _replacing(service: Service, asked: Asked, place: Place) -> Replaces:
+    return lambda: replaced_turns(service.store.catalogue(), place.session_id, asked.talk)
 
 
 def _settling(send: Send, place: Place, run: Run) -> Send:

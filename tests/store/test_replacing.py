@@ -1,0 +1,91 @@
+"""A turn that takes the place of the newest ones, on memory, SQLite, PostgreSQL and MariaDB alike."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.store.helpers import contents, entry_turn
+
+from appbuilder.core.catalogue import CataloguedStore, Rating, StoredRow, all_rows
+from appbuilder.core.store import TurnRecord
+from appbuilder.ids import new_id
+from appbuilder.store.sql import SqlStore
+
+
+@pytest.fixture
+def store(shared_store: CataloguedStore) -> CataloguedStore:
+    shared_store.prepare_catalogue()
+    return shared_store
+
+
+def say(store: CataloguedStore, session_id: str, text: str, *replaced: StoredRow) -> TurnRecord:
+    """A turn of two rows of the component's and its own."""
+    rows = [("query", text), ("answer", text.upper())]
+    turn = entry_turn(session_id, "user:ann", text, *rows, input={"content": text})
+    store.commit(replace(turn, replaced=[row.id for row in replaced]))
+    return turn
+
+
+def test_what_is_replaced_is_kept_as_deleted(store: CataloguedStore, session_id: str) -> None:
+    catalogue = store.catalogue()
+    first, second = say(store, session_id, "one"), say(store, session_id, "two")
+    assert first.entry is not None
+    assert second.entry is not None
+    catalogue.rate(second.entry.row_id, Rating(good=True))
+    catalogue.rate(first.entry.row_id, Rating(good=True))
+    gone = [
+        row
+        for row in all_rows(catalogue, session_id)
+        if row.request_id == second.request_id and row.key[0] != "_"
+    ]
+    gone += [row for row in all_rows(catalogue, session_id) if row.id == second.entry.row_id]
+    assert len(gone) == 3
+    assert contents(store, session_id) == ["one", "two"]
+
+    say(store, session_id, "again", *gone)
+
+    assert contents(store, session_id) == ["one", "again"]
+    assert contents(store, session_id, "answer") == ["ONE", "AGAIN"]
+    assert second.entry.row_id not in {row.id for row in catalogue.rows(session_id, 100)}
+    ids = [turn.entry.row_id for turn in (first, second) if turn.entry]
+    assert list(catalogue.ratings(ids)) == [first.entry.row_id]
+    assert catalogue.conversation_of(second.entry.row_id) is None
+    assert catalogue.owner_of(session_id) == (True, "user:ann")
+
+
+def test_the_history_before_a_row(store: CataloguedStore, session_id: str) -> None:
+    for text in ("one", "two", "three"):
+        say(store, session_id, text)
+    places = {
+        row.value["content"]: row.place
+        for row in all_rows(store.catalogue(), session_id)
+        if row.key == "query"
+    }
+    for text, expected in (("one", []), ("two", ["one"]), ("three", ["one", "two"])):
+        found = store.history(session_id, "query", 10, places[text])
+        assert [each["content"] for each in found] == expected
+    assert [each["content"] for each in store.history(session_id, "answer", 1, places["three"])] == ["TWO"]
+
+
+def test_times_stay_and_other_sessions_too(store: CataloguedStore, session_id: str) -> None:
+    other = new_id()
+    say(store, session_id, "one")
+    say(store, other, "one")
+    rows = list(all_rows(store.catalogue(), session_id))
+    theirs = list(all_rows(store.catalogue(), other))
+    say(store, session_id, "again", *rows, *theirs)
+    assert contents(store, other) == ["one"]
+    assert contents(store, session_id) == ["again"]
+    if isinstance(store, SqlStore):
+        found = store._live().read(
+            f"SELECT created_at, updated_at FROM appbuilder_session_messages WHERE id = '{rows[0].id}'", ()
+        )
+        assert [tuple(row) for row in found] == [(found[0][0], found[0][0])]
+
+
+def test_more_rows_than_a_statement_takes(store: CataloguedStore, session_id: str) -> None:
+    for number in range(220):
+        say(store, session_id, str(number))
+    say(store, session_id, "last", *all_rows(store.catalogue(), session_id))
+    assert contents(store, session_id) == ["last"]

@@ -96,6 +96,6 @@ def goes_on_after(
 
 
 def _same_before(resent: Sequence[Pair], stored: Sequence[Pair], count: int) -> int:
-    """How many turns are the same at the end of *resent* and of the first *count* stored; at most _COMPARED."""
+    """How many turns are the same at the end of *resent* and of the first *count* stored; at most some."""
     most = min(len(resent), count, _COMPARED)
     return next((at for at in range(most) if resent[-1 - at] != stored[count - 1 - at]), most)

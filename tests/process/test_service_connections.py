@@ -73,6 +73,38 @@ def test_endless_headers_are_refused(strict: Server, flood: bytes) -> None:
         assert client.closed_by_server(30)
 
 
+@pytest.mark.parametrize(
+    "flood",
+    [
+        HEAD + b"X-Long: " + b"v" * 100_000 + b"\r\nContent-Length: 2\r\n\r\n{}",
+        HEAD + b"X-A: %b\r\n" % (b"v" * 900) * 100 + b"Content-Length: 2\r\n\r\n{}",
+        HEAD.replace(b"/chat", b"/chat?" + b"q" * 100_000) + b"Content-Length: 2\r\n\r\n{}",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n2;x=%b\r\n{}\r\n" % (b"e" * 200_000),
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{ \r\n0\r\nX-Trailer: " + b"t" * 200_000,
+    ],
+    ids=["field", "fields", "address", "chunk extension", "trailer"],
+)
+def test_large_headers_are_refused_however_they_arrive(strict: Server, flood: bytes) -> None:
+    with Client(strict.port) as client:
+        client.send(flood)
+        assert client.answer().status == 431
+        assert client.closed_by_server(30)
+    # Many on one connection are none too large.
+    with Client(strict.port) as client:
+        for _ in range(3):
+            assert client.chat({"message": "m"}, [("X-Long", "v" * 60_000)]).status == 200
+
+
+def test_trailers_are_no_headers(strict: Server) -> None:
+    trailer = b"0\r\nX-Appbuilder-Request-Id: from-a-trailer\r\n\r\n"
+    body = b'{"message": "m"}'
+    with Client(strict.port) as client:
+        client.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(body), body) + trailer)
+        answer = client.answer()
+    assert answer.status == 200
+    assert answer.header("X-Appbuilder-Request-Id") != "from-a-trailer"
+
+
 @pytest.mark.parametrize(("fields", "status"), [(150, 200), (201, 400)])
 def test_many_headers(strict: Server, fields: int, status: int) -> None:
     more = [(f"X-{number}", "v") for number in range(fields)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import sys
 from collections.abc import Iterator
@@ -49,6 +51,17 @@ def test_a_file_with_one_function(target: str) -> None:
     write("app.py", "from os.path import join\nX = 5\ndef _own(a): ...\ndef answer(m): return m + '!'")
     assert said(target) == "x!"
     assert load(target).name == "answer"
+
+
+@pytest.mark.parametrize("name", ["watchfiles", "colorsys", "xdrlib_of_nothing"])
+def test_installed_packages_go_before_files_of_the_folder(name: str) -> None:
+    write(f"{name}.py", "HERE = True")
+    write("there/app_beside.py", "def answer(m): return m")
+    write(f"there/{name}.py", "HERE = True")
+    for target in ("there/app_beside.py", f"{name}.py:HERE"):
+        with contextlib.suppress(ConfigurationError):  # HERE cannot answer
+            load(target)
+    assert hasattr(importlib.import_module(name), "HERE") == (name == "xdrlib_of_nothing")
 
 
 def test_a_file_elsewhere_imports_from_its_own_folder(tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ def _supervise(target: str, listener: socket.socket, settings: Settings, *, relo
     # SIGTERM ends this process when all is put away, not when the supervisor has done its part.
     with signals(), shared_metrics(environ) as worker_ended:
         supervisor = Supervisor(
-            [sys.executable, "-m", "appbuilder.utils.worker", target],
+            # -P: the current folder does not go before the installed packages.
+            [sys.executable, "-P", "-m", "appbuilder.utils.worker", target],
             listener,
             workers=max(1, settings.workers),
             drain_timeout=settings.drain_timeout,

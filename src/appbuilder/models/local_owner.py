@@ -206,7 +206,7 @@ def _launch(order: Order) -> int:
 
     :returns: 0, or the exit status of a process that did not come so far.
     """
-    command = [python_executable(), "-m", "appbuilder.models.local_server", order.to_json()]
+    command = [python_executable(), "-P", "-m", "appbuilder.models.local_server", order.to_json()]
     # The process must find the same packages, however this one was told where they are.
     paths = [os.path.abspath(path) for path in sys.path]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

@@ -30,6 +30,9 @@ _FORWARDED = re.compile(
     r"forwarded|x-forwarded.*|via|(.*-)?client-ip|.*-connecting-ip|x-real-ip|x-original-.*"
 )
 
+_TELLS_SCHEME = (b"x-forwarded-proto", b"forwarded")
+_FORWARDED_SCHEME = re.compile(rb"""(?:^|;)\s*proto="?([a-z]+)""", re.IGNORECASE)
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -85,6 +88,21 @@ def read_asking(scope: Scope) -> Asking:
             cookies.update(cookie_parser(value))
     peer = client[0] if client else ""
     return Asking(peer, headers, cookies, scope.get("method", "GET"), scope.get("path", "/"))
+
+
+def over_https(scope: Scope) -> bool:
+    """Whether the client speaks https, with this server or with the first of the proxies between them.
+
+    Proxies add to ``X-Forwarded-Proto`` and ``Forwarded`` (RFC 7239) what the one before them spoke, so the first
+    value is the client's.
+    """
+    if scope["scheme"] in {"https", "wss"}:
+        return True
+    values = {name: value for name, value in reversed(scope["headers"]) if name in _TELLS_SCHEME}
+    first = values.get(b"x-forwarded-proto", b"").partition(b",")[0].strip().lower()
+    if not first and (found := _FORWARDED_SCHEME.search(values.get(b"forwarded", b"").partition(b",")[0])):
+        first = found[1].lower()
+    return first in {b"https", b"wss"}
 
 
 def is_local(asking: Asking) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 
 class Interrupts:
@@ -93,3 +94,31 @@ def signals() -> Iterator[Terminated]:
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
         if terminated.by_signal:
             signal.raise_signal(signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def at_sigterm(do: Callable[[], object]) -> Iterator[bool]:
+    """While it lasts SIGTERM calls *do*, and then whatever it called before; for servers of others.
+
+    Yields whether it can: only the main thread may set what a signal does. A server that is told of signals
+    by a file descriptor, as event loops are, still is.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield False
+        return
+    before = signal.getsignal(signal.SIGTERM)
+
+    def handle(number: int, frame: Any) -> None:
+        do()
+        if callable(before):
+            before(number, frame)
+        elif before is signal.SIG_DFL:
+            signal.signal(number, before)
+            signal.raise_signal(number)
+
+    signal.signal(signal.SIGTERM, handle)
+    try:
+        yield True
+    finally:
+        if signal.getsignal(signal.SIGTERM) is handle:  # the server may have set its own meanwhile
+            signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)

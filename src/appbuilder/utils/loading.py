@@ -188,8 +188,9 @@ def _failed(what: str, error: Exception) -> ConfigurationError:
 
 
 def _importable(folder: Path) -> None:
+    """Appends *folder*: a file there called ``watchfiles.py`` must not stand in for the library."""
     if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+        sys.path.append(str(folder))
 
 
 def _file_of(module: ModuleType | ModuleSpec | None) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import socket
@@ -80,7 +81,9 @@ class ServiceRuntime(Runtime):
         :raises ConfigurationError: the service is open to strangers and was not told to be, or a setting or
             the database is wrong.
         """
-        return self._app(self.settings.host if host is None else host, logs.set_level)
+        app = self._app(self.settings.host if host is None else host, logs.set_level)
+        atexit.register(app.lifespan.end)
+        return app
 
     def serve(
         self,

@@ -42,28 +42,51 @@ class Connection(PlainHttp):
         super().connection_made(cast(asyncio.Transport, Corked(transport, self.loop, self._end)))
         self._asked_since: float | None = self.loop.time()
         self._in_head = True
-        self._head = 0
+        self._without_body = 0
+        self._refused = False
         self._unread = (0, 0.0)
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        # What arrives without a byte of body is a head, or the extensions and trailers of chunks: the parser
+        # keeps what it has of a field, however long it gets.
+        self._without_body = len(data) + (0 if self._asked_since is None else self._without_body)
         super().data_received(data)
-        if self._in_head and self.parser is not None:
-            self._head += len(data)
-            if self._head > MOST_HEADERS:
-                self.transport.write(_TOO_LARGE)
-                self.transport.close()
+        if self._asked_since is not None and self._without_body > MOST_HEADERS:
+            self._refuse_headers()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._asked_since = self.loop.time()
         self._in_head = True
-        self._head = 0
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         if len(self.headers) > MOST_FIELDS:
             raise ValueError("too many headers")  # for uvicorn a request that is not valid
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MOST_HEADERS:
+            self._refuse_headers()
+            raise ValueError("large headers")
         super().on_headers_complete()
+        # uvicorn's own list is added to by trailers, which must not be taken for headers (RFC 9110, 6.5.1).
+        self.scope["headers"] = list(self.headers)
+
+    def on_body(self, body: bytes) -> None:
+        self._without_body = 0
+        super().on_body(body)
+
+    def send_400_response(self, msg: str) -> None:
+        if not self._refused:
+            super().send_400_response(msg)
+
+    def _refuse_headers(self) -> None:
+        if self._refused:
+            return
+        self._refused = True
+        if self._in_head or self.cycle is None or not self.cycle.response_started:
+            self.transport.write(_TOO_LARGE)
+        self.transport.close()
 
     def eof_received(self) -> None:
         if self._asked_since is not None and not self._in_head and not self.cycle.response_started:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ from appbuilder.serve.asgi.http import (
 from appbuilder.serve.asgi.observed import Answer, Observed
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import App, Asking, Receive, Scope, Send, read_asking
+from appbuilder.serve.signals import at_sigterm
 from appbuilder.wire import chat
 from appbuilder.wire.problems import Problem, envelope, problem
 
@@ -63,16 +65,43 @@ class Lifespan:
         self.start = start
         self.drain = drain
         self.close = close
+        self._draining: threading.Thread | None = None
 
     async def __call__(self, receive: Receive, send: Send) -> None:
-        """The lifespan protocol, for servers that are not ours."""
+        """The lifespan protocol, for servers that are not ours.
+
+        Most of them end the lifespan only after the last request, which may be a stream without an end. So
+        the drain begins at SIGTERM, where the server lets this process see it.
+        """
         await receive()  # lifespan.startup
         await in_thread(self.start)
-        await send({"type": "lifespan.startup.complete"})
-        await receive()  # lifespan.shutdown
-        await in_thread(self.drain)
+        with at_sigterm(self._begin_drain) as seen:
+            if not seen:
+                logger.warning(
+                    "This server runs the application outside the main thread, where SIGTERM cannot be seen: "
+                    "turns that run when it stops may be cut without a mark. Use `appbuilder serve`, or a "
+                    "server that runs applications in the main thread of its processes, as uvicorn does."
+                )
+            await send({"type": "lifespan.startup.complete"})
+            await receive()  # lifespan.shutdown
+            await in_thread(self._begin_drain().join)
         await in_thread(self.close)
         await send({"type": "lifespan.shutdown.complete"})
+
+    def end(self) -> None:
+        """Drains and closes when the process ends, for servers without the lifespan protocol."""
+        if self._draining is None:
+            self.drain()  # in this thread: a process that ends can start none
+        else:
+            self._draining.join()
+        self.close()
+
+    def _begin_drain(self) -> threading.Thread:
+        """Begins the drain, once; returns its thread."""
+        if self._draining is None:
+            self._draining = threading.Thread(target=self.drain, name="appbuilder-drain", daemon=True)
+            self._draining.start()
+        return self._draining
 
 
 class Front:

@@ -128,6 +128,5 @@ class Routes:
 
 def set_cookie(scope: Scope, response: Response, name: str, value: str, days: int) -> None:
     """Sets one of our cookies: for this host, not for scripts, not with other sites' requests."""
-    forwarded = dict(scope["headers"]).get(b"x-forwarded-proto", b"")
-    secure = scope["scheme"] in {"https", "wss"} or forwarded == b"https"
+    secure = over_https(scope)
     response.set_cookie(name, value, max_age=days * _DAY, httponly=True, samesite="lax", secure=secure)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import Field, fields
+from dataclasses import Field
 from pathlib import Path
 from typing import Any
 
-from appbuilder.settings import Settings, flag
+from appbuilder.settings import flag, grouped
 
 PAGE = Path(__file__).with_name("settings.md")
 HEAD = """# Settings
@@ -15,36 +15,42 @@ Generated from `src/appbuilder/settings.py` by `make docs`; do not edit.
 
 A setting is given as a flag of `appbuilder serve` (`--max-turns 50`, `--page` or `--no-page`), as an
 environment variable, or by its name in a file: `appbuilder.toml` in the current folder, or the one named by
-`--config`. A flag goes before the environment, the environment before the file, the file before the default.
-An empty text is the default.
+`--config`. Flags override environment variables, which override the file. An empty text is the default.
 
 ```toml
 # appbuilder.toml
 port = 8080
 database = "postgresql://chat@db/chat"
-page = false
+page_name = "Assistant"
+page_starters = ["What can you do?", "Tell me a joke"]
+administrators = ["ann", "bob"]
 ```
+
+Where entries are joined in one text, a file may have a list.
 
 Programs that make a runtime themselves have the environment only; it is read when the runtime or a model
 client is made. Credentials belong into the environment: a command line is there for all users of the machine
 to see. Times are seconds, sizes bytes. A value that cannot be read, or a name that is no setting's, stops the
 program with a sentence.
-
-| Name in a file | Flag | Variable | Default | What it does |
+"""
+COLUMNS = """| Name in a file | Flag | Variable | Default | What it does |
 |---|---|---|---|---|
 """
 
 
 def page() -> str:
     """The page's text."""
-    rows = []
-    for setting in fields(Settings):
-        default = f"`{_toml(setting.default)}`" if setting.default != "" else "–"
-        choices = setting.metadata["choices"]
-        one_of = f" One of {', '.join(f'`{choice}`' for choice in choices)}." if choices else ""
-        names = f"`{setting.name}` | `{_flags(setting)}` | `{setting.metadata['env']}`"
-        rows.append(f"| {names} | {default} | {setting.metadata['help']}{one_of} |\n")
-    return HEAD + "".join(rows)
+    tables = [f"\n## {title}\n\n{COLUMNS}" + "".join(map(_row, group)) for title, group in grouped()]
+    return HEAD + "".join(tables)
+
+
+def _row(setting: Field[Any]) -> str:
+    default = f"`{_toml(setting.default)}`" if setting.default != "" else "–"
+    choices = setting.metadata["choices"]
+    one_of = f" One of {', '.join(f'`{choice}`' for choice in choices)}." if choices else ""
+    names = f"`{setting.name}` | `{_flags(setting)}` | `{setting.metadata['env']}`"
+    help_text = (setting.metadata["help"] + one_of).replace("|", "\\|")
+    return f"| {names} | {default} | {help_text} |\n"
 
 
 def _flags(setting: Field[Any]) -> str:

@@ -8,7 +8,7 @@ that a program may set ``os.environ`` after ``import appbuilder``.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -18,8 +18,17 @@ from appbuilder.errors import ConfigurationError
 _T = TypeVar("_T")
 
 
-def _setting(env: str, default: _T, text: str, *, choices: tuple[str, ...] = (), secret: bool = False) -> _T:
-    metadata = {"env": env, "help": text, "choices": choices}
+def _setting(
+    env: str,
+    default: _T,
+    text: str,
+    *,
+    choices: tuple[str, ...] = (),
+    secret: bool = False,
+    joined_by: str = "",
+) -> _T:
+    """:param joined_by: for a list in one text, what stands between its entries; a file may have a list."""
+    metadata = {"env": env, "help": text, "choices": choices, "joined_by": joined_by}
     value: Any = field(default=default, metadata=metadata, repr=not secret)
     return value  # type: ignore[no-any-return]
 
@@ -130,7 +139,7 @@ class Settings:
         "Kind of worker of `serve(debug=False)`.",
         choices=("gthread", "gevent"),
     )
-    workers: int = _setting("APPBUILDER_WORKERS", 1, "Worker processes of `serve(debug=False)`.")
+    workers: int = _setting("APPBUILDER_WORKERS", 1, "Worker processes of `appbuilder serve` and of `serve(debug=False)`.")
     threads: int = _setting(
         "APPBUILDER_THREADS", 1000, "Requests a worker serves at the same time (threads, or greenlets)."
     )
@@ -157,6 +166,7 @@ class Settings:
         "APPBUILDER_AUTH",
         "",
         "How callers show who they are, joined by commas: `keys`, `jwt`, `hook`; empty: they need not.",
+        joined_by=",",
     )
     auth_hook: str = _setting(
         "APPBUILDER_AUTH_HOOK",
@@ -167,7 +177,7 @@ class Settings:
         "APPBUILDER_ALLOW_ANONYMOUS", False, "Serve without authentication on addresses others can reach."
     )
     administrators: str = _setting(
-        "APPBUILDER_ADMINISTRATORS", "", "Users who may see everybody's sessions, joined by commas."
+        "APPBUILDER_ADMINISTRATORS", "", "Users who may see everybody's sessions, joined by commas.", joined_by=","
     )
     jwt_issuer: str = _setting("APPBUILDER_JWT_ISSUER", "", "Issuer that tokens must name (`iss`).")
     jwt_audience: str = _setting("APPBUILDER_JWT_AUDIENCE", "", "Audience that tokens must name (`aud`).")
@@ -179,11 +189,13 @@ class Settings:
         "APPBUILDER_HOSTS",
         "",
         "Host names the service answers to, joined by commas; empty: on loopback its own, otherwise any.",
+        joined_by=",",
     )
     cors_origins: str = _setting(
         "APPBUILDER_CORS_ORIGINS",
         "",
         "Origins whose pages may call the API, joined by commas (`https://app.example.com`).",
+        joined_by=",",
     )
     rate: int = _setting(
         "APPBUILDER_RATE", 0, "Turns a caller may begin per minute and process; more get 429. 0: no limit."
@@ -195,6 +207,29 @@ class Settings:
     )
     metrics: bool = _setting("APPBUILDER_METRICS", True, "Whether the service has `/metrics` for Prometheus.")
     # The chat page
+    page_name: str = _setting(
+        "APPBUILDER_PAGE_NAME", "", "Name of the assistant on the chat page; empty: the program's own."
+    )
+    page_icon: str = _setting(
+        "APPBUILDER_PAGE_ICON", "", "Image file (SVG, PNG...) of the assistant on the chat page."
+    )
+    page_starters: str = _setting(
+        "APPBUILDER_PAGE_STARTERS",
+        "",
+        "First questions that an empty chat page suggests, joined by `|`.",
+        joined_by="|",
+    )
+    page_theme: str = _setting(
+        "APPBUILDER_PAGE_THEME",
+        "",
+        "Colours of the chat page; empty: as the browser prefers.",
+        choices=("light", "dark"),
+    )
+    page_uploads: bool = _setting(
+        "APPBUILDER_PAGE_UPLOADS",
+        False,
+        "Whether users of the chat page may add files to a message (`get_context().attachments`).",
+    )
     page_secret: str = _setting(
         "APPBUILDER_PAGE_SECRET",
         "",
@@ -262,6 +297,39 @@ class Settings:
         return {setting.metadata["env"]: _as_text(getattr(self, setting.name)) for setting in fields(self)}
 
 
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Service": ("host", "port", "database", "history", "page", "metrics", "workers"),
+    "Chat page": ("page_name", "page_icon", "page_starters", "page_theme", "page_uploads", "page_secret"),
+    "Authentication": (
+        "auth", "auth_hook", "allow_anonymous", "administrators", "jwt_issuer", "jwt_audience", "jwt_jwks",
+        "jwt_user", "hosts", "cors_origins",
+    ),
+    "Models": (
+        "model", "token", "gateway_url", "gateway_url_v2", "openai_base_url", "openai_api_key", "connect_timeout",
+        "model_timeout", "model_retries",
+    ),
+    "Local model": ("local_model", "cache_dir", "local_slots", "local_context", "local_threads"),
+    "Turns": (
+        "turn_timeout", "attempts", "retry_backoff", "on_disconnect", "session_busy", "session_queue",
+        "session_wait", "first_piece_wait", "heartbeat", "drain_timeout",
+    ),
+    "Limits": (
+        "rate", "turn_hook", "max_turns", "max_body", "max_connections", "body_timeout", "write_timeout", "db_pool",
+        "db_timeout",
+    ),
+    "Logs": ("loglevel", "log_format", "log_texts", "access_log"),
+    "FlaskRuntime": ("worker_class", "threads"),
+}
+"""The settings by what they are about, those used most first: the order of the command line's help and the docs."""
+
+
+def grouped() -> Iterator[tuple[str, list[Field[Any]]]]:
+    """The groups with their settings."""
+    known = {setting.name: setting for setting in fields(Settings)}
+    for title, names in GROUPS.items():
+        yield title, [known[name] for name in names]
+
+
 def flag(name: str) -> str:
     """The command line's flag for a setting."""
     return "--" + name.replace("_", "-")
@@ -283,6 +351,7 @@ def _of_flags(flags: Mapping[str, str | bool | None]) -> _Given:
 
 def _of_file(values: Mapping[str, object], file_name: str) -> _Given:
     kinds = {setting.name: type(setting.default) for setting in fields(Settings)}
+    separators = {setting.name: setting.metadata["joined_by"] for setting in fields(Settings)}
     given = {}
     for name, value in values.items():
         if name not in kinds:
@@ -290,6 +359,8 @@ def _of_file(values: Mapping[str, object], file_name: str) -> _Given:
             hint = f"; did you mean {close[0]}?" if close else "."
             raise ConfigurationError(f"{file_name}: there is no setting {name!r}{hint}")
         place = f"{name} in {file_name}"
+        if isinstance(value, list) and separators[name] and all(isinstance(each, str) for each in value):
+            value = separators[name].join(value)
         if not isinstance(value, (str, bool, int, float)) or (kinds[name] is str) != isinstance(value, str):
             words = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
             raise ConfigurationError(f"{place} must be {words[kinds[name]]}.")

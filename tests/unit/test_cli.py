@@ -13,7 +13,7 @@ from tests.unit.commandline import CommandLine
 
 from appbuilder.cli import options
 from appbuilder.cli.serve import announcement
-from appbuilder.settings import Settings, flag
+from appbuilder.settings import GROUPS, Settings, flag
 
 
 @pytest.fixture
@@ -148,3 +148,11 @@ def test_a_first_project_is_written_and_nothing_is_overwritten(run: CommandLine)
     assert run("init").status == 0
     assert "    cd '新 项目'\n" in run("init", "新 项目").out
     assert "cd" not in run("init", "here").out.partition("appbuilder serve")[2]
+
+
+def test_help_has_groups_and_the_most_used_first(run: CommandLine) -> None:
+    shown = run("serve", "--help").out
+    assert [line for line in shown.splitlines() if line.endswith(":") and line[0] != " "] == [
+        "Arguments:", *(f"{title}:" for title in GROUPS), "Options:",
+    ]
+    assert shown.index("--reload") < shown.index("--host ") < shown.index("--port") < shown.index("--token")

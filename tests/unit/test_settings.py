@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appbuilder.errors import ConfigurationError
-from appbuilder.settings import Settings
+from appbuilder.settings import GROUPS, Settings
 
 
 def test_defaults_stand_where_the_environment_says_nothing() -> None:
@@ -100,3 +100,17 @@ def test_what_is_loaded_goes_through_the_environment_unchanged(file: dict[str, A
     assert Settings.load(settings.to_environ()) == settings
     # An inherited variable that a flag has put back to its default must not come through.
     assert set(settings.to_environ()) == {setting.metadata["env"] for setting in fields(Settings)}
+
+
+def test_each_setting_stands_in_one_group() -> None:
+    named = [name for names in GROUPS.values() for name in names]
+    assert sorted(named) == sorted(setting.name for setting in fields(Settings)), "settings.GROUPS"
+
+
+def test_a_file_may_have_lists_where_entries_are_joined() -> None:
+    file = {"page_starters": ["Hello, you", "And now?"], "administrators": ["ann", "bob"]}
+    settings = Settings.load({}, file=file)
+    assert (settings.page_starters, settings.administrators) == ("Hello, you|And now?", "ann,bob")
+    for bad in ({"page_name": ["a"]}, {"administrators": [1]}, {"port": [1]}):
+        with pytest.raises(ConfigurationError, match="in the file must be a"):
+            Settings.load({}, file=bad)

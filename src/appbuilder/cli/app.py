@@ -11,6 +11,7 @@ from appbuilder.cli.chat import chat
 from appbuilder.cli.doctor import doctor
 from appbuilder.cli.init import init
 from appbuilder.cli.keys import keys
+from appbuilder.cli.options import EPILOG, GroupedCommand
 from appbuilder.cli.serve import serve
 from appbuilder.cli.sessions import sessions
 
@@ -40,8 +41,8 @@ def _options(
 
 
 app.command()(init)
-app.command()(serve)
+app.command(cls=GroupedCommand, epilog=EPILOG)(serve)
 app.command()(chat)
 app.add_typer(sessions, name="sessions")
 app.add_typer(keys, name="keys")
-app.command()(doctor)
+app.command(cls=GroupedCommand, epilog=EPILOG)(doctor)

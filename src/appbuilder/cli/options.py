@@ -7,20 +7,42 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import Field, fields
+from dataclasses import Field
 from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from appbuilder.errors import ConfigurationError
-from appbuilder.settings import Settings, flag
+from appbuilder.settings import Settings, flag, grouped
 
 FILE = "appbuilder.toml"
 """Settings by name, looked for in the current folder."""
 
-_PANEL = "Settings (each is also a variable and a name in the file; see docs/settings.md)"
+EPILOG = (
+    "Each setting is also an environment variable and a name in the file: docs/settings.md. "
+    "Flags override environment variables, which override the file."
+)
+
+
+class GroupedCommand(TyperCommand):
+    """A verb whose help has its options under the titles they were given as panels."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Writes arguments and options."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                option = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                title = getattr(parameter, "rich_help_panel", None) or option
+                sections.setdefault(title, []).append(record)
+        sections["Options"] = sections.pop("Options")  # --help stands at the end
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
 
 
 def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -28,17 +50,18 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
 
     :param names: the settings that get a flag; none: all. The others are read from environment and file.
     """
-    chosen = [setting for setting in fields(Settings) if not names or setting.name in names]
+    chosen = [(title, setting) for title, group in grouped() for setting in group
+              if not names or setting.name in names]
 
     def decorate(verb: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(verb)
         def run(*, config: Path | None, **given: Any) -> None:
-            flags = {setting.name: given.pop(setting.name) for setting in chosen}
+            flags = {setting.name: given.pop(setting.name) for _, setting in chosen}
             verb(**given, settings=read_settings(config, flags))
 
         own = inspect.signature(verb, eval_str=True)
         kept = [each for each in own.parameters.values() if each.name != "settings"]
-        added = [_config(), *map(_parameter, chosen)]
+        added = [_config(), *(_parameter(setting, title) for title, setting in chosen)]
         # What typer reads; the annotations of the wrapped function would name other parameters.
         run.__signature__ = own.replace(parameters=[*kept, *added])  # type: ignore[attr-defined]
         run.__annotations__ = {}
@@ -85,7 +108,7 @@ def _config() -> Parameter:
     return _added("config", Annotated[Path | None, option])
 
 
-def _parameter(setting: Field[Any]) -> Parameter:
+def _parameter(setting: Field[Any], title: str) -> Parameter:
     default, choices = setting.default, setting.metadata["choices"]
     positive, help_text = flag(setting.name), setting.metadata["help"]
     kinds = {bool: None, int: "NUMBER", float: "NUMBER", str: "|".join(choices) or "TEXT"}
@@ -95,7 +118,7 @@ def _parameter(setting: Field[Any]) -> Parameter:
         metavar=kinds[type(default)],
         help=help_text,
         show_default=str(default).lower() if switch else str(default) if default != "" else False,
-        rich_help_panel=_PANEL,
+        rich_help_panel=title,
     )
     return _added(setting.name, Annotated[bool | None if switch else str | None, option])
 

@@ -21,7 +21,12 @@ def serve(
     ],
     *,
     reload: Annotated[
-        bool, typer.Option("--reload", help="Start again when a Python file below this folder changes.")
+        bool,
+        typer.Option(
+            "--reload",
+            help="Start again when a Python file below this folder changes.",
+            rich_help_panel="Service",
+        ),
     ] = False,
     settings: Settings,
 ) -> None:

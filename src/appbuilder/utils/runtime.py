@@ -6,7 +6,7 @@ import atexit
 import contextvars
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from appbuilder.core.component import as_answer, entry
 from appbuilder.core.context import get_context
@@ -96,14 +96,19 @@ class Runtime:
         return str(getattr(component, "name", "") or getattr(meta, "name", "") or type(component).__name__)
 
     def _completed(self, page: Page) -> Page:
-        """The page with what the component says of itself where nothing else was said."""
-        component = self.component
-        starters = page.starters if page.starters is not None else getattr(component, "starters", ())
+        """The page with what the settings, and then the component, say where *page* says nothing."""
+        component, settings = self.component, self.settings
+        starters = page.starters
+        if starters is None:
+            asked = [each.strip() for each in settings.page_starters.split("|") if each.strip()]
+            starters = asked or getattr(component, "starters", ())
         return replace(
             page,
-            name=page.name or self.name,
-            icon=page.icon or getattr(component, "icon", None),
+            name=page.name or settings.page_name or self.name,
+            icon=page.icon or settings.page_icon or getattr(component, "icon", None),
             starters=starters,
+            theme=page.theme or cast(Any, settings.page_theme) or None,
+            uploads=page.uploads or settings.page_uploads,
         )
 
     def _make_engine(self) -> Engine:

@@ -139,7 +139,9 @@ class Settings:
         "Kind of worker of `serve(debug=False)`.",
         choices=("gthread", "gevent"),
     )
-    workers: int = _setting("APPBUILDER_WORKERS", 1, "Worker processes of `appbuilder serve` and of `serve(debug=False)`.")
+    workers: int = _setting(
+        "APPBUILDER_WORKERS", 1, "Worker processes of `appbuilder serve` and of `serve(debug=False)`."
+    )
     threads: int = _setting(
         "APPBUILDER_THREADS", 1000, "Requests a worker serves at the same time (threads, or greenlets)."
     )
@@ -177,7 +179,10 @@ class Settings:
         "APPBUILDER_ALLOW_ANONYMOUS", False, "Serve without authentication on addresses others can reach."
     )
     administrators: str = _setting(
-        "APPBUILDER_ADMINISTRATORS", "", "Users who may see everybody's sessions, joined by commas.", joined_by=","
+        "APPBUILDER_ADMINISTRATORS",
+        "",
+        "Users who may see everybody's sessions, joined by commas.",
+        joined_by=",",
     )
     jwt_issuer: str = _setting("APPBUILDER_JWT_ISSUER", "", "Issuer that tokens must name (`iss`).")
     jwt_audience: str = _setting("APPBUILDER_JWT_AUDIENCE", "", "Audience that tokens must name (`aud`).")
@@ -305,8 +310,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "jwt_user", "hosts", "cors_origins",
     ),
     "Models": (
-        "model", "token", "gateway_url", "gateway_url_v2", "openai_base_url", "openai_api_key", "connect_timeout",
-        "model_timeout", "model_retries",
+        "model", "token", "gateway_url", "gateway_url_v2", "openai_base_url", "openai_api_key",
+        "connect_timeout", "model_timeout", "model_retries",
     ),
     "Local model": ("local_model", "cache_dir", "local_slots", "local_context", "local_threads"),
     "Turns": (
@@ -314,13 +319,13 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "session_wait", "first_piece_wait", "heartbeat", "drain_timeout",
     ),
     "Limits": (
-        "rate", "turn_hook", "max_turns", "max_body", "max_connections", "body_timeout", "write_timeout", "db_pool",
-        "db_timeout",
+        "rate", "turn_hook", "max_turns", "max_body", "max_values", "max_connections", "body_timeout",
+        "write_timeout", "db_pool", "db_timeout",
     ),
     "Logs": ("loglevel", "log_format", "log_texts", "access_log"),
     "FlaskRuntime": ("worker_class", "threads"),
 }
-"""The settings by what they are about, those used most first: the order of the command line's help and the docs."""
+"""The settings by what they are about, most used first: the order of the help and of the docs."""
 
 
 def grouped() -> Iterator[tuple[str, list[Field[Any]]]]:
@@ -353,7 +358,8 @@ def _of_file(values: Mapping[str, object], file_name: str) -> _Given:
     kinds = {setting.name: type(setting.default) for setting in fields(Settings)}
     separators = {setting.name: setting.metadata["joined_by"] for setting in fields(Settings)}
     given = {}
-    for name, value in values.items():
+    for name, given_value in values.items():
+        value = given_value
         if name not in kinds:
             close = get_close_matches(name, kinds, 1)
             hint = f"; did you mean {close[0]}?" if close else "."

@@ -174,6 +174,17 @@ def test_a_page_says_what_the_component_says_of_itself(database: str) -> None:
     assert ChainlitRuntime(Awaiting(), database)._completed(Page()).name == "Awaiting"
 
 
+def test_settings_say_what_a_page_looks_like(monkeypatch: pytest.MonkeyPatch, database: str) -> None:
+    given = {"NAME": "Clerk", "ICON": "clerk.svg", "STARTERS": "Hello, you | And now?|", "THEME": "dark"}
+    for name, value in {**given, "UPLOADS": "1"}.items():
+        monkeypatch.setenv(f"APPBUILDER_PAGE_{name}", value)
+    page = ChainlitRuntime(Named(), database)._completed(Page())
+    assert (page.name, page.icon, page.theme, page.uploads) == ("Clerk", "clerk.svg", "dark", True)
+    assert page.starters == ["Hello, you", "And now?"]
+    own = ChainlitRuntime(Named(), database)._completed(Page(name="mine", theme="light", starters=()))
+    assert (own.name, own.theme, own.starters) == ("mine", "light", ())
+
+
 def test_a_page_does_not_show_its_passwords() -> None:
     assert "secret" not in repr(Page(users={"ann": "secret"}))
 

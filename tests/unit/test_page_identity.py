@@ -13,7 +13,7 @@ from itsdangerous import URLSafeTimedSerializer
 
 from appbuilder import clock
 from appbuilder.errors import ConfigurationError
-from appbuilder.serve.asking import Asking, Identity, host_name, is_local, read_asking
+from appbuilder.serve.asking import Asking, Identity, host_name, is_local, over_https, read_asking
 from appbuilder.serve.chainlit.identity import LOGIN_DAYS, VISITOR_DAYS, Gate
 from appbuilder.serve.chainlit.page import LOCAL_USER, Page, TrustedHeader
 
@@ -329,3 +329,23 @@ def test_no_cookie_bytes_give_another_s_identity(noise: bytes) -> None:
     assert found.owner.startswith("visitor:")
     assert found.cookie, "a visitor of his own, not one that the noise named"
     assert users.identify(request) is None
+
+
+@pytest.mark.parametrize(
+    ("scheme", "headers", "secure"),
+    [
+        ("http", [], False), ("https", [], True), ("wss", [], True),
+        ("http", [("x-forwarded-proto", "https")], True), ("http", [("x-forwarded-proto", "http")], False),
+        ("http", [("x-forwarded-proto", "https, http")], True),
+        ("http", [("x-forwarded-proto", " HTTPS,http")], True),
+        ("http", [("x-forwarded-proto", "http, https")], False),
+        ("http", [("x-forwarded-proto", "https"), ("x-forwarded-proto", "http")], True),
+        ("http", [("forwarded", 'for=1.2.3.4;proto="https", proto=http')], True),
+        ("http", [("forwarded", "proto=http;host=a, proto=https")], False),
+    ],
+)
+def test_the_first_proxy_says_whether_the_client_speaks_https(
+    scheme: str, headers: list[tuple[str, str]], secure: bool
+) -> None:
+    raw = [(name.encode(), value.encode()) for name, value in headers]
+    assert over_https({"scheme": scheme, "headers": raw}) is secure

@@ -93,8 +93,8 @@ def read_asking(scope: Scope) -> Asking:
 def over_https(scope: Scope) -> bool:
     """Whether the client speaks https, with this server or with the first of the proxies between them.
 
-    Proxies add to ``X-Forwarded-Proto`` and ``Forwarded`` (RFC 7239) what the one before them spoke, so the first
-    value is the client's.
+    Proxies add to ``X-Forwarded-Proto`` and ``Forwarded`` (RFC 7239) what the one before them spoke, so the
+    first value is the client's.
     """
     if scope["scheme"] in {"https", "wss"}:
         return True

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from appbuilder.errors import InvalidRequest, NotFound, Unauthenticated
-from appbuilder.serve.asking import Asking, Identity, Receive, Scope
+from appbuilder.serve.asking import Asking, Identity, Receive, Scope, over_https
 from appbuilder.serve.chainlit.identity import LOGIN_DAYS, PageGate
 from appbuilder.serve.chainlit.index import STYLE_SHEET
 from appbuilder.serve.chainlit.web import SAFE, bounded, language

@@ -22,7 +22,8 @@
     │   ├── ModelUnavailable
     │   ├── ModelTimeout
     │   └── ModelRejected
-    ├── ComponentError            the component raised, or returned what cannot be sent
+    ├── ComponentError            the component raised an error
+    │   └── AnswerError           it returned what cannot be sent (also a ValueError)
     └── TurnCancelled             the turn was stopped
         └── TurnTimeout
 
@@ -141,7 +142,11 @@ class ModelRejected(ModelError):
 
 
 class ComponentError(AppBuilderError):
-    """The component raised an error (it is the ``__cause__``), or returned what cannot be sent."""
+    """The component raised an error (it is the ``__cause__``), or returned nothing."""
+
+
+class AnswerError(ComponentError, ValueError):
+    """What the component returned or yielded cannot be sent; the text names its type, never a value."""
 
 
 class TurnCancelled(AppBuilderError):

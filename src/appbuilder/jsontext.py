@@ -1,4 +1,4 @@
-"""JSON in one place: strict reading of what strangers send, writing that never fails on a value.
+"""JSON in one place: strict reading of what strangers send, writing of what a program answers with.
 
 RFC 8259 leaves open what a reader does with duplicate names; here they are an error, as are ``NaN``,
 ``Infinity``, lone surrogates, numbers longer than 40 digits and nesting deeper than 100, so that what is
@@ -13,10 +13,12 @@ from __future__ import annotations
 import copy
 import json
 import math
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 from pydantic_core import to_jsonable_python
+
+from appbuilder.errors import AnswerError
 
 MAX_DEPTH = 100
 MAX_DIGITS = 40
@@ -126,19 +128,34 @@ def dumps(value: Any) -> bytes:
     """Writes *value* as UTF-8 JSON on one line; non-ASCII text is not escaped.
 
     Many clients cut a stream where ``str.splitlines`` does, so the line ends of Unicode are escaped. Lone
-    surrogates become U+FFFD; integers of more than 64 bits stay exact; what JSON has no form for is written
-    as pydantic would, or as its ``str``.
+    surrogates become U+FFFD, NaN and Infinity null; integers of more than 64 bits stay exact; models of
+    pydantic, dataclasses, sets, times and the like are written as pydantic writes them.
+
+    :raises AnswerError: it holds something else; the text names its type.
     """
     try:
         text = orjson.dumps(value)
     except TypeError:
-        plain = to_jsonable_python(_printable(value), fallback=str, serialize_unknown=True)
+        plain = to_jsonable_python(_printable(value), fallback=_refuse)
         written = json.dumps(_printable(plain), ensure_ascii=False, separators=(",", ":"))
         text = written.encode("utf-8", "replace")
     # The first byte of each of them, in the quickest form there is: this is done for each piece of a stream.
     if not text.isascii() and (0xE2 in text or 0xC2 in text):
         return one_line(text)
     return text
+
+
+def _refuse(value: Any) -> NoReturn:
+    raise AnswerError(
+        f"A value of type {type_name(value)} is neither text, JSON, a pydantic model nor a dataclass: "
+        "return one of these."
+    )
+
+
+def type_name(value: Any) -> str:
+    """The full name of a value's type (of a class its own), for errors: a value may hold what a user said."""
+    kind = value if isinstance(value, type) else type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def one_line(text: bytes) -> bytes:

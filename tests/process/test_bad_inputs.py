@@ -348,6 +348,14 @@ def test_an_answer_json_has_no_form_for(server: Server) -> None:
     assert content["half"] == "\ufffd"
 
 
+def test_an_answer_that_is_neither_text_nor_json(server: Server) -> None:
+    for stream in (False, True):
+        said = check(rawhttp.chat(server.port, {"message": {"do": "opaque"}, "stream": stream}), 500)
+        assert "Opaque" not in json.dumps(said), "that is the developer's affair"
+    eventually(lambda: "scripted.Opaque is neither text" in server.log)
+    assert "with what a user said" not in server.log
+
+
 def test_odd_pieces_are_valid_events(server: Server) -> None:
     with Client(server.port) as client:
         client.post({"message": {"do": "odd", "mark": "odd"}, "stream": True, "session_id": "odd"})

@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from appbuilder import jsontext
+from appbuilder.errors import AnswerError
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 json_values = st.recursive(
@@ -75,9 +76,9 @@ def test_the_limits_themselves_pass() -> None:
     assert jsontext.loads(b'"\\ud83d\\ude00"') == "😀"
 
 
-def test_writing_never_fails_on_a_value() -> None:
-    odd = {"s": "a\ud800b", "big": 2**80, "nan": float("nan"), 1: "int key", "set": {1},
-           "when": datetime(2024, 7, 30), "odd": object, "你": "好"}
+def test_values_that_json_has_no_form_for() -> None:
+    odd: dict[Any, Any] = {"s": "a\ud800b", "big": 2**80, "nan": float("nan"), 1: "int key", "set": {1},
+           "when": datetime(2024, 7, 30), "你": "好"}
     written = jsontext.dumps(odd)
     read = json.loads(written)
     assert read["s"] == "a\ufffdb"
@@ -85,6 +86,9 @@ def test_writing_never_fails_on_a_value() -> None:
     assert read["nan"] is None
     assert read["1"] == "int key"
     assert "你".encode() in written
+    for unknown in (object(), {"a": [object()]}, {object(): 1}):
+        with pytest.raises(AnswerError, match="object"):
+            jsontext.dumps(unknown)
 
 
 # The quick path for short objects

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel
 
+from appbuilder import jsontext
+from appbuilder.core import shapes
 from appbuilder.core.context import current_context
 from appbuilder.core.credentials import missing_token
 from appbuilder.core.http_client import HttpClient
-from appbuilder.core.message import Message
+from appbuilder.core.message import AsyncContentStream, ContentStream, Message, check_members, note
 from appbuilder.errors import ComponentError, ConfigurationError, Unauthenticated
 from appbuilder.settings import Settings
 
@@ -216,11 +218,14 @@ def parameters_of(run: Callable[..., Any]) -> frozenset[str]:
 
 
 def as_answer(value: Any) -> Message[Any]:
-    """What a component returned, as a message.
+    """What a component returned, as a message. Of another library's answer its text.
 
     :raises ComponentError: it returned nothing, or something that is still to be awaited.
+    :raises AnswerError: it returned what is neither text nor JSON; the text names its type.
     """
     if isinstance(value, Message):
+        _read_content(value)
+        check_members(value)
         return value
     if value is None:
         raise ComponentError("The component returned nothing.")
@@ -228,7 +233,49 @@ def as_answer(value: Any) -> Message[Any]:
         if inspect.iscoroutine(value):
             value.close()
         raise ComponentError("The component returned what is to be awaited: write `async def run`.")
-    return Message(value)
+    answer: Message[Any] = Message(_stream_of(shapes.unwrapped(value)))
+    _read_content(answer)
+    return answer
+
+
+def _read_content(answer: Message[Any]) -> None:
+    content = answer.content
+    if isinstance(content, (str, ContentStream, AsyncContentStream)):
+        return
+    found = shapes.said(content)
+    if found is None:
+        jsontext.dumps(content)  # now, while the caller can still be told by a status
+        return
+    if found.tools:
+        raise shapes.unhandled(found.tools)
+    answer.content = found.text
+    note(answer, found)
+
+
+def _stream_of(value: Any) -> Any:
+    """An iterator, where *value* is a stream that only makes one: it is closed with it."""
+    if isinstance(value, (Iterator, AsyncIterator, BaseModel, str)):
+        return value
+    if isinstance(value, AsyncIterable):
+        return _closing_async(value)
+    return _closing(value) if isinstance(value, Iterable) and hasattr(value, "close") else value
+
+
+def _closing(stream: Any) -> Iterator[Any]:
+    try:
+        yield from stream
+    finally:
+        stream.close()
+
+
+async def _closing_async(stream: Any) -> AsyncIterator[Any]:
+    try:
+        async for piece in stream:
+            yield piece
+    finally:
+        closed = getattr(stream, "aclose", getattr(stream, "close", bool))()
+        if inspect.isawaitable(closed):
+            await closed
 
 
 def _own(method: Any, inherited: Any) -> bool:

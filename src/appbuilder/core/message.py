@@ -13,6 +13,8 @@ from typing import Any, Generic, Optional, TypeVar
 from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, field_serializer
 
 from appbuilder import jsontext
+from appbuilder.core import shapes
+from appbuilder.core.shape_parts import Said
 from appbuilder.ids import new_id
 
 _T = TypeVar("_T")
@@ -91,6 +93,10 @@ class AnswerMessage(Message[_T]):
         )
 
 
+_NOTHING = object()
+"""Stands for a chunk without text: it is no piece."""
+
+
 class _Stream:
     """What both kinds of stream share: the pieces so far, and the message they make whole."""
 
@@ -99,10 +105,30 @@ class _Stream:
         # Kept as text at once: a component may change what it has handed out.
         self._pieces: list[str] = []
         self._settled = False
+        self._calls: tuple[int, tuple[str, ...]] | None = None
 
     def belongs_to(self, message: Message[Any]) -> bool:
         """Whether *message* is the one this stream makes whole."""
         return self._message is message
+
+    def _read(self, piece: Any) -> Any:
+        """The piece to pass on: the text of another library's chunk, or that it has none."""
+        found = shapes.said(piece.content if isinstance(piece, Message) else piece)
+        if found is None:
+            self._pieces.append(text_of(piece))
+            return piece
+        note(self._message, found)
+        if found.text:
+            self._pieces.append(found.text)
+        if found.tools:
+            self._calls = (len(self._pieces), found.tools)
+        return found.text or _NOTHING
+
+    def _end(self) -> None:
+        """:raises AnswerError: calls of tools came last: whoever made the stream did not run them."""
+        self._settle()
+        if self._calls is not None and self._calls[0] == len(self._pieces):
+            raise shapes.unhandled(self._calls[1])
 
     def _settle(self) -> None:
         if not self._settled:
@@ -124,13 +150,18 @@ class ContentStream(_Stream, Iterator[Any]):
         self._source = source
 
     def __next__(self) -> Any:
-        try:
-            piece = next(self._source)
-        except StopIteration:
-            self._settle()
-            raise
-        self._pieces.append(piece if type(piece) is str else text_of(piece))
-        return piece
+        while True:
+            try:
+                piece = next(self._source)
+            except StopIteration:
+                self._end()
+                raise
+            if type(piece) is str:
+                self._pieces.append(piece)
+                return piece
+            piece = self._read(piece)
+            if piece is not _NOTHING:
+                return piece
 
     def close(self) -> None:
         """Closes the source (where it can be closed) and settles the message on what has passed."""
@@ -150,13 +181,18 @@ class AsyncContentStream(_Stream, AsyncIterator[Any]):
         self._source = source
 
     async def __anext__(self) -> Any:
-        try:
-            piece = await self._source.__anext__()
-        except StopAsyncIteration:
-            self._settle()
-            raise
-        self._pieces.append(piece if type(piece) is str else text_of(piece))
-        return piece
+        while True:
+            try:
+                piece = await self._source.__anext__()
+            except StopAsyncIteration:
+                self._end()
+                raise
+            if type(piece) is str:
+                self._pieces.append(piece)
+                return piece
+            piece = self._read(piece)
+            if piece is not _NOTHING:
+                return piece
 
     async def aclose(self) -> None:
         """Closes the source (where it can be closed) and settles the message on what has passed."""
@@ -166,6 +202,26 @@ class AsyncContentStream(_Stream, AsyncIterator[Any]):
                 await close()
         finally:
             self._settle()
+
+
+def note(message: Message[Any], found: Said) -> None:
+    """Puts what a model used, and why it ended where it was not done, into the message."""
+    if found.usage is not None:
+        before = getattr(message, "token_usage", None) or {}
+        added = found.usage if not found.adds else {
+            name: before.get(name, 0) + count for name, count in found.usage.items()
+        }
+        message.token_usage = dict(added)
+    if found.finish_reason is not None:
+        before = getattr(message, "extra", None) or {}
+        message.extra = {**before, "finish_reason": found.finish_reason}
+
+
+def check_members(message: Message[Any]) -> None:
+    """:raises AnswerError: a member beside the content is neither text nor JSON; the text names its type."""
+    members = [message.__pydantic_extra__, isinstance(message, AnswerMessage) and message.extra]
+    if any(members):
+        jsontext.dumps(members)
 
 
 def settle(message: Message[Any]) -> None:

@@ -20,7 +20,15 @@ from appbuilder.core.cancel import CancelToken
 from appbuilder.core.component import as_answer
 from appbuilder.core.context import SessionContext, context_var
 from appbuilder.core.locks import SessionLock, SessionLocks
-from appbuilder.core.message import AsyncContentStream, ContentStream, Message, dump, settle, text_of
+from appbuilder.core.message import (
+    AsyncContentStream,
+    ContentStream,
+    Message,
+    check_members,
+    dump,
+    settle,
+    text_of,
+)
 from appbuilder.core.store import (
     INCOMPLETE,
     RESERVED_PREFIX,
@@ -220,7 +228,7 @@ class Turn:
     def accept(self, answer: Any) -> Message[Any]:
         """What ``run`` returned, as a message.
 
-        :raises ComponentError: it returned nothing, or something that is still to be awaited.
+        :raises ComponentError: it returned nothing, or what cannot be sent.
         """
         self.answer = as_answer(answer)
         return self.answer
@@ -305,6 +313,8 @@ class Turn:
         return self.advance(Failed())
 
     def _record(self, ending: Ending) -> TurnRecord | None:
+        if ending is Ending.WHOLE and self.answer is not None:
+            check_members(self.answer)  # a stream may have changed them
         rows, keep = self._rows(ending), self.request.keep
         if not rows and (keep is None or not keep.texts or self.request.forget):
             return None

@@ -63,6 +63,11 @@ class Pieces(Iterator[str]):
         closed[self._mark] += 1
 
 
+class Opaque:
+    def __repr__(self) -> str:
+        return "<Opaque with what a user said>"
+
+
 class OddCode(Exception):
     """Has a ``code`` that is no status, as gRPC's and gevent's errors have."""
 
@@ -160,7 +165,10 @@ class Scripted(Component):
         return None
 
     def unprintable(self, do: Any, mark: str, flavour: Any) -> Any:
-        return Message({"set": {1}, "object": object(), "nan": float("nan"), "big": 2**80, "half": "\ud800"})
+        return Message({"set": {1}, "nan": float("nan"), "big": 2**80, "half": "\ud800"})
+
+    def opaque(self, do: Any, mark: str, flavour: Any) -> Any:
+        return Message({"object": Opaque()})
 
     def late(self, do: Any, mark: str, flavour: Any) -> Any:
         time.sleep(do["seconds"])

@@ -1,0 +1,263 @@
+"""What other libraries give as an answer or as a piece of one, read by its shape.
+
+Chunks and completions of the ``openai`` package (chat, legacy, Responses) and of libraries that copy them,
+messages and results of LangChain, messages of LlamaIndex and Haystack, and content parts, as objects or as
+the dicts they are written as. No library is imported: members decide, and names of classes where members
+do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from appbuilder.core.shape_parts import (
+    MESSAGE_MEMBERS,
+    PLAIN,
+    Said,
+    body_of,
+    calls_in,
+    get,
+    has,
+    only_has,
+    part_of,
+    parts_of,
+    reason_of,
+    tool_name,
+    usage_of,
+    word_of,
+)
+from appbuilder.errors import AnswerError, ModelUnavailable
+
+_COMPLETIONS = ("chat.completion", "chat.completion.chunk", "text_completion")
+_COMPLETION_CLASSES = ("ChatCompletion", "ChatCompletionChunk", "Completion", "ModelResponseStream")
+_ROLES = ("assistant", "user", "system", "developer", "tool", "model", "ai", "human")
+_LANGCHAIN = ("ai", "human", "system", "tool", "chat", "function")
+
+
+def said(value: Any) -> Said | None:
+    """What *value* says; None: it is of no foreign shape, and stands for itself.
+
+    :raises AnswerError: it holds a part that is no text, an image for instance.
+    :raises ModelUnavailable: it is the event of a response that failed.
+    """
+    if isinstance(value, tuple):
+        return _of_graph(value)
+    if isinstance(value, list):
+        return _of_list(value)
+    if not isinstance(value, Mapping) and (isinstance(value, PLAIN) or not hasattr(value, "__dict__")):
+        return None
+    for shape in _SHAPES:
+        found = shape(value)
+        if found is not None:
+            return found
+    return None
+
+
+def unwrapped(value: Any) -> Any:
+    """The output in the result of a run of Pydantic AI or the Agents SDK; other values as they are."""
+    if callable(get(value, "all_messages")) and hasattr(value, "output"):
+        return value.output
+    return value.final_output if hasattr(value, "final_output") and hasattr(value, "new_items") else value
+
+
+def unhandled(tools: Sequence[str]) -> AnswerError:
+    """The error of an answer that ends with calls of tools."""
+    named = ", ".join(sorted(set(filter(None, tools)))) or "a tool"
+    return AnswerError(
+        f"The answer ends with calls of tools ({named}) that the function did not run: run them and return "
+        "the text of the model's next answer."
+    )
+
+
+# Completions
+
+
+def _completion(value: Any) -> Said | None:
+    choices = get(value, "choices")
+    if not isinstance(choices, (list, tuple)):
+        return None
+    known = word_of(get(value, "object")) in _COMPLETIONS or type(value).__name__ in _COMPLETION_CLASSES
+    read = [_choice(each) for each in choices]
+    if not known and (not choices or None in read):
+        return None
+    # Further choices are other answers to the same question.
+    first = next(
+        (each for choice, each in zip(choices, read, strict=True) if each and not get(choice, "index")), None
+    )
+    whole = first or Said()
+    whole.usage = usage_of(get(value, "usage"))
+    return whole
+
+
+def _choice(value: Any) -> Said | None:
+    body = get(value, "delta")
+    body = get(value, "message") if body is None else body
+    if body is not None:
+        found = body_of(body)
+    elif isinstance(get(value, "text"), str) and has(value, "finish_reason"):
+        found = Said(get(value, "text"))
+    else:
+        return Said() if has(value, "finish_reason", "index") else None
+    if found is not None:
+        found.finish_reason = reason_of(get(value, "finish_reason"))
+    return found
+
+
+def _choice_alone(value: Any) -> Said | None:
+    known = has(value, "finish_reason", "index") and (has(value, "delta") or has(value, "message"))
+    return _choice(value) if known else None
+
+
+# Responses
+
+
+def _response_event(value: Any) -> Said | None:
+    kind = word_of(get(value, "type"))
+    if kind == "response.failed" or (kind == "error" and has(value, "sequence_number")):
+        raise ModelUnavailable("The model's response failed.")
+    if not kind.startswith("response."):
+        return None
+    if kind in ("response.output_text.delta", "response.refusal.delta"):
+        return Said(str(get(value, "delta") or ""))
+    ended = kind in ("response.completed", "response.incomplete")
+    end = _response(get(value, "response")) if ended else None
+    return Said() if end is None else Said("", end.usage, end.finish_reason, end.tools)
+
+
+def _response(value: Any) -> Said | None:
+    output = get(value, "output")
+    if word_of(get(value, "object")) != "response" or not isinstance(output, list):
+        return None
+    if word_of(get(value, "status")) == "failed":
+        raise ModelUnavailable("The model's response failed.")
+    whole = Said(usage=usage_of(get(value, "usage")))
+    for item in output:
+        if word_of(get(item, "type")) == "message":
+            found = body_of(item)
+            whole.text += found.text if found is not None else ""
+        elif word_of(get(item, "type")) in ("function_call", "custom_tool_call"):
+            whole.tools += (tool_name(item),)
+    reason = word_of(get(get(value, "incomplete_details"), "reason"))
+    whole.finish_reason = reason_of(reason)
+    return whole
+
+
+# LangChain
+
+
+def _langchain(value: Any) -> Said | None:
+    if has(value, "lc", "kwargs") and isinstance(get(value, "kwargs"), Mapping):
+        value = {"response_metadata": {}, "additional_kwargs": {}, **value["kwargs"]}
+    elif has(value, "type", "data") and word_of(get(value, "type")) in _LANGCHAIN:
+        value = get(value, "data")
+    if not has(value, "content", "additional_kwargs", "response_metadata"):
+        return None
+    found = body_of(value)
+    if found is None:
+        return None
+    told = get(value, "response_metadata") or {}
+    usage = usage_of(get(value, "usage_metadata"))
+    found.adds = usage is not None and "Chunk" in word_of(get(value, "type"))
+    found.usage = usage or usage_of(get(told, "token_usage"))
+    found.finish_reason = reason_of(get(told, "finish_reason") or get(told, "stop_reason"))
+    return found
+
+
+def _generations(value: Any) -> Said | None:
+    """``LLMResult`` and ``ChatResult``: the first of the generations."""
+    generations = get(value, "generations")
+    if not isinstance(generations, list) or not has(value, "llm_output"):
+        return None
+    first: Any = generations
+    while isinstance(first, list):
+        first = first[0] if first else None
+    found = None if first is None else _generation(first)
+    if found is not None:
+        found.usage = found.usage or usage_of(get(get(value, "llm_output"), "token_usage"))
+    return found
+
+
+def _generation(value: Any) -> Said | None:
+    if not has(value, "generation_info") or not isinstance(get(value, "text"), str):
+        return None
+    message = get(value, "message")
+    return (None if message is None else _langchain(message)) or Said(get(value, "text"))
+
+
+def _state(value: Any) -> Said | None:
+    """What a graph's ``invoke`` returns: its last message is the answer."""
+    messages = get(value, "messages") if isinstance(value, dict) else None
+    last = messages[-1] if isinstance(messages, list) and messages else None
+    return None if last is None or isinstance(last, Mapping) else _langchain(last)
+
+
+def _of_graph(value: tuple[Any, ...]) -> Said | None:
+    """A message with a graph's metadata: only a model's words are the answer, and the graph runs tools."""
+    if len(value) != 2 or not isinstance(value[1], Mapping) or isinstance(value[0], (str, list)):
+        return None
+    found = _langchain(value[0])
+    if found is None:
+        return None
+    found.tools = ()
+    if not word_of(get(value[0], "type")).lower().startswith("ai"):
+        found.text = ""
+    return found
+
+
+# Messages and parts
+
+
+def _message(value: Any) -> Said | None:
+    if not has(value, "role", "content") or not only_has(value, MESSAGE_MEMBERS):
+        return None
+    if word_of(get(value, "role")) not in _ROLES and not has(value, "tool_calls", "refusal"):
+        return None
+    found = body_of(value)
+    if found is not None:
+        found.usage = usage_of(get(value, "usage"))
+        found.finish_reason = reason_of(get(value, "stop_reason"))
+    return found
+
+
+def _llama(value: Any) -> Said | None:
+    """LlamaIndex: in a stream each value holds all that came before, and the new text as ``delta``."""
+    if has(value, "response", "source_nodes") and isinstance(get(value, "response"), str):
+        return Said(get(value, "response"))
+    if not has(value, "raw", "delta", "additional_kwargs"):
+        return None
+    delta, text = get(value, "delta"), get(value, "text")
+    if isinstance(delta, str):
+        return Said(delta)
+    return Said(text) if isinstance(text, str) else _message(get(value, "message"))
+
+
+def _haystack(value: Any) -> Said | None:
+    if has(value, "_role", "_content", "text"):
+        return Said(word_of(get(value, "text")), tools=tuple(map(tool_name, calls_in(value, "tool_calls"))))
+    if has(value, "content", "component_info", "tool_calls"):
+        return Said(word_of(get(value, "content")))
+    return None
+
+
+def _of_list(value: list[Any]) -> Said | None:
+    """Parts that are all text, or the messages of a conversation, of which the last is the answer."""
+    if not value or isinstance(value[-1], (list, *PLAIN)):
+        return parts_of(value, strict=True) if any(isinstance(each, Mapping) for each in value) else None
+    return parts_of(value, strict=True) or _langchain(value[-1])
+
+
+_SHAPES = (
+    _completion,
+    _response_event,
+    _response,
+    _langchain,
+    _generations,
+    _generation,
+    _state,
+    part_of,
+    _llama,
+    _haystack,
+    _message,
+    _choice_alone,
+)

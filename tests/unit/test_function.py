@@ -339,7 +339,7 @@ class Silent:
         (lambda m, session_id: "", "answer: no request can fill the parameter 'session_id': the session's"),
         (lambda m, session_id="": "", "answer: no request can fill the parameter 'session_id'"),
         (RunsWithId, "RunsWithId: no request can fill the parameter 'session_id'"),
-        ("text", "A str cannot answer a message: write def"),
+        ("text", "A text cannot answer a message: give the function"),
         (NoRun, "NoRun (NoRun) cannot answer a message"),
         (NeedsArguments, "The class NeedsArguments cannot be made without arguments: make one, as agent ="),
         (Silent(), "Silent does not tell what it takes"),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from inspect import Parameter
 from typing import Any, get_args
 
+from appbuilder.core import foreign
 from appbuilder.core.component import Component, ComponentArguments, as_answer, entry
 from appbuilder.core.context import current_context
 from appbuilder.core.message import AsyncContentStream, ContentStream, Message
@@ -40,6 +41,7 @@ def as_component(thing: Any, name: str = "") -> Any:
     :raises ConfigurationError: it cannot answer; the sentence says what to write. What the constructor of a
         class raises is passed on.
     """
+    foreign.check(thing, name)
     if inspect.isclass(thing):
         thing, name = _made(thing), thing.__name__
     if isinstance(thing, Component):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel
 
 from appbuilder import jsontext
-from appbuilder.core import shapes
+from appbuilder.core import foreign, shapes
 from appbuilder.core.context import current_context
 from appbuilder.core.credentials import missing_token
 from appbuilder.core.http_client import HttpClient
@@ -193,8 +193,9 @@ def entry(component: Any) -> tuple[Callable[..., Any], bool]:
 
     That is ``run``; or ``arun`` where the component has one and no ``run`` of its own.
 
-    :raises ConfigurationError: it has neither.
+    :raises ConfigurationError: it has neither, or it is an object of another framework.
     """
+    foreign.check(component)
     run: Any = getattr(component, "run", None)
     arun: Any = getattr(component, "arun", None)
     if _own(arun, Component.arun) and not _own(run, Component.run):

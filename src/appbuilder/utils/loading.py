@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from appbuilder.components.function import as_component
+from appbuilder.core import foreign
 from appbuilder.core.component import Component
 from appbuilder.errors import ConfigurationError
 from appbuilder.settings import Settings
@@ -209,7 +210,12 @@ def _named(module: ModuleType, name: str) -> Any:
 
 
 def _only(module: ModuleType, place: str) -> str:
-    found = candidates(module)
+    found, others = candidates(module), _of_frameworks(module)
+    if others and all(inspect.isfunction(vars(module)[name]) for name in found):
+        # Functions beside an agent may well be its tools.
+        found = [name for name in found if _first_parameter(vars(module)[name]) in ("message", "messages")]
+    if not found and others:
+        foreign.check(vars(module)[others[-1]], others[-1])
     if not found:
         raise ConfigurationError(
             f"Nothing in {place} can answer a message: write def answer(message: str) -> str there, "
@@ -220,6 +226,16 @@ def _only(module: ModuleType, place: str) -> str:
             f"Several things in {place} could answer: {_joined(found)}; name one, as {place}:{found[0]}."
         )
     return found[0]
+
+
+def _of_frameworks(module: ModuleType) -> list[str]:
+    """The names of objects of other frameworks that would answer if they were wrapped."""
+    return [
+        name for name, thing in vars(module).items()
+        if not (name.startswith("_") or inspect.isclass(thing) or inspect.ismodule(thing)
+                or inspect.isroutine(thing))
+        and (framework := foreign.framework_of(thing)) is not None and framework.answers
+    ]
 
 
 def candidates(module: ModuleType) -> list[str]:
@@ -253,13 +269,19 @@ def _is_object_that_answers(thing: Any) -> bool:
 
 
 def _answers(thing: Any) -> bool:
+    if foreign.framework_of(thing) is not None:
+        return False
     kind = thing if inspect.isclass(thing) else type(thing)
     own = [getattr(kind, name, None) for name in ("run", "arun")]
     return any(callable(each) and each not in (Component.run, Component.arun) for each in own)
 
 
 def _takes_something(function: Any) -> bool:
-    return bool(inspect.signature(function).parameters)
+    return bool(_first_parameter(function))
+
+
+def _first_parameter(function: Any) -> str:
+    return next(iter(inspect.signature(function).parameters), "")
 
 
 def _joined(names: list[str]) -> str:

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
+from appbuilder.core import foreign
 from appbuilder.core.component import as_answer, entry
 from appbuilder.core.context import get_context
 from appbuilder.core.message import AsyncContentStream, Message
@@ -51,6 +52,7 @@ class Runtime:
         from appbuilder.engine.engine import argument_check
         from appbuilder.store.urls import DEFAULT
 
+        foreign.check(component)
         if user_session is not None and not isinstance(user_session, UserSession):
             raise ConfigurationError("user_session must be a UserSession.")
         self.component = component

@@ -11,7 +11,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -61,7 +61,7 @@ class Browser:
             )
             await self._socket.emit("connection_successful")
             await asyncio.wait_for(self._ready.wait(), TIMEOUT)
-        except (socketio.exceptions.SocketIOError, asyncio.TimeoutError) as error:
+        except (TimeoutError, socketio.exceptions.SocketIOError) as error:
             raise Failure(f"the page did not open: {type(error).__name__}") from None
 
     async def ask(self, words: str) -> Answer:
@@ -72,7 +72,7 @@ class Browser:
             "name": "User",
             "type": "user_message",
             "output": words,
-            "createdAt": datetime.now(timezone.utc).isoformat(),
+            "createdAt": datetime.now(UTC).isoformat(),
             "metadata": {"location": "http://127.0.0.1/"},
         }
         self._done = asyncio.get_running_loop().create_future()
@@ -80,7 +80,7 @@ class Browser:
         await self._socket.emit("client_message", {"message": message, "fileReferences": []})
         try:
             await asyncio.wait_for(self._done, TIMEOUT)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise Failure(f"no answer in {TIMEOUT:g} s") from None
         return self._answer
 

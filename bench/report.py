@@ -8,7 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -67,7 +67,7 @@ def errors(counts: Iterable[Counter[str]]) -> str:
 
 def render(tables: Sequence[Table], command: str, seconds: float) -> str:
     """The whole report."""
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     lines = [
         "# Benchmarks",
         "",

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -88,7 +88,7 @@ def newest(database: sqlite3.Connection, session_id: str, key: str) -> str:
 def store(
     database: sqlite3.Connection, session_id: str, query: dict[str, Any], answer: dict[str, Any]
 ) -> None:
-    now, request_id = datetime.now(timezone.utc).isoformat(" "), str(uuid4())
+    now, request_id = datetime.now(UTC).isoformat(" "), str(uuid4())
     rows = [
         (str(uuid4()), session_id, request_id, key, json.dumps(value, ensure_ascii=False), now, now)
         for key, value in (("query", query), ("answer", answer))

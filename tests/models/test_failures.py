@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import httpx2
@@ -162,7 +162,7 @@ def test_retry_after_in_seconds(value: str, seconds: float | None) -> None:
 
 
 def test_retry_after_as_a_date() -> None:
-    later = datetime.now(timezone.utc) + timedelta(seconds=60)
+    later = datetime.now(UTC) + timedelta(seconds=60)
     found = retry_after({"retry-after": format_datetime(later, usegmt=True)})
     assert found is not None
     assert 50 < found <= 60

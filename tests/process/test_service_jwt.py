@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -94,7 +94,7 @@ def test_a_new_key_works_at_once(service: Guarded, issuer: Issuer) -> None:
 
 
 def wrong_tokens() -> dict[str, str]:
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     key, rsa = signing_key(), signing_key("RSA", "rsa")
     head, body, signature = key.token().split(".")
     return {

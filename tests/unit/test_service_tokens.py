@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import warnings
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,7 @@ def test_a_key_without_a_name_does_if_it_is_the_only_one() -> None:
 
 
 def test_clocks_may_differ_a_little() -> None:
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     little, much = timedelta(seconds=LEEWAY / 2), timedelta(seconds=LEEWAY * 2)
     key = signing_key()
     assert user_of(key.token(exp=now - little), ONE) == "ann"

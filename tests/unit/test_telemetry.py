@@ -272,17 +272,6 @@ def test_turns_that_are_written_together_are_told_as_one_commit(told: Told, tmp_
     store.close()
 
 
-def test_a_commit_on_a_server_is_one_turn(told: Told, database_url: str) -> None:
-    store = SqlStore(urls.parse(database_url), Settings())
-    store.prepare()
-    told.all.clear()
-    store.commit(TurnRecord("s", "r", [("k", {"content": "x"})]))
-    assert told.named("committed") == [("committed", 1)]
-    store.history("s", "k", 1)
-    assert told.named("pool")
-    store.close()
-
-
 # Prometheus
 
 

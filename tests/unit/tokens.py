@@ -7,7 +7,7 @@ import functools
 import hashlib
 import hmac
 import json
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
@@ -60,7 +60,7 @@ class SigningKey:
 
 def claims_of(**claims: Any) -> dict[str, Any]:
     """Claims of a token that holds for five minutes, with *claims* in their place; None: left out."""
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     good = {"iss": ISSUER, "aud": AUDIENCE, "sub": "ann", "exp": now + timedelta(minutes=5), "iat": now}
     return {name: value for name, value in {**good, **claims}.items() if value is not None}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-import sys
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import Field
 from inspect import Parameter
@@ -90,10 +90,6 @@ def _read(config: Path | None) -> Mapping[str, object]:
     path = config or Path(FILE)
     if config is None and not os.path.exists(path):
         return {}
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timezone
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +99,7 @@ def _clock(remote: Remote) -> Check:
     date = remote.client.get(f"{remote.base}/health").headers.get("date")
     if date is None:
         return Check("clock", None, "The service does not tell its time.")
-    told = parsedate_to_datetime(date).astimezone(timezone.utc).replace(tzinfo=None)
+    told = parsedate_to_datetime(date).astimezone(UTC).replace(tzinfo=None)
     skew = abs((clock.now() - told).total_seconds())
     if skew > _SKEW:
         return Check("clock", False, f"The clock there and the one here are {skew:.0f} seconds apart.")

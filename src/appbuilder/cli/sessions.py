@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from enum import Enum
+from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
@@ -44,7 +44,7 @@ _Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 _Json = Annotated[bool, typer.Option("--json", help="JSON, one line each.")]
 
 
-class Format(str, Enum):
+class Format(StrEnum):
     """Of a file of sessions."""
 
     jsonl = "jsonl"

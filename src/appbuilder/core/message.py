@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, Generic, Optional, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, field_serializer
 
@@ -33,9 +33,9 @@ class Message(BaseModel, Generic[_T], extra="allow", arbitrary_types_allowed=Tru
     """
 
     content: _T = None  # type: ignore[assignment]  # so that a typed message's content needs no assert
-    name: Optional[str] = "msg"  # noqa: UP045 - pydantic reads the annotation on Python 3.10
-    mtype: Optional[str] = None  # noqa: UP045
-    id: Optional[str] = Field(default_factory=new_id)  # noqa: UP045
+    name: str | None = "msg"
+    mtype: str | None = None
+    id: str | None = Field(default_factory=new_id)
 
     def __init__(self, content: _T | None = None, **data: Any) -> None:
         data.pop("mtype", None)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import sys
-import types
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from appbuilder import clock
@@ -169,30 +167,7 @@ class AsyncDriver:
 def _task_in(context: contextvars.Context, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
     """A task that runs in *context* itself, so that what one step of a turn sets, the next one finds."""
     loop = asyncio.get_running_loop()
-    if sys.version_info >= (3, 11):
-        return loop.create_task(work, context=context)
-    return loop.create_task(_stepped_in(context, work))
-
-
-async def _stepped_in(context: contextvars.Context, work: Coroutine[Any, Any, _T]) -> _T:
-    # Python 3.10 gives every task a copy of the context.
-    result: _T = await _each_step(context, work)
-    return result
-
-
-@types.coroutine
-def _each_step(context: contextvars.Context, work: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    step: Callable[[Any], Any] = work.send
-    given: Any = None
-    while True:
-        try:
-            waited_for = context.run(step, given)
-        except StopIteration as end:
-            return end.value
-        try:
-            given, step = (yield waited_for), work.send
-        except BaseException as error:  # noqa: BLE001 - a cancel or a closing is the work's own affair
-            given, step = error, work.throw
+    return loop.create_task(work, context=context)
 
 
 class _Stepped(AsyncIterator[Any]):

@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from datetime import timezone
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import NoReturn, TypeVar
 from urllib.parse import urlsplit
@@ -223,7 +223,7 @@ def _wait(seconds: float, token: CancelToken | None) -> None:
 def _until(date: str) -> float:
     moment = parsedate_to_datetime(date)
     if moment.tzinfo is not None:
-        moment = moment.astimezone(timezone.utc).replace(tzinfo=None)
+        moment = moment.astimezone(UTC).replace(tzinfo=None)
     return max(0.0, (moment - clock.now()).total_seconds())
 
 

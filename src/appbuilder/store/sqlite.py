@@ -241,7 +241,7 @@ class SqliteBackend:
     def _connect(self) -> sqlite3.Connection:
         (path,), options = self._engine.dialect.create_connect_args(self._url)
         uri = bool(options.get("uri"))
-        connection = sqlite3.connect(path, 0, check_same_thread=False, isolation_level=None, uri=uri)
+        connection = sqlite3.connect(path, timeout=0, check_same_thread=False, isolation_level=None, uri=uri)
         try:
             self._set_up(connection)
         except BaseException:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -39,7 +39,7 @@ def _is_text(value: object) -> object:
 def _naive_utc(at: datetime) -> datetime:
     if not 1970 <= at.year <= 9998:  # beyond it a database, or another zone, has no such time
         raise ValueError("there is no such time in a session")
-    return at if at.tzinfo is None else at.astimezone(timezone.utc).replace(tzinfo=None)
+    return at if at.tzinfo is None else at.astimezone(UTC).replace(tzinfo=None)
 
 
 def _fit(kind: str) -> AfterValidator:

@@ -126,8 +126,8 @@ class _Reader:
             self._timer.cancel()
         self._log.unsubscribe(self._wake)
 
-    async def first(self, timeout: float) -> None:
-        """Waits for a piece or the outcome, *timeout* seconds at most.
+    async def first(self, seconds: float) -> None:
+        """Waits for a piece or the outcome, *seconds* at most.
 
         :raises _Left: there is nobody to send it to any more.
         """
@@ -140,7 +140,7 @@ class _Reader:
             is_over = True
             self._gate.open()
 
-        timer = self._loop.call_later(timeout, end)
+        timer = self._loop.call_later(seconds, end)
         try:
             while not await self._waited(0) and not is_over:
                 pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
-from datetime import timezone
+from datetime import UTC
 from typing import Any, Protocol, TypeVar
 
 from appbuilder import clock
@@ -196,4 +196,4 @@ def turn_id_of(run: Run) -> str:
 
 def now_in_seconds() -> int:
     """The time, in seconds since 1970."""
-    return int(clock.now().replace(tzinfo=timezone.utc).timestamp())
+    return int(clock.now().replace(tzinfo=UTC).timestamp())

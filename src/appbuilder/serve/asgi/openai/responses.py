@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timezone
+from datetime import UTC
 from typing import Any
 
 from appbuilder import jsontext
@@ -71,7 +71,7 @@ async def read_response(service: Service, identity: Identity, named: str) -> dic
     """
     turn_id = turn_of(named)
     session_id, turn = await in_thread(_stored, service, identity, turn_id)
-    created = int(turn.created_at.replace(tzinfo=timezone.utc).timestamp())
+    created = int(turn.created_at.replace(tzinfo=UTC).timestamp())
     response = Response(named, created, service.name, session_id, True, {})
     usage = usage_of(turn.usage)
     if turn.state == COMPLETE:

@@ -6,7 +6,7 @@ from dataclasses import Field
 from pathlib import Path
 from typing import Any
 
-from appbuilder.settings import flag, grouped
+from appbuilder.settings import flag, grouped, is_switch
 
 PAGE = Path(__file__).with_name("settings.md")
 HEAD = """# Settings
@@ -45,7 +45,7 @@ def page() -> str:
 
 
 def _row(setting: Field[Any]) -> str:
-    default = f"`{_toml(setting.default)}`" if setting.default != "" else "–"
+    default = f"`{_toml(setting.default)}`" if setting.default not in ("", None) else "–"
     choices = setting.metadata["choices"]
     one_of = f" One of {', '.join(f'`{choice}`' for choice in choices)}." if choices else ""
     names = f"`{setting.name}` | `{_flags(setting)}` | `{setting.metadata['env']}`"
@@ -55,7 +55,7 @@ def _row(setting: Field[Any]) -> str:
 
 def _flags(setting: Field[Any]) -> str:
     positive = flag(setting.name)
-    return f"{positive}` `--no-{positive[2:]}" if isinstance(setting.default, bool) else positive
+    return f"{positive}` `--no-{positive[2:]}" if is_switch(setting.default) else positive
 
 
 def _toml(default: object) -> str:

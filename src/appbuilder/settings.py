@@ -163,7 +163,11 @@ class Settings:
     history: bool = _setting(
         "APPBUILDER_HISTORY", True, "Whether the service keeps each turn, so that sessions can be read again."
     )
-    page: bool = _setting("APPBUILDER_PAGE", True, "Whether the service has the chat page at `/`.")
+    page: bool | None = _setting(
+        "APPBUILDER_PAGE",
+        None,
+        "Whether the service has the chat page at `/`; not given: where Chainlit is installed.",
+    )
     auth: str = _setting(
         "APPBUILDER_AUTH",
         "",
@@ -340,6 +344,11 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def is_switch(default: object) -> bool:
+    """Whether a setting with this default is true or false; None: that depends on what is installed."""
+    return default is None or isinstance(default, bool)
+
+
 _Given = dict[str, tuple[str, str]]
 """By a setting's name: what the place is called where it was given, and the text given there."""
 
@@ -355,7 +364,10 @@ def _of_flags(flags: Mapping[str, str | bool | None]) -> _Given:
 
 
 def _of_file(values: Mapping[str, object], file_name: str) -> _Given:
-    kinds = {setting.name: type(setting.default) for setting in fields(Settings)}
+    kinds = {
+        setting.name: bool if is_switch(setting.default) else type(setting.default)
+        for setting in fields(Settings)
+    }
     separators = {setting.name: setting.metadata["joined_by"] for setting in fields(Settings)}
     given = {}
     for name, given_value in values.items():
@@ -377,6 +389,8 @@ def _of_file(values: Mapping[str, object], file_name: str) -> _Given:
 
 
 def _as_text(value: object) -> str:
+    if value is None:
+        return ""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -393,7 +407,7 @@ def _parse(setting: Field[Any], place: str, text: str) -> object:
         if choices and value not in choices:
             raise ConfigurationError(f"{place} must be one of {', '.join(choices)}; it is {text!r}.")
         return value
-    if isinstance(default, bool):
+    if is_switch(default):
         if text.lower() not in _WORDS:
             raise ConfigurationError(f"{place} must be true or false; it is {text!r}.")
         return _WORDS[text.lower()]

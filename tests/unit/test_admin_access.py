@@ -143,7 +143,7 @@ def test_who_is_not_known_has_to_say_who_he_is(desk: Desk, path: str) -> None:
 
 
 def test_where_the_chat_page_has_a_login_a_browser_is_led_there() -> None:
-    desk = Desk()
+    desk = Desk(page=True)
     desk.identity, desk.has_login = None, True
     answer = desk.browser.get("/admin")
     assert (answer.status_code, answer.headers["location"]) == (303, "/login")

@@ -7,13 +7,14 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from tests.unit.commandline import CommandLine
 
 from appbuilder.cli import options
 from appbuilder.cli.serve import announcement
-from appbuilder.settings import GROUPS, Settings, flag
+from appbuilder.settings import GROUPS, Settings, flag, is_switch
 
 
 @pytest.fixture
@@ -51,11 +52,29 @@ def test_without_its_server_a_program_is_told_the_extra(missing: str) -> None:
     )
 
 
+def test_a_page_that_is_asked_for_and_not_installed_names_the_extra(run: CommandLine) -> None:
+    with mock.patch.dict(sys.modules, {"chainlit": None}):
+        for ended in (run("serve", "app.py", "--page"), run("serve", "app.py", APPBUILDER_PAGE="true")):
+            assert (ended.status, ended.out) == (2, "")
+            assert ended.err == "The chat page needs Chainlit: pip install 'appbuilder-runtime[serve]'\n"
+
+
+def test_without_chainlit_it_is_said_that_there_is_no_page(run: CommandLine) -> None:
+    with mock.patch.dict(sys.modules, {"chainlit": None}):
+        ended = run("serve", "missing.py")
+        quiet = run("serve", "missing.py", "--no-page")
+    assert ended.out == (
+        "Serving without the chat page. "
+        "The chat page needs Chainlit: pip install 'appbuilder-runtime[serve]'\n"
+    )
+    assert quiet.out == ""
+
+
 def test_serve_has_a_flag_for_every_setting(run: CommandLine) -> None:
     shown = run("serve", "--help").out
     for setting in fields(Settings):
         assert f"  {flag(setting.name)}" in shown, setting.name
-        if isinstance(setting.default, bool):
+        if is_switch(setting.default):
             assert f"--no-{flag(setting.name)[2:]}" in shown
     assert "--config FILE" in shown
 
@@ -124,7 +143,7 @@ def test_a_folder_with_the_name_of_the_file_of_settings_is_told(run: CommandLine
 
 
 def test_what_is_served_where() -> None:
-    local = announcement("app.py", 8090, Settings())
+    local = announcement("app.py", 8090, Settings(page=True))
     assert "  page  http://127.0.0.1:8090/\n" in local
     assert "curl -N http://127.0.0.1:8090/chat -H 'Content-Type" in local
     everywhere = announcement("app.py", 80, Settings(host="0.0.0.0", page=False, auth="keys"))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appbuilder.errors import ConfigurationError
-from appbuilder.settings import GROUPS, Settings
+from appbuilder.settings import GROUPS, Settings, is_switch
 
 
 def test_defaults_stand_where_the_environment_says_nothing() -> None:
@@ -76,6 +76,13 @@ def test_a_bad_value_of_a_file_names_both(file: dict[str, Any], sentence: str) -
     assert str(caught.value) == sentence
 
 
+def test_what_depends_on_what_is_installed_may_be_left_open() -> None:
+    assert Settings.load({}).page is None
+    assert Settings.load({"APPBUILDER_PAGE": ""}, file={"page": True}).page is True
+    assert Settings.load({}, flags={"page": False}).page is False
+    assert Settings().to_environ()["APPBUILDER_PAGE"] == ""
+
+
 def test_a_bad_flag_is_named() -> None:
     with pytest.raises(ConfigurationError, match=r"^--max-turns must be a whole number; it is 'x'"):
         Settings.load({}, flags={"max_turns": "x"})
@@ -84,7 +91,7 @@ def test_a_bad_flag_is_named() -> None:
 def _values(default: object, choices: tuple[str, ...]) -> st.SearchStrategy[Any]:
     if choices:
         return st.sampled_from(choices)
-    if isinstance(default, bool):
+    if is_switch(default):
         return st.booleans()
     if isinstance(default, str):
         return st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand
 
 from appbuilder.errors import ConfigurationError
-from appbuilder.settings import Settings, flag, grouped
+from appbuilder.settings import Settings, flag, grouped, is_switch
 
 FILE = "appbuilder.toml"
 """Settings by name, looked for in the current folder."""
@@ -107,13 +107,13 @@ def _config() -> Parameter:
 def _parameter(setting: Field[Any], title: str) -> Parameter:
     default, choices = setting.default, setting.metadata["choices"]
     positive, help_text = flag(setting.name), setting.metadata["help"]
-    kinds = {bool: None, int: "NUMBER", float: "NUMBER", str: "|".join(choices) or "TEXT"}
-    switch = isinstance(default, bool)
+    kinds = {int: "NUMBER", float: "NUMBER", str: "|".join(choices) or "TEXT"}
+    switch = is_switch(default)
     option = typer.Option(
         f"{positive}/--no-{positive[2:]}" if switch else positive,
-        metavar=kinds[type(default)],
+        metavar=kinds.get(type(default)),
         help=help_text,
-        show_default=str(default).lower() if switch else str(default) if default != "" else False,
+        show_default=False if default in ("", None) else str(default).lower() if switch else str(default),
         rich_help_panel=title,
     )
     return _added(setting.name, Annotated[bool | None if switch else str | None, option])

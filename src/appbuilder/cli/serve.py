@@ -33,8 +33,12 @@ def serve(
     """Serve whatever answers a message: HTTP API, chat page and sessions on one port."""
     from appbuilder.serve.address import listen
     from appbuilder.serve.asgi.auth.authenticator import check_exposure
+    from appbuilder.serve.chainlit.load import no_page, with_page
 
+    given, settings = settings, with_page(settings)
     check_exposure(settings, settings.host)
+    if given.page is None and not settings.page:
+        typer.echo(no_page())
     if reload or settings.workers > 1:
         with listen(settings.host, settings.port) as listener:
             raise typer.Exit(_supervise(target, listener, settings, reload=reload))

@@ -17,6 +17,7 @@ from appbuilder.core.component import entry, parameters_of
 from appbuilder.core.context import log_ids
 from appbuilder.errors import ConfigurationError
 from appbuilder.serve.asgi.supervisor import SECRET
+from appbuilder.serve.chainlit.load import no_page, with_page
 from appbuilder.settings import Settings
 from appbuilder.utils.runtime import Runtime
 
@@ -53,7 +54,8 @@ class ServiceRuntime(Runtime):
     :param settings: default: those of the environment.
     :param hooks: functions of the program's own.
     :param page: how the chat page looks; default: the component's name.
-    :raises ConfigurationError: the component cannot answer, or the configuration is not a URL.
+    :raises ConfigurationError: the component cannot answer, the configuration is not a URL, or a page is
+        asked for where Chainlit is not installed.
     """
 
     def __init__(
@@ -66,7 +68,9 @@ class ServiceRuntime(Runtime):
         hooks: Hooks | None = None,
         page: Page | None = None,
     ) -> None:
-        settings = settings or Settings.load()
+        given = settings or Settings.load()
+        settings = with_page(given, needed=page is not None)
+        self._page_is_missing = given.page is None and not settings.page
         config = user_session_config or (None if user_session else settings.database)
         super().__init__(as_component(component), config, user_session, settings=settings)
         self._hooks = hooks or Hooks()
@@ -101,6 +105,8 @@ class ServiceRuntime(Runtime):
         :param place: among the workers of a service that has several.
         :raises ConfigurationError: as :meth:`create_asgi_app`, or the address cannot be listened on.
         """
+        if self._page_is_missing:
+            logs.logger.info(no_page())
         with _extra_named():
             from appbuilder.serve.address import listen
             from appbuilder.serve.asgi import traces

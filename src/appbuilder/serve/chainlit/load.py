@@ -14,6 +14,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -113,6 +114,24 @@ def load(settings: Settings) -> Any:
     return chainlit
 
 
+def no_page() -> str:
+    """The sentence for a service that has no page because Chainlit is not installed."""
+    return f"Serving without the chat page. {_missing('serve')}"
+
+
+def with_page(settings: Settings, *, needed: bool = False) -> Settings:
+    """*settings* that say whether there is a page; where they leave it open, it depends on Chainlit.
+
+    :param needed: the program has said how the page looks, so there must be one.
+    :raises ConfigurationError: the page is asked for, and Chainlit is not installed.
+    """
+    wanted = settings.page or (settings.page is None and needed)
+    installed = find_spec("chainlit") is not None  # which does not import it
+    if wanted and not installed:
+        raise ConfigurationError(_missing("serve"))
+    return replace(settings, page=installed) if settings.page is None else settings
+
+
 def put_away() -> None:
     """Removes Chainlit's folder, of a process that is about to be ended by a signal."""
     if _folder is not None:
@@ -123,14 +142,19 @@ def _version() -> str:
     try:
         found = version("chainlit")
     except PackageNotFoundError:
-        raise ConfigurationError(
-            "The chat page needs Chainlit: pip install 'appbuilder-runtime[chainlit]'"
-        ) from None
+        raise ConfigurationError(_missing("chainlit")) from None
     if tuple(int(part) for part in found.split(".")[:2]) < OLDEST:
         raise ConfigurationError(
             f"The chat page needs Chainlit 2.12 or newer; this is {found}: pip install -U chainlit"
         )
     return found
+
+
+def _missing(extra: str) -> str:
+    """How to get Chainlit, of which no release is for Python 3.14."""
+    if sys.version_info >= (3, 14):
+        return "The chat page needs Chainlit, which needs Python 3.13 or older."
+    return f"The chat page needs Chainlit: pip install 'appbuilder-runtime[{extra}]'"
 
 
 def _write(root: Path, installed: str) -> None:

@@ -201,7 +201,7 @@ class Admin:
     @property
     def _has_login(self) -> bool:
         """Whether a browser can log in on the chat page."""
-        return self._service.settings.page and self._service.authenticator.page.has_login
+        return bool(self._service.settings.page) and self._service.authenticator.page.has_login
 
     @property
     def _catalogue(self) -> Catalogue:

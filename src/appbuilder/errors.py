@@ -23,7 +23,8 @@
     │   ├── ModelTimeout
     │   └── ModelRejected
     ├── ComponentError            the component raised an error
-    │   └── AnswerError           it returned what cannot be sent (also a ValueError)
+    │   ├── AnswerError           it returned what cannot be sent (also a ValueError)
+    │   └── AnswerTooLarge
     └── TurnCancelled             the turn was stopped
         └── TurnTimeout
 
@@ -147,6 +148,10 @@ class ComponentError(AppBuilderError):
 
 class AnswerError(ComponentError, ValueError):
     """What the component returned or yielded cannot be sent; the text names its type, never a value."""
+
+
+class AnswerTooLarge(ComponentError):
+    """The answer is larger than the limit; of one that came in pieces those before are kept."""
 
 
 class TurnCancelled(AppBuilderError):

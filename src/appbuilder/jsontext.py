@@ -108,6 +108,18 @@ def holds_more_values(data: bytes, most: int) -> bool:
     return 1 + outside.count(b",") + outside.count(b"[") + outside.count(b"{") - empty > most
 
 
+def memory_of(data: bytes) -> int:
+    """About the bytes of memory that the value of a JSON text takes, or more."""
+    values = data.count(b",") + data.count(b"[") + data.count(b"{")
+    # One character of four bytes makes all of its text as wide.
+    wide = not data.isascii() or b"\\u" in data
+    return _VALUE * values + (4 if wide else 1) * len(data)
+
+
+_VALUE = 100
+"""Bytes of an element or a member, its list or object and its name included."""
+
+
 def copied(value: Any) -> Any:
     """A copy of a JSON value that shares its texts; of what is not one, as ``copy.deepcopy`` makes it.
 

@@ -111,6 +111,16 @@ class Settings:
         "When the reader of a stream leaves: stop the turn (`cancel`) or finish it (`continue`).",
         choices=("cancel", "continue"),
     )
+    max_answer: int = _setting(
+        "APPBUILDER_MAX_ANSWER",
+        8 * 1024 * 1024,
+        "Largest answer; one that grows beyond is stopped there and kept as incomplete. 0: no limit.",
+    )
+    max_piece: int = _setting(
+        "APPBUILDER_MAX_PIECE",
+        1024 * 1024,
+        "Largest piece of text in a stream; a larger one is sent as several. 0: no limit.",
+    )
     turn_timeout: float = _setting(
         "APPBUILDER_TURN_TIMEOUT", 0.0, "Seconds a turn may take before it is stopped with 504; 0: no limit."
     )
@@ -126,6 +136,16 @@ class Settings:
         "APPBUILDER_MAX_VALUES",
         100_000,
         "Values (elements and members) in a JSON body; more get 400. 0: no limit.",
+    )
+    max_in_flight: int = _setting(
+        "APPBUILDER_MAX_IN_FLIGHT",
+        256 * 1024 * 1024,
+        "Bytes of memory for requests and unread answers per process; more get 503. 0: no limit.",
+    )
+    max_in_flight_caller: int = _setting(
+        "APPBUILDER_MAX_IN_FLIGHT_CALLER",
+        64 * 1024 * 1024,
+        "The same for one caller; more get 429. 0: no limit.",
     )
     body_timeout: float = _setting(
         "APPBUILDER_BODY_TIMEOUT", 30.0, "Seconds a client has to send headers and body (`serve`)."
@@ -323,7 +343,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "session_wait", "first_piece_wait", "heartbeat", "drain_timeout",
     ),
     "Limits": (
-        "rate", "turn_hook", "max_turns", "max_body", "max_values", "max_connections", "body_timeout",
+        "rate", "turn_hook", "max_turns", "max_body", "max_values", "max_answer", "max_piece",
+        "max_in_flight", "max_in_flight_caller", "max_connections", "body_timeout",
         "write_timeout", "db_pool", "db_timeout",
     ),
     "Logs": ("loglevel", "log_format", "log_texts", "access_log"),

@@ -178,7 +178,7 @@ def test_a_reader_who_leaves_is_left_alone(when: str) -> None:
         await asyncio.wait_for(reading.task, 30)
         assert len(reading.sent) <= sent + 1  # what was on its way
         assert reading.readers == [1, -1]
-        assert reading.log._wakers == []
+        assert reading.log.wakers == []
 
     asyncio.run(main())
 

@@ -12,6 +12,7 @@ STATUS = {
     "InvalidRequest": 400, "Unauthenticated": 401, "NotFound": 404, "MethodNotAllowed": 405,
     "SessionBusy": 409,
     "PayloadTooLarge": 413, "UnsupportedMediaType": 415, "RateLimited": 429, "ComponentError": 500,
+    "AnswerError": 500, "AnswerTooLarge": 500,
     "ConfigurationError": 500, "ModelUnavailable": 502, "ModelRejected": 502, "ModelError": 502,
     "ModelTimeout": 504, "Overloaded": 503, "Draining": 503, "StoreUnavailable": 503,
     "ServiceUnavailable": 503, "TurnCancelled": 503, "TurnTimeout": 504, "Forbidden": 403,
@@ -31,7 +32,9 @@ def test_what_is_not_written_for_the_caller_is_not_shown(name: str) -> None:
     error = TREE[name]("secret-words")
     what = problem(error)
     assert what.status == STATUS[name]
-    written_for_the_caller = (errors.RequestError, errors.ServiceUnavailable, errors.TurnCancelled)
+    written_for_the_caller = (
+        errors.RequestError, errors.ServiceUnavailable, errors.TurnCancelled, errors.AnswerTooLarge
+    )
     shown = isinstance(error, written_for_the_caller) and not isinstance(error, errors.StoreUnavailable)
     assert ("secret-words" in what.text) == shown
     assert what.traceback is None

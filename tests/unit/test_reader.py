@@ -87,7 +87,7 @@ def test_nothing_is_lost_or_doubled_under_a_fast_writer(readers: int) -> None:
         assert steps == [str(number) for number in range(0, count, 1000)]
         assert [batch.outcome for batch in read_by_one] == [None] * (len(read_by_one) - 1) + [END]
         assert len(read_by_one) < count / 5, "what waits together comes together"
-    assert log._wakers == []
+    assert log.wakers == []
 
 
 @settings(deadline=None, max_examples=50)
@@ -182,11 +182,11 @@ def test_a_reader_that_leaves_leaves_nothing_behind() -> None:
     async def play() -> None:
         reading = asyncio.create_task(collect(log))
         await asyncio.sleep(0)
-        assert len(log._wakers) == 1
+        assert len(log.wakers) == 1
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading
-        assert log._wakers == []
+        assert log.wakers == []
         log.append("later")
 
     asyncio.run(play())
@@ -199,7 +199,7 @@ def test_a_reader_whose_loop_is_closed_does_not_make_the_run_fail() -> None:
     async def leave() -> None:
         reading = asyncio.create_task(collect(log))
         await asyncio.sleep(0)
-        left.extend(log._wakers)
+        left.extend(log.wakers)
         reading.cancel()
 
     left: list[Callable[[], None]] = []

@@ -55,7 +55,7 @@ def test_a_wait_ends_with_a_piece_the_outcome_or_the_time() -> None:
     log.finish(Outcome(answer={}))
     assert log.wait(1, 0)
     assert log.wait_outcome().answer == {}
-    assert not log._wakers, "a reader that left is forgotten"
+    assert not log.wakers, "a reader that left is forgotten"
 
 
 def test_a_waker_that_was_taken_back_is_not_called() -> None:

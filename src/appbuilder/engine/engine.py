@@ -16,12 +16,14 @@ from appbuilder.core.runs import LiveRun
 from appbuilder.core.store import SessionStore
 from appbuilder.engine import spans
 from appbuilder.engine.async_driver import AsyncDriver
+from appbuilder.engine.budget import Budget
 from appbuilder.engine.crew import run_beside
 from appbuilder.engine.deadlines import Deadlines
 from appbuilder.engine.driver import Driver
 from appbuilder.engine.limits import Admission, session_turns
 from appbuilder.engine.loop import bridge
 from appbuilder.engine.machine import Phase, RetryPolicy
+from appbuilder.engine.meter import AnswerLimits
 from appbuilder.engine.request import TurnRequest
 from appbuilder.engine.turn import Turn
 from appbuilder.errors import (
@@ -55,6 +57,7 @@ class Run:
 
     def attach(self) -> None:
         """A reader has come."""
+        self._turn.account.hold()
         with self._lock:
             self._readers += 1
 
@@ -63,6 +66,7 @@ class Run:
         with self._lock:
             self._readers -= 1
             left = self._readers == 0
+        self._turn.account.let_go()
         if left and self.log.outcome is None:
             telemetry.sink().reader_left()
         if left and self._cancel_when_left:
@@ -96,6 +100,8 @@ class Engine:
         self.store = store
         self._run, self._asynchronous = entry(component)
         self._sessions = session_turns(store)
+        self._answers = AnswerLimits(settings)
+        self.budget = Budget(settings.max_in_flight, settings.max_in_flight_caller)
         self._admission = Admission(settings.max_turns)
         self._policy = RetryPolicy(max(1, settings.attempts), settings.retry_backoff)
         self._max_waiting = settings.session_queue if settings.session_busy == "queue" else 0
@@ -196,15 +202,28 @@ class Engine:
     def _enter(self, request: TurnRequest) -> Turn:
         self._check_args(request.args)
         self._admission.enter()
-        ticket = None
+        account, ticket = request.account, None
+        if account is None:
+            account = self.budget.account("")
+        else:
+            account.hold()
         try:
             ticket = self._sessions.enter(request.session_id, self._max_waiting)
             return Turn(
-                request, self.store, ticket, self._policy, self._ended, locks=self._locks, agent=self._name
+                request,
+                self.store,
+                ticket,
+                self._policy,
+                self._ended,
+                limits=self._answers,
+                account=account,
+                locks=self._locks,
+                agent=self._name,
             )
         except BaseException:
             if ticket is not None:
                 ticket.leave()
+            account.let_go()
             self._admission.leave()
             raise
 

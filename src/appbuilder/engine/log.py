@@ -41,28 +41,29 @@ class RunLog:
         """Calls a waker; to be set where the writer's thread may not touch what readers wait with."""
         self.steps: list[Step] = []
         """What the run did so far; a step stands here when it begins and again when it ended."""
-        self._pieces: list[Any] = []
-        self._wakers: list[Waker] = []
+        self.pieces: list[Any] = []
+        self.wakers: list[Waker] = []
+        """Who waits for the next piece, step or outcome."""
         self._enders: list[Waker] = []
 
     # The writer's side
 
     def append(self, piece: Any) -> None:
         """Adds a piece and wakes who waits for it."""
-        self._pieces.append(piece)
-        if self._wakers:
-            self._wake()
+        self.pieces.append(piece)
+        if self.wakers:
+            self.wake()
 
     def tell(self, step: Step) -> None:
         """Adds a step and wakes who waits."""
         self.steps.append(step)
-        if self._wakers:
-            self._wake()
+        if self.wakers:
+            self.wake()
 
     def finish(self, outcome: Outcome) -> None:
         """Adds the outcome; nothing follows it."""
         self.outcome = outcome
-        self._wake()
+        self.wake()
         enders, self._enders = self._enders, []
         for ender in enders:
             self.call(ender)
@@ -72,12 +73,12 @@ class RunLog:
     @property
     def count(self) -> int:
         """How many pieces there are."""
-        return len(self._pieces)
+        return len(self.pieces)
 
     def read(self, cursor: int) -> tuple[list[Any], Outcome | None]:
         """The pieces from *cursor* on, and the outcome if the run has ended and these are all."""
         outcome = self.outcome  # first, so that an outcome is never seen without the pieces before it
-        return self._pieces[cursor:], outcome
+        return self.pieces[cursor:], outcome
 
     def wait(self, cursor: int, timeout: float) -> bool:
         """Waits until there is more than *cursor* pieces, or the outcome; False after *timeout* seconds, or
@@ -96,12 +97,12 @@ class RunLog:
     def wait_outcome(self) -> Outcome:
         """Waits until the run has ended."""
         while self.outcome is None:
-            self.wait(len(self._pieces), timeout=60)
+            self.wait(len(self.pieces), timeout=60)
         return self.outcome
 
     def subscribe(self, waker: Waker) -> None:
         """Calls *waker* once, at the next piece, step or outcome. Look at the log again after this."""
-        self._wakers.append(waker)
+        self.wakers.append(waker)
 
     def subscribe_end(self, waker: Waker) -> None:
         """Calls *waker* at the outcome, perhaps twice; at once where it is there already."""
@@ -111,17 +112,18 @@ class RunLog:
 
     def unsubscribe(self, waker: Waker) -> None:
         """Takes *waker* back; does nothing where it was called already."""
-        if waker in self._wakers:
+        if waker in self.wakers:
             try:
-                self._wakers.remove(waker)
+                self.wakers.remove(waker)
             except ValueError:  # it was called between the look and the removal
                 return
 
     def _has_more(self, cursor: int) -> bool:
-        return len(self._pieces) > cursor or self.outcome is not None
+        return len(self.pieces) > cursor or self.outcome is not None
 
-    def _wake(self) -> None:
-        wakers, self._wakers = self._wakers, []
+    def wake(self) -> None:
+        """Wakes who waits."""
+        wakers, self.wakers = self.wakers, []
         for waker in wakers:
             self.call(waker)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from appbuilder.core.attachment import Attachment
 from appbuilder.core.store import ReplacedTurns
+from appbuilder.engine.budget import Account
 from appbuilder.engine.keeping import Keeping
 from appbuilder.ids import new_id, new_row_id
 
@@ -22,7 +23,8 @@ class TurnRequest:
     be used, see :data:`Guard`; ``new_session``, that its id was made for this request; ``forget``, that
     nothing of the turn is kept, not even what the component appends. ``replaces`` finds the turns that this
     one takes the place of, see :data:`Replaces`. ``door`` is the way it came in, see
-    :class:`appbuilder.telemetry.Sink`.
+    :class:`appbuilder.telemetry.Sink`. ``account`` is what the request takes of the memory; its holder holds
+    it until the turn has begun.
     """
 
     message: Any
@@ -41,9 +43,15 @@ class TurnRequest:
     replaces: Replaces | None = None
     door: str = "chat"
     run_id: str = field(default_factory=new_row_id, compare=False)
+    account: Account | None = field(default=None, compare=False, repr=False)
 
     def admitted(
-        self, *, guard: Guard | None, keep: Keeping | None, user_id: str | None
+        self,
+        *,
+        guard: Guard | None,
+        keep: Keeping | None,
+        user_id: str | None,
+        account: Account | None = None,
     ) -> TurnRequest:
         """The same request with what the service adds; written out, as each turn of the service needs it."""
         return TurnRequest(
@@ -63,6 +71,7 @@ class TurnRequest:
             self.replaces,
             self.door,
             self.run_id,
+            account,
         )
 
 

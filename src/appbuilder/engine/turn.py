@@ -7,7 +7,6 @@ A :class:`Turn` holds everything the two drivers (:mod:`appbuilder.engine.driver
 from __future__ import annotations
 
 import contextvars
-import json
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -39,8 +38,9 @@ from appbuilder.core.store import (
     TurnRecord,
 )
 from appbuilder.engine import keeping, spans, telling
+from appbuilder.engine.budget import Account
 from appbuilder.engine.limits import Ticket, waiting
-from appbuilder.engine.log import Outcome, RunLog
+from appbuilder.engine.log import Outcome
 from appbuilder.engine.loop import iterate
 from appbuilder.engine.machine import (
     ENDED,
@@ -57,12 +57,14 @@ from appbuilder.engine.machine import (
     TurnState,
     step,
 )
+from appbuilder.engine.meter import AnswerLimits
+from appbuilder.engine.publishing import Publisher
 from appbuilder.engine.request import TurnRequest
 from appbuilder.errors import AppBuilderError, ComponentError, RequestError, TurnCancelled
 from appbuilder.logs import logger
 
 
-class Turn:
+class Turn(Publisher):
     """One turn. Events come from the driver, and from :meth:`force_end` when the process shuts down."""
 
     def __init__(
@@ -73,15 +75,17 @@ class Turn:
         policy: RetryPolicy,
         on_end: Callable[[Turn], None],
         *,
+        limits: AnswerLimits,
+        account: Account,
         locks: SessionLocks | None = None,
         agent: str = "",
     ) -> None:
         self.request = request
+        super().__init__(limits, account)
         self.began = clock.monotonic()
         self._ticket = ticket
         self._locks = locks
         self._lock_held: SessionLock | None = None
-        self.log = RunLog()
         self.token = CancelToken()
         self.state = TurnState()
         self.answer: Message[Any] | None = None
@@ -229,17 +233,13 @@ class Turn:
         """What ``run`` returned, as a message.
 
         :raises ComponentError: it returned nothing, or what cannot be sent.
+        :raises AnswerTooLarge, RateLimited, Overloaded: it returned too much.
         """
-        self.answer = as_answer(answer)
-        return self.answer
-
-    def publish(self, piece: Any) -> None:
-        """Puts a piece into the log."""
-        if type(piece) is not str:
-            piece = _sendable(piece)
-        if self.log.head is None:
-            self._publish_head()
-        self.log.append(piece)
+        message = as_answer(answer)
+        if not self.request.stream:  # otherwise it is measured as a piece
+            self.measure_whole(message.content)
+        self.answer = message
+        return message
 
     def whole_as_piece(self) -> bool:
         """Puts an answer that came whole into the log, if a stream was asked for; True if it did."""
@@ -376,6 +376,7 @@ class Turn:
         else:
             outcome = Outcome(error=self.error or TurnCancelled("The turn was stopped."))
         self._release()
+        self.account.let_go()
         calls = 0 if self._session is None else self._session.model_calls
         telling.ended(self, outcome, self._span, model_calls=calls)
         self.log.finish(outcome)
@@ -388,7 +389,8 @@ class Turn:
         own = {"request_id": request.request_id, "session_id": request.session_id, "run_id": request.run_id}
         return own if self._span is None else own | tracing.ids(self._span)
 
-    def _publish_head(self) -> None:
+    def publish_head(self) -> None:
+        """Puts what is there of the answer before its first piece into the log."""
         assert self.answer is not None
         members = dump(self.answer)
         members.pop("content", None)
@@ -401,20 +403,6 @@ def _pristine(request: TurnRequest) -> tuple[Any, Mapping[str, Any]] | None:
     if not request.args and isinstance(request.message, (str, int, float, type(None))):
         return None
     return jsontext.copied(request.message), jsontext.copied(request.args)
-
-
-def _sendable(piece: Any) -> Any:
-    """A piece as a JSON value: text as text, None as empty text, of other values a copy as they are now.
-
-    :raises Exception: it cannot be written as JSON, a circle for instance.
-    """
-    if isinstance(piece, Message):
-        return _sendable(piece.content)
-    if isinstance(piece, (bytes, bytearray, memoryview)):
-        return bytes(piece).decode("utf-8", "replace")
-    if isinstance(piece, (ContentStream, AsyncContentStream)):
-        return piece.so_far()
-    return "" if piece is None else json.loads(jsontext.dumps(piece))
 
 
 def _component_error(cause: BaseException) -> ComponentError:

@@ -27,6 +27,7 @@ _TABLE: tuple[tuple[type[BaseException], int, str | None], ...] = (
     (errors.TurnCancelled, 503, None),
     (errors.ModelTimeout, 504, "The model server did not answer in time; try again."),
     (errors.ModelError, 502, "The model server failed; the service's log says why, under the request id."),
+    (errors.AnswerTooLarge, 500, None),
     (errors.ConfigurationError, 500, "The service is not set up rightly; its log says what to do."),
 )
 _UNKNOWN = (500, "The component failed; the service's log says why, under the request id.")

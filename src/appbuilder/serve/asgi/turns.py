@@ -12,7 +12,7 @@ from appbuilder.engine.keeping import Keeping
 from appbuilder.engine.request import Guard, TurnRequest
 from appbuilder.errors import AppBuilderError, InvalidRequest, SessionBusy
 from appbuilder.serve.asgi.http import in_thread
-from appbuilder.serve.asgi.limits import Limits
+from appbuilder.serve.asgi.limits import Limits, caller_key
 from appbuilder.serve.asgi.ownership import guard_for, told_user
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import Identity
@@ -44,13 +44,20 @@ async def begin(
         keep = Keeping(turn.run_id, identity.owner, _explained, texts)
     else:
         keep = replace(turn.keep, texts=texts)
-    request = turn.admitted(guard=guard, keep=keep, user_id=told_user(service, identity, turn.user_id))
+    engine = service.engine()
+    account = turn.account or engine.budget.account(caller_key(identity))
+    request = turn.admitted(
+        guard=guard, keep=keep, user_id=told_user(service, identity, turn.user_id), account=account
+    )
     try:
-        return service.engine().start(request, on_disconnect=on_disconnect)
+        return engine.start(request, on_disconnect=on_disconnect)
     except SessionBusy:
         if guard is not None:
             await in_thread(guard)  # who may not use the session is not told that it is busy
         raise
+    finally:
+        if turn.account is None:
+            account.let_go()
 
 
 def _both(owners: Guard | None, doors: Guard | None) -> Guard | None:

@@ -12,6 +12,7 @@ _TEXTS = {
     "whole": ("查看全文", "Show the whole message"),
     "tokens": ("词元", "tokens"),
     "ComponentError": ("组件出错了，原因见服务日志中的请求编号。", ""),
+    "AnswerTooLarge": ("回答超过了服务允许的长度，已停止。", ""),
     "StoreUnavailable": ("会话数据库没有响应，请稍后重试。", ""),
     "ModelTimeout": ("模型服务没有及时响应，请重试。", ""),
     "ModelError": ("模型服务出错了，原因见服务日志中的请求编号。", ""),

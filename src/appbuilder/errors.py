@@ -25,6 +25,7 @@
     ├── ComponentError            the component raised an error
     │   ├── AnswerError           it returned what cannot be sent (also a ValueError)
     │   └── AnswerTooLarge
+    ├── ValueNotStorable          the database cannot hold, or return, a value
     └── TurnCancelled             the turn was stopped
         └── TurnTimeout
 
@@ -115,7 +116,14 @@ class Draining(ServiceUnavailable):
 
 
 class StoreUnavailable(ServiceUnavailable):
-    """The database did not answer in time, or refused; nothing of the turn was stored."""
+    """The database did not answer in time, or refused; nothing of the turn was stored.
+
+    ``reason`` is a sentence that any caller may read; the text itself is for the log.
+    """
+
+    def __init__(self, text: str, retry_after: float = 1.0, *, reason: str = "") -> None:
+        super().__init__(text, retry_after)
+        self.reason = reason
 
 
 class ModelError(AppBuilderError):
@@ -152,6 +160,10 @@ class AnswerError(ComponentError, ValueError):
 
 class AnswerTooLarge(ComponentError):
     """The answer is larger than the limit; of one that came in pieces those before are kept."""
+
+
+class ValueNotStorable(AppBuilderError):
+    """The database cannot hold a value, or cannot return one: the same value fails each time."""
 
 
 class TurnCancelled(AppBuilderError):

@@ -236,7 +236,7 @@ class TestStart:
 
     def test_nobody_there(self, server: Server, opened: Opener) -> None:
         url = server.url("x").set(port=free_port())
-        assert "start the server" in self.refuse(opened, url)
+        assert "Start the server" in self.refuse(opened, url)
 
     def test_wrong_password(self, server: Server, opened: Opener) -> None:
         url = server.url("mysql" if server.account == "mysql" else "postgres").set(password="wrong-password")

@@ -156,7 +156,8 @@ def test_errors_of_drivers_become_store_unavailable(error: Exception, base: type
 
 
 @pytest.mark.parametrize(("name", "found"), [
-    ("text.txt", "cannot be used (DatabaseError: file is not a database): correct"),
+    ("text.txt", "cannot be used (DatabaseError: file is not a database). "
+     "The database is damaged, or is not a database. Restore it from a backup, or correct"),
     ("folder", "is a folder: name a file in"),
 ])
 def test_what_is_no_database_is_told_with_where_it_was_named(tmp_path: Path, name: str, found: str) -> None:

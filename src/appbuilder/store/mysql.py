@@ -32,6 +32,7 @@ class MysqlBackend(ServerBackend):
     def options(self, timeout: float) -> dict[str, Any]:
         return {
             "connect_args": {
+                "charset": "utf8mb4",
                 "connect_timeout": max(1, min(CONNECT_TIMEOUT, int(timeout))),
                 "read_timeout": timeout + GRACE,
                 "write_timeout": timeout + GRACE,
@@ -41,8 +42,11 @@ class MysqlBackend(ServerBackend):
     def listen(self, engine: Engine, timeout: float) -> None:
         def strict(connection: Any, _record: Any) -> None:
             with connection.cursor() as cursor:
-                # Without it a text that is too long would be cut and stored.
-                cursor.execute("SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')")
+                # Without strict mode a text that is too long would be cut and stored. NAMES again, as an
+                # init_command of the URL or of the server may have set others.
+                cursor.execute(
+                    "SET NAMES utf8mb4, @@SESSION.sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')"
+                )
 
         event.listen(engine, "connect", strict)
 
@@ -100,11 +104,13 @@ class MysqlBackend(ServerBackend):
             )
 
     def _alterations(self, connection: Connection) -> list[str]:
-        """What an existing table needs: microseconds, and ids compared by code point."""
+        """What an existing table needs: microseconds, ids compared by code point, values of any text and
+        length."""
         present = {
-            name: (kind.lower(), collation)
-            for name, kind, collation in connection.exec_driver_sql(
-                "SELECT COLUMN_NAME, COLUMN_TYPE, COLLATION_NAME FROM information_schema.COLUMNS "
+            name: (kind.lower(), collation, charset)
+            for name, kind, collation, charset in connection.exec_driver_sql(
+                "SELECT COLUMN_NAME, COLUMN_TYPE, COLLATION_NAME, CHARACTER_SET_NAME "
+                "FROM information_schema.COLUMNS "
                 "WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s",
                 (TABLE,),
             )
@@ -120,8 +126,11 @@ class MysqlBackend(ServerBackend):
             for name in ("created_at", "updated_at")
             if present[name][0] != "datetime(6)"
         ]
-        if self._is_mariadb(connection) and self._checks_json(connection):
-            # JSON there is a text with a check, and the check fails on values nested deeper than 31.
+        kind, _, charset = present["message_value"]
+        # MySQL's own JSON type has no character set. MariaDB's is a text with a check, and the check fails on
+        # values nested deeper than 31.
+        narrow = kind != "json" and (charset != "utf8mb4" or kind != "longtext")
+        if narrow or (self._is_mariadb(connection) and self._checks_json(connection)):
             changes.append(
                 "MODIFY message_value LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL"
             )

@@ -20,10 +20,15 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL
 
 from appbuilder import clock
+from appbuilder.errors import ConfigurationError
 from appbuilder.settings import Settings
 from appbuilder.store import catalogue_sql, migrate, statements
 from appbuilder.store.catalogue_sql import CatalogueSql
 from appbuilder.store.server import CONNECT_TIMEOUT, GRACE, PREPARE_TIMEOUT, ServerBackend, digest
+from appbuilder.store.urls import PLACES
+
+ENCODINGS = ("UTF8", "SQL_ASCII")
+"""Encodings of a database that hold every text; SQL_ASCII stores the bytes it is given."""
 
 
 class _BoundedConnection(psycopg.Connection[Any]):
@@ -82,7 +87,9 @@ class PostgresBackend(ServerBackend):
 
     def listen(self, engine: Engine, timeout: float) -> None:
         def connect(_dialect: Any, _record: Any, args: Any, options: Any) -> Any:
-            connection = _BoundedConnection.connect(*args, **options)
+            # A start-up parameter: it wins over those of the environment, the role and the database, and
+            # PgBouncer, too, sets it on whatever connection serves this one.
+            connection = _BoundedConnection.connect(*args, **{**options, "client_encoding": "UTF8"})
             connection.silence = timeout + GRACE
             # By statement, not as a start-up option, which PgBouncer refuses. Asynchronous commits,
             # where the server is set up for them, would lose acknowledged turns.
@@ -104,6 +111,7 @@ class PostgresBackend(ServerBackend):
         yield
 
     def upgrade(self, connection: Connection) -> None:
+        check_encoding(connection)
         if not migrate.is_complete(connection):
             with self.alone(connection):
                 migrate.make(connection)
@@ -116,6 +124,17 @@ class PostgresBackend(ServerBackend):
         connection.exec_driver_sql(_begin("schema"))
         yield
         connection.commit()
+
+
+def check_encoding(connection: Connection) -> None:
+    """:raises ConfigurationError: the database cannot hold every text."""
+    encoding = str(connection.exec_driver_sql("SHOW server_encoding").scalar())
+    if encoding not in ENCODINGS:
+        raise ConfigurationError(
+            f"The database has the encoding {encoding}, which cannot hold every text, an emoji for instance: "
+            "create one with CREATE DATABASE name ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE template0, "
+            f"copy the tables with pg_dump, and name it in {PLACES}."
+        )
 
 
 def _begin(*lock: str) -> str:

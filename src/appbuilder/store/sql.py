@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from sqlalchemy import exc
 from sqlalchemy.engine import URL
 
 from appbuilder.core.locks import SessionLocks
@@ -17,7 +18,8 @@ from appbuilder.settings import Settings
 from appbuilder.store import locks_sole, rows, urls
 from appbuilder.store.backend import Backend
 from appbuilder.store.catalogue import SqlCatalogue
-from appbuilder.store.errors import FAILURES, describe, unavailable
+from appbuilder.store.errors import CONNECT_FAILURES, FAILURES, unavailable, unusable
+from appbuilder.store.failure_kinds import BAD_OPTION, NO_PACKAGE
 from appbuilder.store.locks import FreeLocks
 
 if TYPE_CHECKING:
@@ -186,13 +188,17 @@ class SqlStore:
         return str(path)
 
     def _preparing(self, work: Callable[[Backend], _T]) -> _T:
-        backend = self._make()
+        try:
+            backend = self._make()
+        except (exc.SQLAlchemyError, ImportError, TypeError, ValueError) as error:
+            kind = NO_PACKAGE if isinstance(error, ImportError) else BAD_OPTION
+            raise unusable(error, self.url, kind) from None
         try:
             return work(backend)
         except AppBuilderError:
             raise
-        except FAILURES as error:
-            raise ConfigurationError(self._advice(describe(error, self.url))) from None
+        except CONNECT_FAILURES as error:
+            raise unusable(error, self.url) from None
         finally:
             backend.close()
 
@@ -309,15 +315,6 @@ class SqlStore:
                 f"The database {path} cannot be written (the folder, too, must be writable): "
                 f"change its permissions, or name another place in {urls.PLACES}."
             )
-
-    def _advice(self, what: str) -> str:
-        where = urls.show(self.url)
-        if self.url.get_backend_name() == "sqlite":
-            return f"The database {where} cannot be used ({what}): correct {urls.PLACES} or the file."
-        return (
-            f"The database {where} cannot be used ({what}): "
-            f"start the server, or correct host, user, password and database in {urls.PLACES}."
-        )
 
 
 def _prepare_catalogue(backend: Backend) -> None:

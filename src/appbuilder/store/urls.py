@@ -32,6 +32,13 @@ _SQLITE = _Driver("sqlite+pysqlite", "sqlite3", "", frozenset({"pysqlite"}))
 _POSTGRES = _Driver("postgresql+psycopg", "psycopg", "postgres", frozenset({"psycopg", "psycopg2"}))
 _MYSQL = _Driver("mysql+pymysql", "pymysql", "mysql", frozenset({"pymysql", "mysqldb", "mysqlconnector"}))
 _MARIADB = _Driver("mariadb+pymysql", "pymysql", "mysql", _MYSQL.aliases)
+_ENCODINGS = {
+    "postgresql": ("client_encoding",),
+    "mysql": ("charset", "collation", "use_unicode"),
+    "mariadb": ("charset", "collation", "use_unicode"),
+}
+"""Options of a URL that would say what text is on a connection: it is always UTF-8, by what each database
+calls that. Many examples have ``?charset=utf8``, which on MySQL holds no emoji."""
 _DRIVERS = {
     "sqlite": _SQLITE,
     "postgresql": _POSTGRES,
@@ -63,7 +70,7 @@ def parse(config: Any = None) -> URL:
         raise ConfigurationError(
             f"{backend} needs its driver: pip install 'appbuilder-runtime[{known.extra}]'"
         )
-    url = url.set(drivername=known.name)
+    url = url.set(drivername=known.name).difference_update_query(_ENCODINGS.get(url.get_backend_name(), ()))
     return _absolute(url) if known is _SQLITE else url
 
 
@@ -81,7 +88,7 @@ def _url(config: Any) -> URL:
     if url is None or _cut_in_its_password(url):
         # The text itself is not repeated: it may hold a password.
         raise ConfigurationError(
-            f"{_PLACES} is none; write one like sqlite:///user_session.db "
+            f"{_PLACES} is not a URL; write one like sqlite:///user_session.db "
             "or postgresql://user:password@host:5432/database (special characters percent-encoded)."
         )
     return url

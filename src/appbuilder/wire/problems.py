@@ -23,6 +23,10 @@ _TABLE: tuple[tuple[type[BaseException], int, str | None], ...] = (
     (errors.RateLimited, 429, None),
     (errors.StoreUnavailable, 503, "The conversations' database does not answer; try again in a moment."),
     (errors.ServiceUnavailable, 503, None),
+    (
+        errors.ValueNotStorable, 500,
+        "The database cannot hold what was to be stored; the service's log says why, under the request id.",
+    ),
     (errors.TurnTimeout, 504, None),
     (errors.TurnCancelled, 503, None),
     (errors.ModelTimeout, 504, "The model server did not answer in time; try again."),

@@ -14,6 +14,7 @@ _TEXTS = {
     "ComponentError": ("组件出错了，原因见服务日志中的请求编号。", ""),
     "AnswerTooLarge": ("回答超过了服务允许的长度，已停止。", ""),
     "StoreUnavailable": ("会话数据库没有响应，请稍后重试。", ""),
+    "ValueNotStorable": ("数据库无法保存这次的内容，原因见服务日志中的请求编号。", ""),
     "ModelTimeout": ("模型服务没有及时响应，请重试。", ""),
     "ModelError": ("模型服务出错了，原因见服务日志中的请求编号。", ""),
     "ModelUnavailable": ("模型服务出错了，原因见服务日志中的请求编号。", ""),

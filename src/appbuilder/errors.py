@@ -40,7 +40,12 @@ class AppBuilderError(Exception):
 
 
 class ConfigurationError(AppBuilderError, ValueError):
-    """A setting, a database URL or an argument of a runtime is wrong; the text says what to do."""
+    """A setting, a database URL or an argument of a runtime is wrong; the text says what to do.
+
+    ``reason``: as of a :class:`StoreUnavailable`, where it is the database that cannot be used.
+    """
+
+    reason = ""
 
 
 class RequestError(AppBuilderError):
@@ -123,7 +128,7 @@ class StoreUnavailable(ServiceUnavailable):
 
     def __init__(self, text: str, retry_after: float = 1.0, *, reason: str = "") -> None:
         super().__init__(text, retry_after)
-        self.reason = reason
+        self.reason = reason or "The database does not answer."
 
 
 class ModelError(AppBuilderError):

@@ -29,6 +29,7 @@ def reads_back(store: SqlStore) -> None:
     store.commit(entry_turn("listed 😀", "user:😀", f"title {TEXT}", ("query", TEXT), input=TEXT))
     assert contents(store, "session") == contents(store, "listed 😀") == [TEXT]
     assert contents(store, "session", "问题😀") == [{"in 😀": TEXT}]
+    assert contents(store, "session", "a\0b") == contents(store, "a\0b") == []
     (listed,) = store.catalogue().page(["user:😀"], search="😀").conversations
     assert listed.session_id == "listed 😀"
     assert listed.title.startswith("title 😀 海淀")
@@ -70,6 +71,13 @@ def test_a_postgres_database_of_another_encoding_is_refused(
 def test_a_postgres_database_that_stores_bytes(postgres: PostgresServer, opened: Opener) -> None:
     postgres.execute("CREATE DATABASE in_ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
     reads_back(opened(postgres.url("in_ascii")))
+
+
+def test_a_postgres_table_with_jsonb_is_put_right(postgres: PostgresServer, opened: Opener) -> None:
+    url = postgres.new_database()
+    opened(url).prepare_service()
+    execute(url, "ALTER TABLE appbuilder_session_messages ALTER COLUMN message_value TYPE jsonb")
+    reads_back(opened(url))
 
 
 @pytest.mark.parametrize("query", [

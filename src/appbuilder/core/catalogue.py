@@ -159,6 +159,17 @@ class CataloguedStore(SessionStore, Protocol):
     def catalogue(self) -> Catalogue:
         """Its catalogue, on the same connections."""
 
+    @property
+    def failures(self) -> int:
+        """How often a turn could not be read or written for the database's sake, so far."""
+
+    def check_writable(self, timeout: float) -> None:
+        """Proves that a turn could be stored now, and leaves no trace of that.
+
+        :param timeout: seconds it may wait for locks of others.
+        :raises StoreUnavailable: it could not; its ``reason`` may be shown to any caller.
+        """
+
     def prepare_catalogue(self) -> None:
         """Makes what lists need to be fast; called once, when the page starts.
 

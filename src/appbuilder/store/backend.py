@@ -34,6 +34,12 @@ class Backend(Protocol):
     def write_later(self, turn: PreparedTurn, tell: Done) -> None:
         """As :meth:`write`, but returns at once, and *tell* is called when it is done; where it groups."""
 
+    def try_write(self, turn: PreparedTurn, timeout: float) -> None:
+        """Does all that :meth:`write` does, and leaves no trace of it.
+
+        :param timeout: seconds it waits for locks.
+        """
+
     def prepare(self) -> None:
         """Makes the table and the indexes where they are missing."""
 

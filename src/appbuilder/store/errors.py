@@ -90,7 +90,7 @@ def unavailable(error: BaseException, url: URL, doing: str) -> AppBuilderError:
     if isinstance(error, StoreUnavailable):
         return error
     if isinstance(error, ConfigurationError):
-        return StoreUnavailable(str(error))
+        return StoreUnavailable(str(error), reason=error.reason)
     kind = kind_of(error)
     text = f"The database failed while {doing}: {describe(error, url)}. {advice(kind)}"
     if kind.permanent:
@@ -106,9 +106,11 @@ def unusable(error: BaseException, url: URL, kind: Kind | None = None) -> Config
     if kind is failure_kinds.CANNOT_OPEN and url.get_backend_name() != "sqlite":
         kind = failure_kinds.BAD_OPTION  # the file of a certificate
     what = type(error).__name__ if type(error) is ValueError else describe(error, url)
-    return ConfigurationError(
+    found = ConfigurationError(
         f"The database {urls.show(url)} cannot be used ({what}). {kind.reason} {advice(kind)}"
     )
+    found.reason = kind.reason
+    return found
 
 
 def advice(kind: Kind) -> str:

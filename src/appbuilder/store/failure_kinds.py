@@ -89,7 +89,7 @@ CANNOT_OPEN = Kind(
     "Check that the file and its folder exist and that this user may read and write both.",
 )
 DISK_ERROR = Kind(
-    "The disk of the database fails.",
+    "The disk of the database fails, or has reached a limit.",
     "Check the disk and the file system of the database, quotas, and the limit on the size of files "
     "(ulimit -f).",
 )

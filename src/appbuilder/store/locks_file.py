@@ -21,6 +21,7 @@ from appbuilder.core.cancel import CancelToken
 from appbuilder.core.locks import SessionLock
 from appbuilder.errors import StoreUnavailable
 from appbuilder.per_process import PerProcess
+from appbuilder.store.failure_kinds import kind_of
 from appbuilder.store.locks import wait_for
 from appbuilder.store.server import digest
 
@@ -207,7 +208,8 @@ def _make_like(what: str | int, like: os.stat_result, rights: int) -> None:
 def unusable(where: str, error: OSError) -> StoreUnavailable:
     """The error to raise instead of what the system said."""
     why = error.strerror or type(error).__name__
-    return StoreUnavailable(f"The session locks in {where} cannot be used: {why}.")
+    text = f"The session locks in {where} cannot be used: {why}."
+    return StoreUnavailable(text, reason=kind_of(error).reason)
 
 
 def identity(status: os.stat_result) -> tuple[int, int]:

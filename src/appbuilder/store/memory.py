@@ -53,6 +53,11 @@ class MemoryStore:
     def prepare_catalogue(self) -> None:
         """Nothing to make."""
 
+    failures = 0
+
+    def check_writable(self, timeout: float) -> None:
+        """Always is."""
+
     def ping(self) -> None:
         """Always answers."""
 

@@ -21,9 +21,11 @@ from sqlalchemy.engine import URL
 
 from appbuilder import clock
 from appbuilder.errors import ConfigurationError
+from appbuilder.logs import logger
 from appbuilder.settings import Settings
 from appbuilder.store import catalogue_sql, migrate, statements
 from appbuilder.store.catalogue_sql import CatalogueSql
+from appbuilder.store.schema import TABLE
 from appbuilder.store.server import CONNECT_TIMEOUT, GRACE, PREPARE_TIMEOUT, ServerBackend, digest
 from appbuilder.store.urls import PLACES
 
@@ -110,11 +112,18 @@ class PostgresBackend(ServerBackend):
         # The end of the transaction gives the lock back, after its rows can be seen.
         yield
 
+    def hasten(self, connection: Connection, timeout: float) -> None:
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(timeout * 1000)}")
+
     def upgrade(self, connection: Connection) -> None:
         check_encoding(connection)
-        if not migrate.is_complete(connection):
-            with self.alone(connection):
-                migrate.make(connection)
+        if migrate.is_complete(connection) and not _has_jsonb(connection):
+            return
+        with self.alone(connection):
+            migrate.make(connection)
+            if _has_jsonb(connection):
+                logger.info("Changing a column of %s from jsonb to json", TABLE)
+                connection.exec_driver_sql(f"ALTER TABLE {TABLE} ALTER COLUMN message_value TYPE json")
 
     @contextlib.contextmanager
     def alone(self, connection: Connection) -> Iterator[None]:
@@ -124,6 +133,17 @@ class PostgresBackend(ServerBackend):
         connection.exec_driver_sql(_begin("schema"))
         yield
         connection.commit()
+
+
+def _has_jsonb(connection: Connection) -> bool:
+    """Whether the values are jsonb, as some other program made them: it takes no text with a NUL character,
+    and does not keep values as they were written."""
+    kind = connection.exec_driver_sql(
+        "SELECT format_type(atttypid, NULL) FROM pg_attribute "
+        "WHERE attrelid = to_regclass(%s) AND attname = 'message_value'",
+        (TABLE,),
+    ).scalar()
+    return bool(kind == "jsonb")
 
 
 def check_encoding(connection: Connection) -> None:

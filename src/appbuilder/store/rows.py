@@ -39,6 +39,8 @@ class PreparedTurn:
     """How its conversation is listed, if it is."""
     replaced: tuple[str, ...] = ()
     """Ids of the rows that are marked deleted with it, those of ratings among them."""
+    trial: bool = False
+    """Inserted as any other, and taken back before the commit."""
 
     @classmethod
     def of(cls, turn: TurnRecord) -> PreparedTurn:

@@ -88,6 +88,9 @@ class ServerBackend(ABC):
     def transaction(self, connection: Connection, session_id: str) -> AbstractContextManager[None]:
         """Begins a transaction that sees all a session holds, under a lock kept until it has ended."""
 
+    def hasten(self, connection: Connection, timeout: float) -> None:  # noqa: B027 - not all can
+        """Lets this transaction wait for locks no longer than *timeout* seconds, where that can be set."""
+
     @abstractmethod
     def upgrade(self, connection: Connection) -> None:
         """Makes what is missing, with one process at a time."""
@@ -153,6 +156,13 @@ class ServerBackend(ABC):
             tell(error)
         else:
             tell(None)
+
+    def try_write(self, turn: PreparedTurn, timeout: float) -> None:
+        attempt = _Attempt(self, turn)
+        with self.connect() as connection, self.transaction(connection, turn.session_id):
+            self.hasten(connection, timeout)
+            attempt.insert(connection)
+            connection.rollback()
 
     def connect(self) -> Connection:
         about_to_block()
@@ -254,15 +264,20 @@ class _Attempt:
             if self.committing and self._stored(connection):
                 return
             self.committing = False
-            last = _newest(connection, backend.sql, turn.session_id)
-            first = rows.first_stamp(clock.now(), last)
-            connection.exec_driver_sql(backend.sql.insert, turn.values(first, backend.encode))
-            execute = connection.exec_driver_sql
-            listing.mark_replaced(execute, backend.sql, turn)
-            listing.enter(execute, backend.sql, turn, first, backend.encode, goes_on=last is not None)
+            self.insert(connection)
             self.committing = True
             connection.commit()
         self.committing = False
+
+    def insert(self, connection: Connection) -> None:
+        """Inserts the turn, in the transaction that *connection* is in."""
+        backend, turn = self._backend, self._turn
+        last = _newest(connection, backend.sql, turn.session_id)
+        first = rows.first_stamp(clock.now(), last)
+        connection.exec_driver_sql(backend.sql.insert, turn.values(first, backend.encode))
+        execute = connection.exec_driver_sql
+        listing.mark_replaced(execute, backend.sql, turn)
+        listing.enter(execute, backend.sql, turn, first, backend.encode, goes_on=last is not None)
 
     def worth_another(self, error: exc.DBAPIError) -> bool:
         """Before COMMIT one more try; after it, until the server tells what became of it."""

@@ -6,14 +6,17 @@ import os
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sqlalchemy import exc
 from sqlalchemy.engine import URL
 
+from appbuilder.core.cancel import CancelToken
 from appbuilder.core.locks import SessionLocks
-from appbuilder.core.store import TurnRecord
-from appbuilder.errors import AppBuilderError, ConfigurationError, StoreUnavailable
+from appbuilder.core.store import COMPLETE, STATE, TurnEntry, TurnRecord
+from appbuilder.errors import AppBuilderError, ConfigurationError
+from appbuilder.ids import new_id, new_row_id
 from appbuilder.settings import Settings
 from appbuilder.store import locks_sole, rows, urls
 from appbuilder.store.backend import Backend
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+_TRIAL = "." * 65536
+"""What is written to see whether turns can be."""
 _locks: dict[object, Any] = {}
 # Backends made before a fork. To close a connection that belongs to the parent would harm the parent.
 _inherited: list[Backend] = []
@@ -62,6 +67,8 @@ class SqlStore:
         self._catalogue = SqlCatalogue(url, self._live)
         self._locks: SessionLocks | None = None
         self._further: list[Callable[[Backend], None]] = []
+        self.failures = 0
+        """How often a turn could not be read or written for the database's sake."""
 
     def __repr__(self) -> str:
         return f"SqlStore({urls.show(self.url)!r})"
@@ -205,7 +212,7 @@ class SqlStore:
     def history(
         self, session_id: str, key: str, limit: int, before: tuple[datetime, str] | None = None
     ) -> list[dict[str, Any]]:
-        if limit <= 0:
+        if limit <= 0 or not (rows.can_be_asked(session_id) and rows.can_be_asked(key)):
             return []
         backend = self._live()
         end = None if before is None else (backend.encode(before[0]), before[1])
@@ -214,7 +221,7 @@ class SqlStore:
                 lambda count, after: backend.page(session_id, key, count, after), limit, end
             )
         except FAILURES as error:
-            raise unavailable(error, self.url, "history was read") from None
+            raise self._failed(error, "history was read") from None
 
     def commit(self, turn: TurnRecord) -> None:
         if not turn.rows and turn.entry is None:
@@ -224,7 +231,11 @@ class SqlStore:
         try:
             backend.write(prepared)
         except FAILURES as error:
-            raise unavailable(error, self.url, "a turn was written") from None
+            raise self._failed(error, "a turn was written") from None
+
+    def _failed(self, error: BaseException, doing: str) -> AppBuilderError:
+        self.failures += 1
+        return unavailable(error, self.url, doing)
 
     @property
     def commits_later(self) -> bool:
@@ -238,7 +249,10 @@ class SqlStore:
 
         def told(error: BaseException | None) -> None:
             if isinstance(error, FAILURES):
-                error = unavailable(error, self.url, "a turn was written")
+                try:  # raised, as the log shows the texts of errors that this package has raised
+                    raise self._failed(error, "a turn was written") from None
+                except AppBuilderError as raised:
+                    error = raised
             tell(error)
 
         self._live().write_later(rows.PreparedTurn.of(turn), told)
@@ -249,6 +263,28 @@ class SqlStore:
             backend.ping()
         except FAILURES as error:
             raise unavailable(error, self.url, "it was asked for a sign of life") from None
+
+    def check_writable(self, timeout: float, *, locking: bool = True) -> None:
+        """Proves that a turn could be stored now: does all that storing one takes, and leaves no trace.
+
+        :param timeout: seconds it waits for locks of others.
+        :param locking: whether a session is locked as well. A process that locks one makes a service that
+            has a SQLite file to itself share it.
+        :raises StoreUnavailable: it could not.
+        """
+        session_id = new_id()
+        if locking:
+            locks = self.session_locks()
+            lock = locks.try_acquire(session_id) or locks.acquire(session_id, timeout, CancelToken())
+            lock.release()
+        entry = TurnEntry(new_row_id(), "", "", {STATE: COMPLETE})
+        record = TurnRecord(session_id, session_id, [("trial", {"content": _TRIAL})], entry)
+        turn = rows.PreparedTurn.of(record)
+        backend = self._live()
+        try:
+            backend.try_write(replace(turn, trial=True), timeout)
+        except FAILURES as error:
+            raise unavailable(error, self.url, "it was tried whether a turn can be written") from None
 
     def close(self) -> None:
         if self._locks is not None:
@@ -284,7 +320,7 @@ class SqlStore:
             self.prepare()
         except ConfigurationError as error:
             # Nobody called prepare(): the program is running, so it is the database that is not there.
-            raise StoreUnavailable(str(error)) from None
+            raise unavailable(error, self.url, "it was opened") from None
         return self._make()
 
     def _make(self) -> Backend:

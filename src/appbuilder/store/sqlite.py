@@ -30,7 +30,7 @@ from appbuilder.store.readers import Readers
 from appbuilder.store.rows import PreparedTurn
 from appbuilder.store.schema import TABLE
 from appbuilder.store.sqlite_file import LOOK_EVERY, DatabaseFile
-from appbuilder.store.sqlite_insert import SQL, encode_time, insert
+from appbuilder.store.sqlite_insert import SQL, encode_time, insert_group
 from appbuilder.store.writer import Done, GroupWriter
 
 _T = TypeVar("_T")
@@ -178,6 +178,15 @@ class SqliteBackend:
     def write_later(self, turn: PreparedTurn, tell: Done) -> None:
         self._group.submit_later(turn, self._deadline(), tell)
 
+    def try_write(self, turn: PreparedTurn, timeout: float) -> None:
+        deadline = clock.monotonic() + timeout
+        self._file.check_space()
+        self._group.submit(turn, deadline)
+        if not self._memory:
+            # Other connections have pages in memory that may be damaged in the file by now.
+            with contextlib.closing(self._connect()) as fresh:
+                when_unlocked(lambda: fresh.execute(SQL.page, (turn.session_id, "", 1)).fetchall(), deadline)
+
     def _write_group(
         self, take: Callable[[], list[PreparedTurn]], deadline: float
     ) -> Sequence[Exception | None]:
@@ -186,7 +195,7 @@ class SqliteBackend:
             connection = self._begin(deadline)
             group = take()
             try:
-                insert(connection, group)
+                insert_group(connection, group)
                 self._commit(connection, deadline)
             except Exception as error:  # noqa: BLE001 - each turn of the group gets its own error
                 self._forget_writer()
@@ -206,7 +215,7 @@ class SqliteBackend:
             if self._stored(turn):
                 return None
             connection = self._begin(deadline)
-            insert(connection, [turn])
+            insert_group(connection, [turn])
             self._commit(connection, deadline)
             telemetry.sink().committed(clock.monotonic() - began, 1)
         except Exception as error:  # noqa: BLE001 - handed to the thread that waits for this turn

@@ -6,6 +6,7 @@ to a file without a name is lost, though it was acknowledged.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 
@@ -13,6 +14,8 @@ from appbuilder.store.locks_file import identity
 
 LOOK_EVERY = 0.2
 """Seconds between two looks of those who only read."""
+LEAST_SPACE = 512 * 1024
+"""Bytes that must be free on the disk: room in the log that is there already may take a while to fill."""
 _NOWHERE = (0, 0)
 
 
@@ -43,6 +46,15 @@ class DatabaseFile:
         would make an empty one.
         """
         return self.opened is not None and self._now() not in (_NOWHERE, self.opened)
+
+    def check_space(self) -> None:
+        """:raises OSError: there is no space left for turns."""
+        if not self._path or not hasattr(os, "statvfs"):
+            return
+        found = os.statvfs(os.path.dirname(self._path))
+        blocks = found.f_bfree if os.geteuid() == 0 else found.f_bavail  # some are kept for root
+        if blocks * found.f_frsize < LEAST_SPACE:
+            raise OSError(errno.ENOSPC, f"less than {LEAST_SPACE // 1024} KiB are free")
 
     def _now(self) -> tuple[int, int]:
         try:

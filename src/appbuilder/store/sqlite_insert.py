@@ -27,6 +27,32 @@ def encode_time(stamp: datetime) -> str:
     return stamp.isoformat(" ", "microseconds")
 
 
+def insert_group(connection: sqlite3.Connection, group: Sequence[PreparedTurn]) -> None:
+    """Inserts the turns, and tries out those that are a trial, in the caller's transaction."""
+    turns = [turn for turn in group if not turn.trial]
+    if turns:
+        insert(connection, turns)
+    for turn in group:
+        if turn.trial:
+            _try_out(connection, turn)
+
+
+def _try_out(connection: sqlite3.Connection, turn: PreparedTurn) -> None:
+    ((size,),) = connection.execute("PRAGMA cache_size").fetchall()
+    connection.execute("SAVEPOINT trial")
+    # With that little memory the rows are written to the log at once, which shows whether there is room.
+    connection.execute("PRAGMA cache_size = 4")
+    try:
+        insert(connection, [turn])
+        connection.execute("ROLLBACK TO trial")
+    finally:
+        connection.execute(f"PRAGMA cache_size = {size}")
+    connection.execute("RELEASE trial")
+    # To set this number, to what it is, writes the first page, and the commit flushes it to the disk.
+    ((number,),) = connection.execute("PRAGMA user_version").fetchall()
+    connection.execute(f"PRAGMA user_version = {number}")
+
+
 def insert(connection: sqlite3.Connection, group: Sequence[PreparedTurn]) -> None:
     """Inserts the turns, in their order, in the caller's transaction."""
     newest = _newest_of(connection, {turn.session_id for turn in group})

@@ -25,7 +25,7 @@ CATALOGUE_OPERATIONS = (
     "page", "owner_of", "find", "rows", "rows_after", "rename", "delete", "erase", "prune", "import_rows",
     "tokens_since", "conversation_of", "rate", "ratings", "unrate",
 )  # fmt: skip
-OPERATIONS = ("history", "commit", "ping", *CATALOGUE_OPERATIONS)
+OPERATIONS = ("history", "commit", "ping", "check_writable", *CATALOGUE_OPERATIONS)
 
 
 class Hang:
@@ -98,6 +98,15 @@ class FlakyStore:
     def ping(self) -> None:
         self.meet("ping")
         self._store.ping()
+
+    @property
+    def failures(self) -> int:
+        """Those that were injected are not counted."""
+        return cast(CataloguedStore, self._store).failures
+
+    def check_writable(self, timeout: float) -> None:
+        self.meet("check_writable")
+        cast(CataloguedStore, self._store).check_writable(timeout)
 
     def close(self) -> None:
         self._store.close()

@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute, Route
 
 from appbuilder import errors, jsontext
 from appbuilder.serve.asgi.http import JSON, in_thread, reply
+from appbuilder.serve.asgi.readiness import Readiness
 from appbuilder.serve.asgi.reference import page
 from appbuilder.serve.asgi.service import Service
 from appbuilder.wire import openapi
@@ -22,6 +23,7 @@ def routes(service: Service) -> list[BaseRoute]:
     """The routes; anybody may ask them."""
     document = openapi.service_document(service.name)
     text = jsontext.dumps(document)
+    readiness = Readiness(service.store.check_writable, lambda: service.store.failures)
 
     async def health(_: Request) -> Response:
         """The process answers, and takes new turns."""
@@ -30,9 +32,10 @@ def routes(service: Service) -> list[BaseRoute]:
         return reply(_OK)
 
     async def ready(request: Request) -> Response:
-        """As /health, and the database answers."""
-        await in_thread(service.store.ping)
-        return await health(request)
+        """As /health, and a turn could be stored."""
+        answer = await health(request)
+        await readiness.check()
+        return answer
 
     async def openapi_json(_: Request) -> Response:
         return Response(text, media_type=JSON)

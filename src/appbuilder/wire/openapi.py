@@ -124,7 +124,7 @@ def _status_paths() -> dict[str, Any]:
     metrics = content({"type": "string"}, "In Prometheus's text format.", "text/plain")
     return {
         "/health": _asked("health", "Whether the process takes new turns", well, "503"),
-        "/ready": _asked("ready", "Whether it does, and a turn could be stored; the message of 503 says why not", well, "503"),
+        "/ready": _asked("ready", "Whether it does, and a turn could be stored", well, "503"),
         "/metrics": _asked("metrics", "Numbers for Prometheus", metrics, "404"),
         "/openapi.json": _asked("openapi", "This document", content({"type": "object"}, "OpenAPI 3.1.")),
         "/docs": _asked("docs", "This document, for reading", html),

@@ -57,7 +57,8 @@ def loads(
     except UnicodeDecodeError:
         raise NotJson("it is not UTF-8") from None
     except json.JSONDecodeError as error:
-        raise NotJson(f"{error.msg} at character {error.pos}") from None
+        # Some of the parser's sentences end with the word.
+        raise NotJson(f"{error.msg.removesuffix(' at')} at character {error.pos}") from None
     except RecursionError:
         raise NotJson(f"it is nested deeper than {max_depth}") from None
     # Only a text with that many brackets can be that deep; the others are spared the walk.
@@ -184,6 +185,43 @@ _LINE_ENDS = tuple((end.encode(), b"\\u%04x" % ord(end)) for end in "\x85\u2028\
 def clean(text: str) -> str:
     """*text* with lone surrogates, which UTF-8 cannot hold, replaced by U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def is_clean(text: str) -> bool:
+    """Whether *text* has no lone surrogate, so that UTF-8 can hold it."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class Halves:
+    """Joins the halves of surrogate pairs where pieces of a text meet, so that each piece is :func:`clean`.
+
+    The first half of a pair at the end of a piece is held back until the next one.
+    """
+
+    __slots__ = ("held",)
+
+    def __init__(self) -> None:
+        self.held = ""
+        """What was held back: half a pair, or nothing."""
+
+    def join(self, piece: str) -> str:
+        """What can be said by now."""
+        if not self.held and is_clean(piece):
+            return piece
+        text = self.held + piece
+        self.held = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
+        return clean(text[:-1] if self.held else text)
+
+    def end(self) -> str:
+        """What is left when nothing follows: U+FFFD for a half, or nothing."""
+        left, self.held = clean(self.held), ""
+        return left
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

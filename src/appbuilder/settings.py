@@ -62,7 +62,9 @@ class Settings:
         "APPBUILDER_CONNECT_TIMEOUT", 5.0, "Seconds to reach a model server."
     )
     model_timeout: float = _setting(
-        "APPBUILDER_MODEL_TIMEOUT", 120.0, "Seconds of silence after which a model server counts as hung."
+        "APPBUILDER_MODEL_TIMEOUT",
+        120.0,
+        "Seconds to the first text of a model's answer and between its texts; later the turn gets 504.",
     )
     model_retries: int = _setting(
         "APPBUILDER_MODEL_RETRIES", 2, "Further tries of a model call while nothing of it was received."

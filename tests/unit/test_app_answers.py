@@ -22,6 +22,7 @@ from appbuilder.components.app_client.data import (
 from appbuilder.components.app_client.requests import users_words
 from appbuilder.errors import InvalidRequest
 from appbuilder.models.failures import Failure
+from appbuilder.models.patience import Patience
 from appbuilder.testing import AppReply
 from appbuilder.testing.app_events import Run
 
@@ -61,7 +62,7 @@ class Bytes(httpx2.SyncByteStream):
 
 
 def read(chunks: list[bytes]) -> list[AppBuilderClientAnswer]:
-    return list(streamed(httpx2.Response(200, stream=Bytes(chunks)), False))
+    return list(streamed(httpx2.Response(200, stream=Bytes(chunks)), Patience(60), False))
 
 
 @unhurried

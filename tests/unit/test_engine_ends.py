@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.unit.engines import ask, async_engine, engine_of, remember
+from tests.unit.engines import ask, async_engine, engine_of, remember, text_from
 
 from appbuilder.core.context import get_context
 from appbuilder.core.message import Message
 from appbuilder.core.user_session import UserSession
+from appbuilder.engine.keeping import Keeping
 from appbuilder.errors import ComponentError, Draining, Overloaded, TurnCancelled
 
 
@@ -189,3 +190,30 @@ def test_a_turn_that_is_stopped_says_so_whatever_failed_before() -> None:
     assert waits.wait(10)
     engine.drain(0)
     assert isinstance(run.log.wait_outcome().error, Draining)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda: iter(["smile \ud83d", "\ude00 end"]), "smile 😀 end"),
+        (lambda: iter(["\ud83d"]), "\ufffd"),
+        (lambda: iter([Message("a\ud83d"), Message("b")]), "a\ufffdb"),
+        (lambda: "smile \ud83d\ude00 \ud83d", "smile 😀 \ufffd"),
+    ],
+)
+def test_what_is_shown_of_halves_is_what_is_kept(answer: Callable[[], Any], said: str, stream: bool) -> None:
+    def script(message: Message[Any], stream: bool) -> Message[Any]:
+        return remember(message, Message(answer()))
+
+    engine, store, _ = engine_of(script)
+    keep = Keeping("t" * 36, "o", lambda _: {})
+    run = engine.start(ask(stream=stream, keep=keep))
+    outcome = run.log.wait_outcome()
+    assert outcome.answer is not None
+    if stream:
+        assert text_from(run) == said
+    (turn,) = store.turns
+    assert turn.entry is not None
+    kept = [value["content"] for key, value in turn.rows if key == "answer"]
+    assert [outcome.answer["content"], turn.entry.value["answer"]["content"], *kept] == [said] * 3

@@ -5,7 +5,10 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from appbuilder import jsontext
 from appbuilder.core.message import AnswerMessage, Message, dump, restore, text_of
 
 
@@ -165,3 +168,40 @@ def test_a_row_of_the_sdk_is_restored() -> None:
     restored = restore(row)
     assert restored.content == "你好"
     assert dump(restored) == row
+
+
+HALVES: list[tuple[list[Any], list[Any]]] = [
+    (["smile \ud83d", "\ude00 end"], ["smile ", "😀 end"]),
+    (["\ud83d", "", "\ude00"], ["😀"]),
+    (["a\ud83d"], ["a", "\ufffd"]),
+    (["\ud83d", {"a": 1}, "\ude00"], ["\ufffd", {"a": 1}, "\ufffd"]),
+    (["a\ude00b", "c"], ["a\ufffdb", "c"]),
+    (["你\n", "\u3000", "😀"], ["你\n", "\u3000", "😀"]),
+    (["", "a"], ["", "a"]),
+]
+
+
+@pytest.mark.parametrize(("pieces", "passed"), HALVES)
+def test_halves_of_a_pair_are_joined_where_pieces_meet(pieces: list[Any], passed: list[Any]) -> None:
+    message: Message[Any] = Message(iter(pieces))
+    assert list(message.content) == passed
+    assert message.content == "".join(map(text_of, passed))
+
+    async def source() -> Any:
+        for piece in pieces:
+            yield piece
+
+    async def read(content: Any) -> list[Any]:
+        return [piece async for piece in content]
+
+    later: Message[Any] = Message(source())
+    assert asyncio.run(read(later.content)) == passed
+    assert later.content == message.content
+
+
+@given(st.lists(st.text(st.sampled_from("a你😀\ud83d\ude00\n"), max_size=3), max_size=6))
+def test_what_passes_is_well_formed_and_what_is_kept(pieces: list[str]) -> None:
+    message: Message[Any] = Message(iter(pieces))
+    passed = list(message.content)
+    assert all(jsontext.is_clean(piece) for piece in passed)
+    assert "".join(passed) == message.content == jsontext.clean("".join(pieces))

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 from appbuilder.core.component import Component, ComponentArguments
 from appbuilder.core.context import current_context
 from appbuilder.core.message import AnswerMessage
-from appbuilder.errors import InvalidRequest
+from appbuilder.core.shape_parts import reason_of
+from appbuilder.errors import InvalidRequest, ModelUnavailable
 from appbuilder.ids import new_id
 from appbuilder.models.base import Delta, ModelCall, ModelParameters, ModelStream
 from appbuilder.models.registry import call_model
@@ -16,6 +17,10 @@ from appbuilder.settings import Settings
 
 LONGEST_TIMEOUT = 3600
 """Seconds; a time-out may come straight from a request, and no request may wait for ever."""
+
+LONGEST_ANSWER = 8 * 1024 * 1024
+"""Characters; a model that says more has lost its way."""
+
 
 class Trim:
     """Changes an answer's text while it passes. This one changes nothing."""
@@ -94,6 +99,7 @@ class _Pieces(Iterator[str]):
         self._answer = answer
         self._trim = trim
         self._ended = False
+        self._length = 0
 
     def __next__(self) -> str:
         while not self._ended:
@@ -115,7 +121,15 @@ class _Pieces(Iterator[str]):
             self._answer.token_usage = dict(delta.usage)
         if delta.extra:
             self._answer.extra = {**self._answer.extra, **delta.extra}
+        for word in delta.response.get("finish_reasons", ()):
+            if reason := reason_of(word):
+                self._answer.extra = {**self._answer.extra, "finish_reason": reason[:100]}
+        self._length += len(delta.text)
+        if self._length > LONGEST_ANSWER:
+            self._deltas.close()
+            raise ModelUnavailable("The model's answer is longer than 8 MiB.")
         return self._trim.feed(delta.text) if delta.text else ""
+
 
 
 def checked_parameters(

@@ -16,6 +16,7 @@ from appbuilder import jsontext
 from appbuilder.core import shapes
 from appbuilder.core.shape_parts import Said
 from appbuilder.ids import new_id
+from appbuilder.jsontext import clean, is_clean
 
 _T = TypeVar("_T")
 
@@ -104,6 +105,10 @@ class _Stream:
         self._message = message
         # Kept as text at once: a component may change what it has handed out.
         self._pieces: list[str] = []
+        self._halves = jsontext.Halves()
+        self._due: list[Any] = []
+        self._between = False
+        """Whether something is held back or due; most pieces are spared to look for it."""
         self._settled = False
         self._calls: tuple[int, tuple[str, ...]] | None = None
 
@@ -112,17 +117,38 @@ class _Stream:
         return self._message is message
 
     def _read(self, piece: Any) -> Any:
-        """The piece to pass on: the text of another library's chunk, or that it has none."""
-        found = shapes.said(piece.content if isinstance(piece, Message) else piece)
-        if found is None:
-            self._pieces.append(text_of(piece))
-            return piece
-        note(self._message, found)
-        if found.text:
-            self._pieces.append(found.text)
-        if found.tools:
-            self._calls = (len(self._pieces), found.tools)
-        return found.text or _NOTHING
+        """What to pass on of a piece: text with its halves joined, the text of another library's chunk, other
+        values as they are; or that there is nothing."""
+        text, tools = piece, ()
+        if type(piece) is not str:
+            found = shapes.said(piece.content if isinstance(piece, Message) else piece)
+            if found is None:
+                return self._pass_on(piece)
+            note(self._message, found)
+            text, tools = found.text, found.tools
+        text = self._halves.join(text)
+        self._between = bool(self._halves.held)
+        if text:
+            self._pieces.append(text)
+        if tools:
+            self._calls = (len(self._pieces), tools)
+        return text or _NOTHING
+
+    def _pass_on(self, piece: Any) -> Any:
+        """A piece that is no text; after what was held back, to which it brings no other half."""
+        rest = self._rest()
+        if rest:
+            self._due.append(piece)
+            return rest
+        self._pieces.append(text_of(piece))
+        return piece
+
+    def _rest(self) -> str:
+        """What was held back and stays alone."""
+        self._between = False
+        if rest := self._halves.end():
+            self._pieces.append(rest)
+        return rest
 
     def _end(self) -> None:
         """:raises AnswerError: calls of tools came last: whoever made the stream did not run them."""
@@ -152,11 +178,18 @@ class ContentStream(_Stream, Iterator[Any]):
     def __next__(self) -> Any:
         while True:
             try:
-                piece = next(self._source)
+                piece = self._due.pop() if self._due else next(self._source)
             except StopIteration:
+                if self._between:
+                    return self._rest()
                 self._end()
                 raise
-            if type(piece) is str:
+            # What is printable holds no surrogate either, and that is found out sooner.
+            if (
+                type(piece) is str
+                and (piece.isascii() or piece.isprintable() or is_clean(piece))
+                and not self._between
+            ):
                 self._pieces.append(piece)
                 return piece
             piece = self._read(piece)
@@ -183,11 +216,18 @@ class AsyncContentStream(_Stream, AsyncIterator[Any]):
     async def __anext__(self) -> Any:
         while True:
             try:
-                piece = await self._source.__anext__()
+                piece = self._due.pop() if self._due else await self._source.__anext__()
             except StopAsyncIteration:
+                if self._between:
+                    return self._rest()
                 self._end()
                 raise
-            if type(piece) is str:
+            # What is printable holds no surrogate either, and that is found out sooner.
+            if (
+                type(piece) is str
+                and (piece.isascii() or piece.isprintable() or is_clean(piece))
+                and not self._between
+            ):
                 self._pieces.append(piece)
                 return piece
             piece = self._read(piece)
@@ -238,7 +278,7 @@ def text_of(piece: Any) -> str:
     if piece is None:
         return ""
     if isinstance(piece, Message):
-        return text_of(piece.content)
+        return clean(text_of(piece.content))
     if isinstance(piece, (bytes, bytearray, memoryview)):
         return bytes(piece).decode("utf-8", "replace")
     return jsontext.dumps(piece).decode()

@@ -112,12 +112,16 @@ def reason_of(reason: Any) -> str | None:
     return _REASONS.get(word.lower(), word or None)
 
 
+_DONE = ("stop", "normal", "eos", "eos_token", "end_turn", "stop_sequence", "complete", "completed",
+         "tool_calls", "tool_use", "function_call")  # fmt: skip
 _REASONS = {
     "max_tokens": "length",
     "max_output_tokens": "length",
+    "model_length": "length",
     "safety": "content_filter",
+    "sensitive": "content_filter",
     "refusal": "content_filter",
-    **dict.fromkeys(("stop", "end_turn", "stop_sequence", "tool_calls", "tool_use", "function_call")),
+    **dict.fromkeys(_DONE),
 }
 
 

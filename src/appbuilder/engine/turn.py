@@ -236,6 +236,8 @@ class Turn(Publisher):
         :raises AnswerTooLarge, RateLimited, Overloaded: it returned too much.
         """
         message = as_answer(answer)
+        if type(message.content) is str and not jsontext.is_clean(message.content):
+            message.content = jsontext.clean(message.content)
         if not self.request.stream:  # otherwise it is measured as a piece
             self.measure_whole(message.content)
         self.answer = message

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import httpx2
-import orjson
 
-from appbuilder import jsontext
 from appbuilder.core.credentials import missing_token
 from appbuilder.errors import ConfigurationError, ModelUnavailable, Unauthenticated
 from appbuilder.models import failures
+from appbuilder.models.body import Body, HtmlAnswer, json_object
 from appbuilder.models.failures import Failure
-from appbuilder.models.sse import SseDecoder
+from appbuilder.models.patience import Patience
+from appbuilder.models.sse import ErrorEvent
 
 REQUEST_ID = "X-Appbuilder-Request-Id"
 
@@ -52,36 +52,64 @@ def checked_token(credential: Callable[[], str] | None, callers_credential: bool
     return token
 
 
-def events_of(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The data of the server-sent events in *chunks*.
+def whole(response: httpx2.Response, patience: Patience, callers_credential: bool) -> dict[str, Any]:
+    """The members of an answer that is one JSON object.
 
-    :raises ValueError: (while iterating) an event has no end.
+    :raises Failure: it tells an error, or is an HTML page.
+    :raises ValueError: it cannot be read.
     """
-    decoder = SseDecoder()
-    for chunk in chunks:
-        yield from decoder.feed(chunk)
-    yield from decoder.end()
+    body = Body(response, patience)
+    try:
+        members = body.json()
+    except HtmlAnswer:
+        raise failures.of_html(response) from None
+    raise_error_in(members, response, callers_credential)
+    return members
 
 
-def json_object(data: bytes) -> dict[str, Any]:
-    """Reads a JSON object.
+class Events:
+    """The members of each event of a streamed answer; of one that came whole, as errors do, its own.
 
-    :raises ValueError: *data* is none.
+    ``ended`` says whether the end was told by an event.
     """
-    value = orjson.loads(data)
-    if not isinstance(value, dict):
-        raise jsontext.NotJson("it is not an object")
-    return value
+
+    def __init__(self, response: httpx2.Response, patience: Patience, callers_credential: bool) -> None:
+        self.ended = False
+        self._response = response
+        self._patience = patience
+        self._callers = callers_credential
+
+    def __iter__(self) -> Iterator[tuple[dict[str, Any], int]]:
+        """Members, and the bytes they came in. Raises, while iterated, as :func:`whole` does."""
+        body = Body(self._response, self._patience)
+        if body.is_json:
+            members = body.json()
+            raise_error_in(members, self._response, self._callers)
+            self.ended = True
+            yield members, 0
+            return
+        try:
+            for data in body.events():
+                if data.strip() == b"[DONE]":
+                    self.ended = True
+                    break
+                members = json_object(data)
+                raise_error_in(members, self._response, self._callers)
+                if isinstance(data, ErrorEvent):
+                    raise _failure(members, self._response, self._callers, 500)
+                yield members, len(data)
+        except HtmlAnswer:
+            raise failures.of_html(self._response) from None
+        except httpx2.HTTPError:
+            if not self.ended:
+                raise
+        body.drain()
 
 
 def refusal(response: httpx2.Response, callers_credential: bool) -> Failure:
-    """The failure a response with another status than 200 is. Reads and closes it."""
+    """The failure a response with another status than 200 is."""
     try:
-        body = response.read()
-    finally:
-        response.close()
-    try:
-        data = json_object(body)
+        data = json_object(response.read())
     except ValueError:
         data = {}
     return _failure(data, response, callers_credential, response.status_code)
@@ -114,4 +142,5 @@ def _failure(
         request_id=str(data.get("requestId") or response.headers.get(REQUEST_ID, "")),
         after=failures.retry_after(response.headers),
         callers_credential=callers_credential,
+        response=response if status != 200 else None,
     )

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import random
 import re
+import socket
+import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
@@ -32,6 +34,7 @@ from appbuilder.errors import (
     Unauthenticated,
 )
 from appbuilder.logs import logger
+from appbuilder.models.patience import Patience
 from appbuilder.settings import Settings
 
 _T = TypeVar("_T")
@@ -73,6 +76,8 @@ TRANSPORT: tuple[_Transport, ...] = (
     (httpx2.StreamError, ModelUnavailable, False, "The model server's answer was already closed."),
     (httpx2.CookieConflict, ModelUnavailable, False, "The model server's answer cannot be read."),
 )
+_MISPLACED = (404, 405)
+"""Statuses of an address that leads nowhere."""
 _ADDRESSES = ("gateway_url", "gateway_url_v2", "openai_base_url")
 MISADDRESSED = (httpx2.UnsupportedProtocol, httpx2.InvalidURL)
 FOREIGN = (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, httpx2.CookieConflict)
@@ -92,16 +97,45 @@ def of_transport(error: Exception) -> Failure:
         )
     for kind, ours, again, text in TRANSPORT:
         if isinstance(error, kind):
-            return Failure(ours(text + _called_at(error)), again=again)
+            why = _why(error)
+            told = f"{text[:-1]}: {why}." if why else text
+            return Failure(ours(told + _called_at(error)), again=again)
     return Failure(ModelUnavailable("The model server's answer cannot be read."))
+
+
+def of_html(response: httpx2.Response) -> Failure:
+    """The failure an HTML page is that came with status 200: a login, a proxy, another server altogether."""
+    text = "The model server answered with an HTML page, not with JSON."
+    return Failure(ModelUnavailable(text + went_to(str(response.request.url))))
+
+
+def _why(error: Exception) -> str:
+    """What stands behind an error of the connection, where it says what to do."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted ({cause.verify_message})"
+        if isinstance(cause, ssl.SSLError):
+            return "TLS failed; a server of plain HTTP needs an address with http://"
+        if isinstance(cause, socket.gaierror):
+            return "its name cannot be resolved"
+        if isinstance(cause, ConnectionRefusedError):
+            return "the connection was refused, nothing listens there"
+        cause = cause.__cause__ or cause.__context__
+    return ""
 
 
 def _called_at(error: Exception) -> str:
     """Where the call went that ended with *error*, for log and terminal, and the settings that say so."""
     try:
-        host, port = _place(str(error.request.url))  # type: ignore[attr-defined]
+        return went_to(str(error.request.url))  # type: ignore[attr-defined]
     except (AttributeError, RuntimeError):  # it is not known
         return ""
+
+
+def went_to(url: str) -> str:
+    """That a call went to *url*, without what may be secret in it, and the settings that say so."""
+    host, port = _place(url)
     settings = Settings.load()
     addresses = {each.metadata["env"]: getattr(settings, each.name)
                  for each in fields(Settings) if each.name in _ADDRESSES}
@@ -126,11 +160,13 @@ def of_status(
     request_id: str = "",
     after: float | None = None,
     callers_credential: bool = False,
+    response: httpx2.Response | None = None,
 ) -> Failure:
     """The failure an HTTP status (or a code that means the same) is.
 
     :param code: the server's own code; *text* what it says, shown shortened.
     :param callers_credential: the credential came with the request, so 401 is told to the caller.
+    :param response: whose status it is; where it came from is told where that may be wrong.
     """
     said = " ".join(part for part in (str(status), code if code != str(status) else "", _short(text)) if part)
     error: AppBuilderError
@@ -146,10 +182,22 @@ def of_status(
         error = ModelUnavailable(f"The model server failed ({said}).", request_id=request_id)
         return Failure(error, again=True, after=after)
     hint = " Check the credential." if status in (401, 403) else ""
+    if response is not None and (status < 400 or status in _MISPLACED):
+        hint = _elsewhere(response)
     error = ModelRejected(
         f"The model server refused the call ({said}).{hint}", code=code or status, request_id=request_id
     )
     return Failure(error)
+
+
+def _elsewhere(response: httpx2.Response) -> str:
+    """What to say of an answer that speaks of another address."""
+    there = urlsplit(response.headers.get("location", ""))
+    if response.is_redirect and there.hostname:
+        leads = f" It redirects to {there.scheme or 'http'}://{there.hostname}; give that address itself."
+    else:
+        leads = " Is the path of the address right? That of an OpenAI-compatible server often ends with /v1."
+    return leads + went_to(str(response.request.url))
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -187,12 +235,14 @@ def with_retries(
     settings: Settings,
     token: CancelToken | None,
     texts: Sequence[str] = (),
+    patience: Patience | None = None,
 ) -> _T:
     """*attempt*'s result; a :class:`Failure` that can pass is tried again, with growing, uneven pauses.
 
     Only for what comes before the first byte of an answer.
 
     :param texts: what the call holds of users' words; see :func:`tell`.
+    :param patience: what all tries together may take.
     :raises AppBuilderError: the last failure's error.
     :raises TurnCancelled: *token* was set meanwhile; it ends a pause too.
     """
@@ -207,6 +257,8 @@ def with_retries(
                 tell(failure, texts)
             pause = settings.retry_backoff * 2**number * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
             pause = max(pause, failure.after or 0.0)
+            if patience is not None and patience.left() <= pause:
+                tell(failure, texts)
             what = type(failure.error).__name__
             logger.info("a model call failed (%s); trying again in %.1f s", what, pause)
             _wait(pause, token)

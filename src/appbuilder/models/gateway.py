@@ -1,7 +1,7 @@
 """AppBuilder's gateway: its own wire, as AppBuilder SDK 1.1.5 speaks it.
 
 Requests and responses are those recorded in ``tests/models/data/appbuilder.json``. A streamed answer ends
-with an event that has ``usage``; one without it was cut short.
+with an event that has ``usage``, or with ``[DONE]``; one without either was cut short.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from appbuilder.ids import new_id
 from appbuilder.models import failures, http
 from appbuilder.models.appbuilder import (
     REQUEST_ID,
+    Events,
     checked_token,
-    events_of,
-    json_object,
-    raise_error_in,
     refusal,
     unreadable,
+    whole,
 )
 from appbuilder.models.base import Delta, ModelCall, Server
+from appbuilder.models.body import MAX_BODY
 from appbuilder.models.catalog import Catalog
 from appbuilder.models.failures import Failure, with_retries
 from appbuilder.models.network import current_token
+from appbuilder.models.patience import LAST_WORDS, Patience
 from appbuilder.models.stream import Reader, ResponseStream, Sent
 from appbuilder.settings import Settings
 
@@ -70,15 +71,15 @@ class GatewayModel:
         model = catalog().find(gateway, token, self.name, lambda: self._fetch_list(call, gateway, token))
         headers = _headers(token, call.request_id)
         body = jsontext.dumps(self._body(call, model.url))
+        wait = http.timeouts(self._settings, call.timeout)
+        patience = http.patience(wait)
 
         def send() -> Sent[Delta]:
-            response = self._post(call, f"{gateway}{SERVICE_PATH}{call.service}", headers, body)
-            kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-            # Errors of a streamed call may come as plain JSON.
-            read = _streamed if call.stream and kind != "application/json" else _whole
-            return response, read(response, call.callers_credential)
+            response = self._post(call, f"{gateway}{SERVICE_PATH}{call.service}", headers, body, wait)
+            read = _streamed if call.stream else _whole
+            return response, read(response, patience, call.callers_credential)
 
-        return _READER.begin(send, self._settings, REQUEST_ID, call.texts)
+        return _READER.begin(send, self._settings, patience, REQUEST_ID, call.texts)
 
     def _body(self, call: ModelCall, url: str) -> dict[str, Any]:
         wanted = call.parameters
@@ -101,19 +102,24 @@ class GatewayModel:
         }
 
     def _fetch_list(self, call: ModelCall, gateway: str, token: str) -> Any:
+        wait = http.timeouts(self._settings, call.timeout)
+        patience = http.patience(wait)
+
         def fetch() -> Any:
-            response = self._post(call, gateway + LIST_PATH, _headers(token), b'{"apiTypefilter":[]}')
+            response = self._post(call, gateway + LIST_PATH, _headers(token), b'{"apiTypefilter":[]}', wait)
             try:
-                data = json_object(response.read())
+                return whole(response, patience, call.callers_credential)
             finally:
                 response.close()
-            raise_error_in(data, response, call.callers_credential)
-            return data
 
-        return with_retries(lambda: _READER.read(fetch), self._settings, current_token())
+        return with_retries(
+            lambda: _READER.read(fetch), self._settings, current_token(), patience=patience
+        )
 
-    def _post(self, call: ModelCall, url: str, headers: Mapping[str, str], body: bytes) -> httpx2.Response:
-        client, wait = http.client(), http.timeouts(self._settings, call.timeout)
+    def _post(
+        self, call: ModelCall, url: str, headers: Mapping[str, str], body: bytes, wait: httpx2.Timeout
+    ) -> httpx2.Response:
+        client = http.client()
         request = client.build_request("POST", url, headers=dict(headers), content=body, timeout=wait)
         response = client.send(request, stream=True)
         if response.status_code != 200:
@@ -125,39 +131,52 @@ def _headers(token: str, call_id: str | None = None) -> dict[str, str]:
     return {**gateway_headers(token, call_id), "Content-Type": "application/json"}
 
 
-def _streamed(response: httpx2.Response, callers_credential: bool) -> Iterator[Delta]:
-    ended = False
-    for data in events_of(response.iter_bytes()):
-        if data == b"[DONE]":
-            continue
-        event = json_object(data)
-        raise_error_in(event, response, callers_credential)
-        delta = _delta(event)
-        ended = ended or "usage" in event
-        yield delta
-    if not ended:
+def _streamed(response: httpx2.Response, patience: Patience, callers_credential: bool) -> Iterator[Delta]:
+    events, halves, found = Events(response, patience, callers_credential), jsontext.Halves(), 0
+    for event, size in events:
+        delta = _delta(event, halves)
+        if delta.extra:
+            found += size
+            if found > MAX_BODY:
+                raise jsontext.NotJson("what its tools found is longer than 8 MiB")
+        if "usage" in event:
+            events.ended = True
+            patience.shorten(LAST_WORDS)
+        elif delta.extra or delta.text.strip():
+            patience.renew()
+        if delta.text or delta.usage or delta.extra or delta.response:
+            yield delta
+    if rest := halves.end():
+        yield Delta(rest)
+    if not events.ended:
         call_id = response.headers.get(REQUEST_ID, "")
         error = ModelUnavailable("The model server's answer was cut short.", request_id=call_id)
         raise Failure(error, again=True)
 
 
-def _whole(response: httpx2.Response, callers_credential: bool) -> Iterator[Delta]:
-    data = json_object(response.read())
-    raise_error_in(data, response, callers_credential)
-    yield _delta(data)
+def _whole(response: httpx2.Response, patience: Patience, callers_credential: bool) -> Iterator[Delta]:
+    yield _delta(whole(response, patience, callers_credential), None)
 
 
-def _delta(event: Mapping[str, Any]) -> Delta:
+def _delta(event: Mapping[str, Any], halves: jsontext.Halves | None) -> Delta:
     text, usage = event.get("answer"), event.get("usage")
+    if not isinstance(text, (str, type(None))):
+        raise jsontext.NotJson("its answer is not a text")
+    text = jsontext.clean(text or "") if halves is None else halves.join(text or "")
     extra = {}
     log = event.get("trace_log")
     # A blocking answer lists what tools found; in a stream an event is about one tool.
     for found in [*(log if isinstance(log, list) else ()), event]:
         if isinstance(found, dict) and isinstance(found.get("tool"), str) and found.get("result") is not None:
             extra[found["tool"]] = _found(found["tool"], found["result"])
-    return Delta(
-        text if isinstance(text, str) else "", dict(usage) if isinstance(usage, dict) else {}, extra
-    )
+    return Delta(text, dict(usage) if isinstance(usage, dict) else {}, extra, _response(event))
+
+
+def _response(event: Mapping[str, Any]) -> dict[str, Any]:
+    reason = event.get("finish_reason")
+    if event.get("is_truncated") is True:
+        reason = "length"
+    return {"finish_reasons": [reason]} if reason and isinstance(reason, str) else {}
 
 
 def _found(tool: str, results: Any) -> Any:

@@ -19,10 +19,15 @@ import httpx2
 
 from appbuilder.models.base import Timeout
 from appbuilder.models.network import InterruptibleBackend, shut_down
+from appbuilder.models.patience import Patience
 from appbuilder.settings import Settings
+
+MAX_ERROR = 64 * 1024
+"""Bytes read of the body of an answer with another status than 200; the rest is left unread."""
 
 _KEPT_ALIVE = 100
 _KEPT_ALIVE_FOR = 30.0
+_OF_THE_BODY = (b"content-encoding", b"content-length", b"transfer-encoding")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1", "[::1]")
 
 # Keyed by process and by the socket class: a client made before a fork, or before gevent patched, is not
@@ -64,10 +69,18 @@ def abandon(response: httpx2.Response, readers: object) -> None:
 
 
 def timeouts(settings: Settings, wanted: Timeout = None) -> httpx2.Timeout:
-    """*wanted*, and the settings where it says nothing."""
+    """*wanted*, and the settings where it says nothing. To be used for one call, its further tries included:
+    what it allows to read and write is one :class:`Patience`.
+    """
     connect, silence = wanted if isinstance(wanted, tuple) else (settings.connect_timeout, wanted)
     silence = settings.model_timeout if silence is None else silence
-    return httpx2.Timeout(silence, connect=connect)
+    return httpx2.Timeout(Patience(silence), connect=connect, pool=silence)
+
+
+def patience(wait: httpx2.Timeout) -> Patience:
+    """The one of :func:`timeouts`."""
+    assert isinstance(wait.read, Patience)
+    return wait.read
 
 
 class _Transport(httpx2.BaseTransport):
@@ -96,12 +109,13 @@ class _Transport(httpx2.BaseTransport):
                     extensions=request.extensions,
                 )
             )
-        return httpx2.Response(
+        made = httpx2.Response(
             status_code=response.status,
             headers=response.headers,
             stream=_Body(response),
             extensions=response.extensions,
         )
+        return made if made.is_success else _shortened(made)
 
     def close(self) -> None:
         for pool in self._pools.values():
@@ -120,6 +134,24 @@ class _Transport(httpx2.BaseTransport):
         if not proxy or url.host in _LOOPBACK or urllib.request.proxy_bypass(url.host):
             return ""
         return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _shortened(response: httpx2.Response) -> httpx2.Response:
+    """*response* with the beginning of its body, which is an error's text; whoever reads it reads no more."""
+    kept = bytearray()
+    try:
+        # What cannot be read of it (too late, broken, not to be decompressed) is not there: its status is.
+        with contextlib.suppress(httpx2.HTTPError):
+            for part in response.iter_bytes():
+                kept += part[: MAX_ERROR - len(kept)]
+                if len(kept) == MAX_ERROR:
+                    break
+    finally:
+        response.close()
+    headers = [(name, value) for name, value in response.headers.raw if name.lower() not in _OF_THE_BODY]
+    return httpx2.Response(
+        response.status_code, headers=headers, content=bytes(kept), extensions=response.extensions
+    )
 
 
 class _Body(httpx2.SyncByteStream):

@@ -18,6 +18,10 @@ import httpcore2
 
 from appbuilder.core.cancel import CancelToken
 from appbuilder.core.context import current_context
+from appbuilder.models.patience import Patience
+
+_SLICE = 64 * 1024
+"""Bytes written at once: what one time-out is for."""
 
 _T = TypeVar("_T")
 
@@ -57,11 +61,15 @@ class _Stream(httpcore2.NetworkStream):
         self._token = token
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._until_cancelled(lambda: self._inner.read(max_bytes, timeout))
+        left = _left(timeout, httpcore2.ReadTimeout)
+        return self._until_cancelled(lambda: self._inner.read(max_bytes, left))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._token = current_token()
-        self._until_cancelled(lambda: self._inner.write(buffer, timeout))
+        # The inner stream's time-out begins again with each byte the other side takes.
+        for start in range(0, len(buffer), _SLICE):
+            part, left = buffer[start : start + _SLICE], _left(timeout, httpcore2.WriteTimeout)
+            self._until_cancelled(lambda part=part, left=left: self._inner.write(part, left))  # type: ignore[misc]
 
     def close(self) -> None:
         self._inner.close()
@@ -89,6 +97,16 @@ class _Stream(httpcore2.NetworkStream):
 
     def _shut_down(self) -> None:
         shut_down(self._inner.get_extra_info("socket"))
+
+
+def _left(timeout: float | None, over: type[Exception]) -> float | None:
+    """The time-out of one operation: what is left of *timeout* where it counts more than one."""
+    if type(timeout) is not Patience:
+        return timeout
+    left = timeout.left()
+    if left <= 0:
+        raise over("the time is over")
+    return left
 
 
 def shut_down(sock: Any) -> None:

@@ -4,12 +4,14 @@ For Qianfan v2 set ``OPENAI_BASE_URL`` to ``https://qianfan.baidubce.com/v2`` an
 ``OPENAI_API_KEY`` to a Qianfan key.
 
 A call is always streamed, with usage; a blocking one drains the stream. An answer ends with a
-``finish_reason``; one without it was cut short.
+``finish_reason`` or with ``[DONE]``; one without either was cut short. The package ``openai`` sends the
+calls; what comes is read here, within bounds and by its shape (:mod:`.chunks`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -17,11 +19,15 @@ import httpx2
 import openai
 from openai.types.chat import ChatCompletionChunk
 
-from appbuilder import tracing
+from appbuilder import jsontext, tracing
 from appbuilder.errors import ConfigurationError, ModelRejected, ModelUnavailable
 from appbuilder.models import failures, http
 from appbuilder.models.base import Delta, ModelCall, ModelParameters, Server
+from appbuilder.models.body import Body, HtmlAnswer, json_object
+from appbuilder.models.chunks import delta_of, reasons_on
 from appbuilder.models.failures import Failure
+from appbuilder.models.patience import LAST_WORDS, Patience
+from appbuilder.models.sse import ErrorEvent
 from appbuilder.models.stream import Reader, ResponseStream, Sent
 from appbuilder.settings import Settings
 
@@ -29,10 +35,11 @@ SMALLEST_TOP_P = 1e-10
 """Sent for ``top_p=0``. Zero means "only the likeliest token", but vLLM and others take (0, 1] only
 (https://docs.vllm.ai, SamplingParams); the smallest share means the same and is taken everywhere."""
 
-_USAGE = ("prompt_tokens", "completion_tokens", "total_tokens")
 # Further arguments may come straight from a request: they choose neither the model, for which the service
 # pays, nor the prompt.
 _OURS = ("model", "messages", "stream")
+# Where servers tell what went wrong: OpenAI's, FastAPI's, Baidu's.
+_ERROR_TEXTS = ("message", "detail", "error_msg")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _PROVIDERS = {
     "openai.azure.com": "azure.ai.openai",
@@ -70,6 +77,7 @@ class OpenAIModel:
         """
         client = self._client()
         wait = http.timeouts(self._settings, call.timeout)
+        patience = http.patience(wait)
 
         def send() -> Sent[Delta]:
             refused = self._refused
@@ -91,9 +99,9 @@ class OpenAIModel:
                     refused |= {name}
                 else:
                     self._refused = refused
-                    return stream.response, _deltas(stream)
+                    return stream.response, _deltas(stream.response, patience)
 
-        return _READER.begin(send, self._settings, "x-request-id", call.texts)
+        return _READER.begin(send, self._settings, patience, "x-request-id", call.texts)
 
     def _client(self) -> openai.OpenAI:
         key = self._api_key
@@ -111,7 +119,8 @@ class OpenAIModel:
         wanted = call.parameters
         body: dict[str, Any] = {
             "model": self.name,
-            "messages": [dict(message) for message in call.messages],
+            "messages": [{name: jsontext.clean(text) for name, text in message.items()}
+                         for message in call.messages],
             "stream": True,
             "stream_options": {"include_usage": True},
             "temperature": wanted.temperature,
@@ -150,27 +159,66 @@ def _refused_parameter(error: openai.APIStatusError, body: Mapping[str, Any], ca
     return None
 
 
-def _deltas(stream: openai.Stream[ChatCompletionChunk]) -> Iterator[Delta]:
-    finished = False
-    for chunk in stream:
-        text = ""
-        ends = [choice.finish_reason for choice in chunk.choices or () if choice.finish_reason]
-        for choice in chunk.choices or ():
-            text += (choice.delta and choice.delta.content) or ""
-        finished = finished or bool(ends)
-        if ends:
-            yield Delta(text, _usage(chunk), response=_response(chunk, ends))
-        else:
-            yield Delta(text, _usage(chunk))
-    if not finished:
-        call_id = stream.response.headers.get("x-request-id", "")
-        error = ModelUnavailable("The model server's answer was cut short.", request_id=call_id)
-        raise Failure(error, again=True)
+def _deltas(response: httpx2.Response, patience: Patience) -> Iterator[Delta]:
+    halves, ended = jsontext.Halves(), False
+    try:
+        body = Body(response, patience)
+        for chunk in _chunks(body, response):
+            delta = delta_of(chunk)
+            text = halves.join(delta.text)
+            if delta.response:
+                ended = True
+                patience.shorten(LAST_WORDS)
+            elif text.strip() or reasons_on(chunk):
+                patience.renew()
+            if text or delta.usage or delta.response:
+                yield delta if text is delta.text else replace(delta, text=text)
+        ended = True
+    except httpx2.HTTPError:
+        if not ended:  # else all of it came
+            raise
+    except _CutShort as cut:
+        if not ended:
+            call_id = response.headers.get("x-request-id", "")
+            error = ModelUnavailable("The model server's answer was cut short.", request_id=call_id)
+            raise Failure(error, again=True) from cut
+    if rest := halves.end():
+        yield Delta(rest)
+    body.drain()
 
 
-def _response(chunk: ChatCompletionChunk, finish_reasons: Sequence[str]) -> dict[str, Any]:
-    told = {"id": chunk.id, "model": chunk.model, "finish_reasons": list(finish_reasons)}
-    return {name: value for name, value in told.items() if value}
+class _CutShort(Exception):
+    """A stream ended without ``[DONE]``."""
+
+
+def _chunks(body: Body, response: httpx2.Response) -> Iterator[Mapping[str, Any]]:
+    """The chunks of a stream; of an answer that came whole, as errors do, the one it is."""
+    try:
+        if body.is_json:
+            completion = body.json()
+            _raise_error_in(completion, response)
+            if "choices" not in completion:
+                raise jsontext.NotJson("it is no chat completion")
+            yield completion
+            return
+        for data in body.events():
+            if data.strip() == b"[DONE]":
+                return
+            chunk = _error(data) if isinstance(data, ErrorEvent) else json_object(data)
+            _raise_error_in(chunk, response)
+            yield chunk
+    except HtmlAnswer:
+        raise failures.of_html(response) from None
+    raise _CutShort
+
+
+def _error(data: bytes) -> dict[str, Any]:
+    """An event that is an error by its name, whatever its data are."""
+    try:
+        told = json_object(data)
+    except ValueError:
+        told = {"message": data.decode(errors="replace")}
+    return {"error": told.get("error") or told}
 
 
 def _provider(base_url: str) -> str:
@@ -179,19 +227,10 @@ def _provider(base_url: str) -> str:
     return next((name for known, name in _PROVIDERS.items() if host.endswith(known)), "openai")
 
 
-def _usage(chunk: ChatCompletionChunk) -> dict[str, int]:
-    if chunk.usage is None:
-        return {}
-    counts = {name: getattr(chunk.usage, name, None) for name in _USAGE}
-    return {name: count for name, count in counts.items() if isinstance(count, int)}
-
-
 def _failure_of(error: Exception) -> Failure:
     """The failure an error of the openai package (or of what is below it) is."""
     if isinstance(error, openai.APIStatusError):
         return _of_status(error)
-    if type(error) is openai.APIError:
-        return _of_event(error)
     if isinstance(error, openai.APIConnectionError):
         error = _below(error)
     if isinstance(error, failures.FOREIGN):
@@ -217,17 +256,26 @@ def _of_status(error: openai.APIStatusError) -> Failure:
         text=text or error.response.reason_phrase,
         request_id=headers.get("x-request-id", ""),
         after=failures.retry_after(headers),
+        response=error.response,
     )
 
 
-def _of_event(error: openai.APIError) -> Failure:
-    """An error in the middle of a stream. Servers put a status, or a word, into its code."""
-    text, code = _said(error.body)
-    status = int(code) if code.isdigit() and 400 <= int(code) < 600 else 0
+def _raise_error_in(chunk: Mapping[str, Any], response: httpx2.Response) -> None:
+    """:raises Failure: *chunk*, though its status is 200, tells an error.
+
+    Servers put a status, or a word, into its code.
+    """
+    told = chunk.get("error")
+    if not told and ("choices" in chunk or not any(chunk.get(name) for name in _ERROR_TEXTS)):
+        return
+    text, code = _said(chunk)
+    status = int(code) if code.isascii() and code.isdigit() and 400 <= int(code) < 600 else 0
     if not status:
-        words = f"{code} {error.type}"
+        words = f"{code} {told.get('type') if isinstance(told, dict) else chunk.get('type')}"
         status = 429 if "rate_limit" in words else 400 if "invalid_request" in words else 500
-    return failures.of_status(status, code=code, text=text or error.message)
+    raise failures.of_status(
+        status, code=code, text=text, request_id=response.headers.get("x-request-id", "")
+    )
 
 
 def _said(body: object) -> tuple[str, str]:
@@ -235,8 +283,8 @@ def _said(body: object) -> tuple[str, str]:
         return "", ""
     told = body.get("error")
     members = cast("dict[str, Any]", told if isinstance(told, dict) else body)
-    text = members.get("message") or (told if isinstance(told, str) else "")
-    return str(text or ""), str(members.get("code") or "")
+    text = told if isinstance(told, str) else next(filter(None, map(members.get, _ERROR_TEXTS)), "")
+    return text if isinstance(text, str) else "", str(members.get("code") or "")[:100]
 
 
 # ValueError: an event is not JSON or not UTF-8.

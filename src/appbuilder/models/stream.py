@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import Generic, TypeAlias, TypeVar
 
 import httpx2
@@ -11,11 +11,15 @@ import httpx2
 from appbuilder.models import http
 from appbuilder.models.failures import Failure, tell, with_retries
 from appbuilder.models.network import current_token
+from appbuilder.models.patience import Patience
 from appbuilder.settings import Settings
 
 _T = TypeVar("_T")
 
 _Piece = TypeVar("_Piece")
+
+_MOST_EARLY = 1000
+"""Pieces kept before the first that is worth waiting for."""
 
 Sent: TypeAlias = tuple[httpx2.Response, Iterator[_Piece]]
 """A response, and the pieces that are read from it."""
@@ -36,25 +40,33 @@ class Reader:
         self._failure_of = failure_of
 
     def begin(
-        self, send: Callable[[], Sent[_Piece]], settings: Settings, id_header: str, texts: Sequence[str]
+        self,
+        send: Callable[[], Sent[_Piece]],
+        settings: Settings,
+        patience: Patience,
+        id_header: str,
+        texts: Sequence[str],
     ) -> ResponseStream[_Piece]:
-        """Sends a call and waits for the first event of its answer; until then it is tried again.
+        """Sends a call and waits for the first piece of its answer that renews *patience*; until then it is
+        tried again.
 
         :param texts: what the call holds of users' words.
         :param id_header: where the response tells the server's id of the call.
         """
 
-        def attempt() -> tuple[Sent[_Piece], _Piece | None]:
+        def attempt() -> tuple[Sent[_Piece], list[_Piece]]:
             response, pieces = self.read(send)
             try:
-                return (response, pieces), self.read(lambda: next(pieces, None))
+                return (response, pieces), self.read(lambda: _early(pieces, patience))
             except BaseException:
                 response.close()
                 raise
 
-        (response, rest), first = with_retries(attempt, settings, current_token(), texts)
-        pieces = rest if first is None else chain((first,), rest)
-        return ResponseStream(response, pieces, self, response.headers.get(id_header), texts)
+        (response, rest), early = with_retries(attempt, settings, current_token(), texts, patience)
+        patience.pause()
+        pieces = chain(early, rest)
+        call_id = response.headers.get(id_header)
+        return ResponseStream(response, pieces, self, patience, call_id=call_id, texts=texts)
 
     def read(self, work: Callable[[], _T]) -> _T:
         """*work*'s result.
@@ -67,6 +79,17 @@ class Reader:
             raise self._failure_of(error) from error
 
 
+def _early(pieces: Iterator[_Piece], patience: Patience) -> list[_Piece]:
+    """The pieces up to the first that is worth waiting for."""
+    patience.progressed = False
+    early = []
+    for piece in islice(pieces, _MOST_EARLY):
+        early.append(piece)
+        if patience.progressed:
+            break
+    return early
+
+
 class ResponseStream(Iterator[_Piece], Generic[_Piece]):
     """Pieces read from *response*. Closes it exactly once, whatever happens."""
 
@@ -75,6 +98,8 @@ class ResponseStream(Iterator[_Piece], Generic[_Piece]):
         response: httpx2.Response,
         pieces: Iterator[_Piece],
         reader: Reader,
+        patience: Patience,
+        *,
         call_id: str | None,
         texts: Sequence[str],
     ) -> None:
@@ -83,6 +108,7 @@ class ResponseStream(Iterator[_Piece], Generic[_Piece]):
         self._response = response
         self._pieces = pieces
         self._reader = reader
+        self._patience = patience
         self._token = current_token()
         self._closed = False
         _under_way[id(self)] = (response, pieces)
@@ -101,6 +127,7 @@ class ResponseStream(Iterator[_Piece], Generic[_Piece]):
         if piece is None:
             self.close()
             raise StopIteration
+        self._patience.pause()
         return piece
 
     def close(self) -> None:

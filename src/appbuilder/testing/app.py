@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -15,7 +14,7 @@ from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDeco
 from appbuilder import clock
 from appbuilder.ids import new_id
 from appbuilder.testing.app_events import AppReply, Members, Run
-from appbuilder.testing.server import Exchange, HttpDouble, Recorded, Reply
+from appbuilder.testing.server import Exchange, HttpDouble, Recorded, Reply, to_json
 
 __all__ = ["AppDouble", "AppReply", "Conversation", "SentFile"]
 
@@ -128,15 +127,14 @@ class AppDouble(HttpDouble):
             return self.default if place == "run" else AppReply()
 
     def _answer_call(self, exchange: Exchange, place: str, reply: AppReply) -> None:
-        if reply.hang:
-            exchange.wait_until_left()
-        if reply.status != 200:
-            _refuse(exchange, reply)
-        elif reply.raw is not None:
+        exchange.hang(reply)
+        if reply.raw is not None:
             streamed = place == "run" and exchange.request_seen.body["stream"]
             kind = "text/event-stream" if streamed and reply.raw[:1] != b"{" else "application/json"
-            exchange.begin(_with_id(exchange, reply), kind, len(reply.raw))
+            exchange.begin(_with_id(exchange, reply), reply.kind or kind, len(reply.raw))
             exchange.wfile.write(reply.raw)
+        elif reply.status != 200:
+            _refuse(exchange, reply)
         else:
             try:
                 getattr(self, f"_{place}")(exchange, reply)
@@ -211,7 +209,7 @@ class AppDouble(HttpDouble):
         if not body["stream"]:
             self._whole(exchange, run)
             return
-        messages = [json.dumps(message, ensure_ascii=False) for message in run.messages()]
+        messages = [to_json(message).decode() for message in run.messages()]
         exchange.begin(_with_id(exchange, reply), "text/event-stream")
         if not exchange.stream(reply, messages, exchange.event) and reply.error_after is not None:
             exchange.event(_error(reply))

@@ -27,7 +27,6 @@ class AppReply(Reply):
 
     events: Sequence[Mapping[str, Any]] = ()
     published: Sequence[str] = ()
-    tool_calls: Sequence[tuple[str, Mapping[str, Any]]] = ()
     thought: str = ""
     asks: str | None = None
     follow_up: Sequence[str] = ()

@@ -78,13 +78,12 @@ class GatewayDouble(HttpDouble):
 
     def _answer_call(self, exchange: Exchange, reply: Reply) -> None:
         streamed = exchange.request_seen.body["response_mode"] == "streaming"
-        if reply.hang:
-            exchange.wait_until_left()
-        if reply.status != 200:
-            self._refuse(exchange, reply)
-        elif reply.raw is not None:
-            exchange.begin(_with_id(exchange, reply), "text/event-stream", len(reply.raw))
+        exchange.hang(reply)
+        if reply.raw is not None:
+            exchange.begin(_with_id(exchange, reply), reply.kind or "text/event-stream", len(reply.raw))
             exchange.wfile.write(reply.raw)
+        elif reply.status != 200:
+            self._refuse(exchange, reply)
         elif streamed:
             self._stream(exchange, reply)
         else:

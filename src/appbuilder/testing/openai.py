@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -59,13 +60,12 @@ class OpenAIDouble(HttpDouble):
             self._refuse(exchange, Reply(status=self._refusal, error=("unknown_parameter", text)))
             return
         reply = self.next_reply()
-        if reply.hang:
-            exchange.wait_until_left()
-        if reply.status != 200:
-            self._refuse(exchange, reply)
-        elif reply.raw is not None:
-            exchange.begin(reply, "text/event-stream", len(reply.raw))
+        exchange.hang(reply)
+        if reply.raw is not None:
+            exchange.begin(reply, reply.kind or "text/event-stream", len(reply.raw))
             exchange.wfile.write(reply.raw)
+        elif reply.status != 200:
+            self._refuse(exchange, reply)
         elif body.get("stream"):
             self._stream(exchange, reply, body)
         else:
@@ -94,16 +94,21 @@ class OpenAIDouble(HttpDouble):
     def _finish(
         self, exchange: Exchange, reply: Reply, pieces: Sequence[str], head: Mapping[str, Any]
     ) -> None:
-        exchange.event({**head, "choices": [_choice({}, "stop")]})
+        if reply.tool_calls:
+            exchange.event({**head, "choices": [_choice({"tool_calls": _calls(reply)})]})
+        exchange.event({**head, "choices": [_choice({}, reply.finish or None)]})
         if (exchange.request_seen.body.get("stream_options") or {}).get("include_usage"):
             exchange.event({**head, "choices": [], "usage": _usage(exchange, reply, pieces)})
-        exchange.event("[DONE]")
+        if reply.done:
+            exchange.event("[DONE]")
 
     def _whole(self, exchange: Exchange, reply: Reply, body: Mapping[str, Any]) -> None:
         pieces = exchange.pieces_of(reply)
         if exchange.stream(reply, pieces, lambda _: None):
-            message = {"role": "assistant", "content": "".join(pieces)}
-            choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+            message: dict[str, Any] = {"role": "assistant", "content": "".join(pieces)}
+            if reply.tool_calls:
+                message["tool_calls"] = _calls(reply)
+            choices = [{"index": 0, "message": message, "finish_reason": reply.finish or None}]
             usage = _usage(exchange, reply, pieces)
             exchange.whole(reply, {**_head(body, "chat.completion"), "choices": choices, "usage": usage})
         elif not exchange.close_connection:
@@ -114,7 +119,13 @@ def _head(body: Mapping[str, Any], kind: str) -> dict[str, Any]:
     return {"id": f"chatcmpl-{new_id()}", "object": kind, "created": int(time.time()), "model": body["model"]}
 
 
-def _choice(delta: Mapping[str, str], finish_reason: str | None = None) -> dict[str, Any]:
+def _calls(reply: Reply) -> list[dict[str, Any]]:
+    functions = [{"name": name, "arguments": json.dumps(given)} for name, given in reply.tool_calls]
+    return [{"index": number, "id": f"call-{number}", "type": "function", "function": function}
+            for number, function in enumerate(functions)]
+
+
+def _choice(delta: Mapping[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
     return {"index": 0, "delta": dict(delta), "finish_reason": finish_reason}
 
 

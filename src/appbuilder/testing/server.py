@@ -30,10 +30,15 @@ class Reply:
     :param cut_after: that many pieces are said, then the connection is cut.
     :param silent_after: that many pieces are said, then nothing more until the client leaves.
     :param hang: nothing is said at all, not even a status, until the client leaves.
+    :param noise: bytes sent all the time while nothing is said: a comment, an empty event, a byte; with
+        *hang* bytes of a header.
     :param unfinished: the answer ends in order, but without its last event (usage, finish reason).
+    :param finish: why the answer ended (of an OpenAI-compatible server); empty: that is not said.
+    :param done: the last event is followed by ``[DONE]``, as OpenAI's is.
+    :param tool_calls: functions the model asks for after its text: names and arguments.
     :param gates: number of a piece -> event it waits for.
     :param pace: seconds between pieces.
-    :param raw: these bytes instead of the answer's body.
+    :param raw: these bytes instead of the answer's body; *kind* is their content type, empty: the usual one.
     :param headers: further headers, ``Retry-After`` for instance.
     :param extra: further members of the answer: ``trace_log``...
     """
@@ -46,10 +51,15 @@ class Reply:
     cut_after: int | None = None
     silent_after: int | None = None
     hang: bool = False
+    noise: bytes = b""
     unfinished: bool = False
+    finish: str = "stop"
+    done: bool = True
+    tool_calls: Sequence[tuple[str, Mapping[str, Any]]] = ()
     gates: Mapping[int, threading.Event] = field(default_factory=dict)
     pace: float = 0.0
     raw: bytes | None = None
+    kind: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -244,9 +254,26 @@ class Exchange(BaseHTTPRequestHandler):
             passed += _GLANCE
             self._raise_if_left()
 
-    def wait_until_left(self) -> None:
-        """:raises ClientLeft: when the client leaves."""
-        self.wait(threading.Event())
+    def wait_until_left(self, send: Callable[[], object] | None = None) -> None:
+        """Waits; where *send* is given it is called all the time.
+
+        :raises ClientLeft: when the client leaves.
+        """
+        while send is None:
+            self.wait(threading.Event())
+        while True:
+            send()
+            self.wait(threading.Event(), _GLANCE)
+
+    def hang(self, reply: Reply) -> None:
+        """Does what *reply* says of hanging.
+
+        :raises ClientLeft: when the client leaves.
+        """
+        if reply.hang and reply.noise:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Noise: ")
+        if reply.hang:
+            self.wait_until_left((lambda: self.wfile.write(reply.noise)) if reply.noise else None)
 
     def begin(self, reply: Reply, kind: str, length: int | None = None) -> None:
         """Sends status and headers; without *length* the body comes in chunks."""
@@ -267,12 +294,11 @@ class Exchange(BaseHTTPRequestHandler):
 
     def event(self, data: Any) -> None:
         """Sends a server-sent event."""
-        text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
-        self.chunk(f"data: {text}\n\n".encode())
+        self.chunk(b"data: " + (data.encode() if isinstance(data, str) else to_json(data)) + b"\n\n")
 
     def whole(self, reply: Reply, data: Any) -> None:
         """Sends a JSON body."""
-        body = json.dumps(data, ensure_ascii=False).encode()
+        body = to_json(data)
         self.begin(reply, "application/json", len(body))
         self.wfile.write(body)
 
@@ -296,7 +322,7 @@ class Exchange(BaseHTTPRequestHandler):
                 self.cut()
                 return False
             if number == reply.silent_after:
-                self.wait_until_left()
+                self.wait_until_left((lambda: self.chunk(reply.noise)) if reply.noise else None)
             if number == reply.error_after or piece is None:
                 return number != reply.error_after
             if number in reply.gates:
@@ -314,6 +340,14 @@ class Exchange(BaseHTTPRequestHandler):
             # Below TLS and gevent, whose sockets cannot peek.
             if not _socket.socket.recv(raw, 1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
                 raise ClientLeft
+
+
+def to_json(data: Any) -> bytes:
+    """*data* as UTF-8 JSON; half of a surrogate pair is escaped, as there is no other way."""
+    try:
+        return json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(data).encode()
 
 
 class _Server(ThreadingHTTPServer):

@@ -10,8 +10,14 @@ import httpx2
 from appbuilder.components.app_client.data import AppBuilderClientAnswer, Event
 from appbuilder.core.message import ContentStream, Message
 from appbuilder.errors import ModelUnavailable
-from appbuilder.models.appbuilder import REQUEST_ID, events_of, json_object, raise_error_in
+from appbuilder.jsontext import Halves, NotJson, clean
+from appbuilder.models.appbuilder import REQUEST_ID, Events
+from appbuilder.models.appbuilder import whole as whole_members
 from appbuilder.models.failures import Failure
+from appbuilder.models.patience import Patience
+
+MAX_ANSWER = 32 * 1024 * 1024
+"""Bytes of all events of one answer; a piece of text comes in some hundred of them."""
 
 _EVENT_NAMES = {
     "event_code": "code",
@@ -32,35 +38,44 @@ def answer_of(response: Mapping[str, Any]) -> AppBuilderClientAnswer:
     return AppBuilderClientAnswer.model_validate(members)
 
 
-def streamed(response: httpx2.Response, callers_credential: bool) -> Iterator[AppBuilderClientAnswer]:
+def streamed(
+    response: httpx2.Response, patience: Patience, callers_credential: bool
+) -> Iterator[AppBuilderClientAnswer]:
     """The pieces of a streamed answer, each as soon as it is there.
 
     :raises Failure: (while iterating) the service tells an error, or the answer was cut short.
-    :raises ValueError: (while iterating) a piece cannot be read.
+    :raises ValueError: (while iterating) a piece cannot be read, or the answer has no end.
     """
-    ended = False
-    for data in events_of(response.iter_bytes()):
-        if data == b"[DONE]":
-            continue
-        members = json_object(data)
-        raise_error_in(members, response, callers_credential)
+    events, halves, total, last = Events(response, patience, callers_credential), Halves(), 0, Event()
+    for members, size in events:
+        total += size
+        if total > MAX_ANSWER:
+            raise NotJson("the answer is longer than 32 MiB")
         answer = answer_of(members)
-        ended = ended or members.get("is_completion") is True or _waits(answer)
+        answer.answer = halves.join(answer.answer)
+        if answer.text.strip() or any(_says(event, last) for event in answer.events):
+            patience.renew()
+        last = answer.events[-1] if answer.events else last
+        events.ended = events.ended or members.get("is_completion") is True or _waits(answer)
         yield answer
-    if not ended:
+    if rest := halves.end():
+        yield AppBuilderClientAnswer(answer=rest)
+    if not events.ended:
         call_id = response.headers.get(REQUEST_ID, "")
         raise Failure(ModelUnavailable("AppBuilder's answer was cut short.", request_id=call_id))
 
 
-def whole(response: httpx2.Response, callers_credential: bool) -> Iterator[AppBuilderClientAnswer]:
+def whole(
+    response: httpx2.Response, patience: Patience, callers_credential: bool
+) -> Iterator[AppBuilderClientAnswer]:
     """The one piece of an answer that is not streamed.
 
     :raises Failure: (while iterating) the service tells an error.
     :raises ValueError: (while iterating) it cannot be read.
     """
-    members = json_object(response.read())
-    raise_error_in(members, response, callers_credential)
-    yield answer_of(members)
+    answer = answer_of(whole_members(response, patience, callers_credential))
+    answer.answer = clean(answer.answer)
+    yield answer
 
 
 def merged(answers: Iterable[AppBuilderClientAnswer]) -> AppBuilderClientAnswer:
@@ -110,6 +125,12 @@ def _event(step: Any) -> Any:
     if not isinstance(step, dict):
         return step
     return {_EVENT_NAMES.get(name, name): value for name, value in step.items()}
+
+
+def _says(event: Event, last: Event) -> bool:
+    """Whether *event* says more than that it goes on: the same once more is a sign of life, no progress."""
+    text = event.detail.get("text")
+    return (isinstance(text, str) and bool(text.strip())) or event != last
 
 
 def _waits(answer: AppBuilderClientAnswer) -> bool:

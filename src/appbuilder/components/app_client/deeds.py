@@ -9,6 +9,7 @@ from appbuilder import clock
 from appbuilder.components.app_client.data import Event
 from appbuilder.core.steps import EventStep, OnStep
 from appbuilder.ids import new_id
+from appbuilder.jsontext import clean
 
 _GOES_ON = {"preparing", "running"}
 
@@ -77,7 +78,7 @@ def _joined(before: dict[str, Any], event: Event) -> dict[str, Any]:
     detail = {**before, **event.detail}
     text, further = before.get("text"), event.detail.get("text")
     if isinstance(text, str) and isinstance(further, str):
-        detail["text"] = text + further
+        detail["text"] = clean(text + further)
     if event.usage is not None:
         detail["usage"] = event.usage.model_dump()
     return detail

@@ -21,14 +21,14 @@ from appbuilder.models import failures, http
 from appbuilder.models.appbuilder import (
     REQUEST_ID,
     checked_token,
-    json_object,
-    raise_error_in,
     refusal,
     unreadable,
+    whole,
 )
 from appbuilder.models.base import Timeout
 from appbuilder.models.failures import Failure, with_retries
 from appbuilder.models.network import current_token
+from appbuilder.models.patience import Patience
 from appbuilder.models.stream import Reader, ResponseStream, Sent
 from appbuilder.settings import Settings
 
@@ -82,41 +82,49 @@ class AppService:
 
     def upload(self, path: str, parts: Parts, texts: Sequence[str]) -> Told:
         """Posts a form once; its file is read while it is sent. Raises as :meth:`begin` does."""
-        return self._call(self._request("POST", path, files=parts), _ONCE, texts)
+        wait = http.timeouts(self._settings, self._timeout)
+        # The file may take its time; what is sent of it at once may not.
+        wait.write = float(http.patience(wait))
+        return self._call(self._request("POST", path, wait=wait, files=parts), _ONCE, texts)
 
     def run(
         self, path: str, body: Mapping[str, Any], texts: Sequence[str]
     ) -> ResponseStream[AppBuilderClientAnswer]:
         """Posts a run once; returns when its answer began. Raises, also while iterated, as :meth:`begin`."""
         request = self._json("POST", path, body)
+        patience = _patience(request)
 
         def send() -> Sent[AppBuilderClientAnswer]:
             response = self._send(request)
-            kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-            # An answer to a streamed call may come as plain JSON: errors do.
-            read = answers.streamed if body["stream"] and kind != "application/json" else answers.whole
-            return response, read(response, self._callers)
+            read = answers.streamed if body["stream"] else answers.whole
+            return response, read(response, patience, self._callers)
 
-        return _ONCE.begin(send, self._settings, REQUEST_ID, texts)
+        return _ONCE.begin(send, self._settings, patience, REQUEST_ID, texts)
 
     def _call(self, request: httpx2.Request, reader: Reader, texts: Sequence[str]) -> Told:
+        patience = _patience(request)
+
         def attempt() -> Told:
             response = self._send(request)
             try:
-                members = json_object(response.read())
+                members = whole(response, patience, self._callers)
             finally:
                 response.close()
-            raise_error_in(members, response, self._callers)
             return members, response.headers.get(REQUEST_ID, "")
 
-        return with_retries(lambda: reader.read(attempt), self._settings, current_token(), texts)
+        return with_retries(lambda: reader.read(attempt), self._settings, current_token(), texts, patience)
 
     def _json(self, method: str, path: str, body: Mapping[str, Any] | None) -> httpx2.Request:
         content = None if body is None else jsontext.dumps(body)
         return self._request(method, path, {"Content-Type": "application/json"}, content=content)
 
     def _request(
-        self, method: str, path: str, headers: Mapping[str, str] | None = None, **body: Any
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        wait: httpx2.Timeout | None = None,
+        **body: Any,
     ) -> httpx2.Request:
         sent = gateway_headers(checked_token(self._credential, self._callers))
         sent["Authorization"] = sent.pop("X-Appbuilder-Authorization")
@@ -125,7 +133,7 @@ class AppService:
                 method,
                 f"{self._address}{path}",
                 headers={**sent, **(headers or {})},
-                timeout=http.timeouts(self._settings, self._timeout),
+                timeout=http.timeouts(self._settings, self._timeout) if wait is None else wait,
                 **body,
             )
         except httpx2.InvalidURL as error:
@@ -136,6 +144,12 @@ class AppService:
         if response.status_code != 200:
             raise refusal(response, self._callers)
         return response
+
+
+def _patience(request: httpx2.Request) -> Patience:
+    patience = request.extensions["timeout"]["read"]
+    assert isinstance(patience, Patience)
+    return patience
 
 
 class _Often(Reader):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 from collections.abc import Callable, Mapping
 from inspect import Parameter
-from typing import Any, get_args
+from typing import Any
 
+from appbuilder.components import dialogue
+from appbuilder.components.annotations import Kind, kind_of, list_form, parameters_of, takes_text, wants
 from appbuilder.core import foreign
 from appbuilder.core.component import Component, ComponentArguments, as_answer, entry
 from appbuilder.core.context import current_context
@@ -19,14 +22,6 @@ _KEPT_BACK = {
     "session_id": "the session's id is get_context().session_id, from appbuilder.core.context",
 }
 """Members of a request that are never arguments; what to do instead of naming a parameter so."""
-_Kind = tuple[tuple[type, ...], str]
-_KINDS: Mapping[str, _Kind] = {
-    "str": ((str,), "a text"),
-    "int": ((int,), "a whole number"),
-    "float": ((float, int), "a number"),
-    "bool": ((bool,), "true or false"),
-}
-"""By the name of an annotation, which may be text: the types JSON has for it."""
 _WRITE = "write def answer(message: str) -> str, or a class with run(message, stream, **args)"
 
 
@@ -57,9 +52,11 @@ def as_component(thing: Any, name: str = "") -> Any:
 class Function(Component):
     """A function as a component.
 
-    Its first parameter gets the message's content, or the Message itself where it is annotated so; a
-    parameter ``stream`` gets whether a stream was asked for; all others are members of the request, those
-    without a default required ones. What ``functools.partial`` has bound by name is no request's to change.
+    Its first parameter gets the message's content, or the Message itself where it is annotated so. A
+    parameter ``history`` gets what was said in the session before, ``messages`` that and the message, each a
+    list of dicts with ``role`` and ``content``; ``stream``, whether a stream was asked for. All others are
+    members of the request, those without a default required ones. What ``functools.partial`` has bound by
+    name is no request's to change.
 
     The answer is what the function returns: a Message or any content. An iterator, synchronous or not, is a
     stream of pieces; where none was asked for it comes whole.
@@ -78,15 +75,21 @@ class Function(Component):
             self.run = _with_signature(self._answer, self._call.signature)  # type: ignore[method-assign]
 
     def _answer(self, message: Any, stream: bool, args: Mapping[str, Any]) -> Message[Any]:
-        answer = as_answer(self._call(message, stream, args))
+        call = self._call
+        answer = as_answer(call(message, stream, call.completed(message, args)))
+        call.remember(message, answer)
         if isinstance(answer.content, ContentStream) and _wanted_whole(stream):
             for _ in answer.content:
                 pass
         return answer
 
     async def _answer_async(self, message: Any, stream: bool, args: Mapping[str, Any]) -> Message[Any]:
-        returned = self._call(message, stream, args)
+        call = self._call
+        if call.takes_dialogue:
+            args = await asyncio.to_thread(call.completed, message, args)
+        returned = call(message, stream, args)
         answer = as_answer(await returned if inspect.isawaitable(returned) else returned)
+        call.remember(message, answer)
         if isinstance(answer.content, AsyncContentStream) and _wanted_whole(stream):
             async for _ in answer.content:
                 pass
@@ -116,15 +119,48 @@ class _Call:
                     f"{name}: no request can fill the parameter {each.name!r}: {advice}."
                 )
         self._first_name = first.name if first.kind is Parameter.KEYWORD_ONLY else None
-        self._wants = _wants(first.annotation)
+        self._wants = wants(first.annotation)
+        self._dialogue = {each.name: form for each in parameters if (form := _form(each, first, name))}
+        self._first_is_messages = first.name in self._dialogue
+        if not (self._first_is_messages or (first.name != dialogue.HISTORY and takes_text(first.annotation))):
+            raise ConfigurationError(
+                f"{name}: the first parameter gets the message, which is a text on the page and in the "
+                "OpenAI API: write message: str, messages: list for the whole conversation, or "
+                "message: Message for whatever JSON is sent."
+            )
+        others = [each for each in others if each.name not in self._dialogue]
         self._takes_stream = any(each.name == "stream" for each in others)
-        self._kinds = {each.name: kind for each in others if (kind := _kind_of(each)) is not None}
+        kinds = {each.name: kind_of(each) for each in others}
+        self._kinds: dict[str, Kind] = {each: kind for each, kind in kinds.items() if kind is not None}
         self.signature = inspect.Signature([
             Parameter("message", Parameter.KEYWORD_ONLY),
             Parameter("stream", Parameter.KEYWORD_ONLY, default=False),
             *(each.replace(kind=_by_name(each.kind)) for each in others
               if each.name != "stream" and each.kind not in positional),
+            *(Parameter(name, Parameter.KEYWORD_ONLY, default=None) for name in self._sendable()),
         ])
+
+    @property
+    def takes_dialogue(self) -> bool:
+        """Whether it wants to know what was said before."""
+        return bool(self._dialogue)
+
+    def _sendable(self) -> list[str]:
+        """What a client may send of the conversation: it takes the place of the session's."""
+        return [dialogue.HISTORY, dialogue.MESSAGES] if self._dialogue else []
+
+    def completed(self, message: Any, args: Mapping[str, Any]) -> Mapping[str, Any]:
+        """*args* with what was said before, where the function takes it; may block."""
+        if not self._dialogue:
+            return args
+        filled = dialogue.filled(self._dialogue, _content(message), args)
+        rest = {name: value for name, value in args.items() if name not in self._sendable()}
+        return rest | filled
+
+    def remember(self, message: Any, answer: Message[Any]) -> None:
+        """Keeps the turn for the next one, where the function takes that and the runtime keeps none."""
+        if self._dialogue:
+            dialogue.remember(_content(message), answer)
 
     def __call__(self, message: Any, stream: bool, args: Mapping[str, Any]) -> Any:
         taken = self._bound & set(args)
@@ -134,7 +170,7 @@ class _Call:
             if name in args and not _is_of(args[name], kinds):
                 raise InvalidRequest(f"The member {name!r} must be {called}.", param=name)
         named = {**args, "stream": stream} if self._takes_stream else dict(args)
-        given = self._given(message)
+        given = named.pop(dialogue.MESSAGES) if self._first_is_messages else self._given(message)
         if self._first_name is not None:
             return self._function(**{self._first_name: given}, **named)
         return self._function(given, **named)
@@ -142,20 +178,31 @@ class _Call:
     def _given(self, message: Any) -> Any:
         if self._wants is Message:
             return message if isinstance(message, Message) else Message(message)
-        content = message.content if isinstance(message, Message) else message
+        content = _content(message)
         if self._wants is str and not isinstance(content, str):
             raise InvalidRequest("The member 'message' must be a text.")
         return content
 
 
-def _kind_of(parameter: Parameter) -> _Kind | None:
-    """What a member must be; None: whatever it is, the function is to see."""
-    annotation = parameter.annotation
-    kind = _KINDS.get(annotation if isinstance(annotation, str) else getattr(annotation, "__name__", ""))
-    if parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
+def _content(message: Any) -> Any:
+    return message.content if isinstance(message, Message) else message
+
+
+def _form(parameter: Parameter, first: Parameter, name: str) -> str | None:
+    """How a parameter takes what was said before, see :func:`list_form`; None: it is for something else.
+
+    :raises ConfigurationError: it is a list of what no message is.
+    """
+    known = (dialogue.MESSAGES,) if parameter is first else (dialogue.HISTORY, dialogue.MESSAGES)
+    if parameter.name not in known or parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
         return None
-    # def answer(message, times: int = None) is written where int | None is meant.
-    return kind if parameter.default is not None else None
+    form = list_form(parameter.annotation)
+    if form == "":
+        raise ConfigurationError(
+            f"{name}: {parameter.name!r} gets dicts with role and content: "
+            f"write {parameter.name}: list[dict]."
+        )
+    return form
 
 
 def _is_of(value: Any, kinds: tuple[type, ...]) -> bool:
@@ -216,7 +263,7 @@ def _of_object(thing: Any, name: str) -> Any:
 
 def _parameters(function: Callable[..., Any], name: str) -> list[Parameter]:
     try:
-        return list(inspect.signature(function).parameters.values())
+        return parameters_of(function)
     except (TypeError, ValueError):  # written in C
         raise ConfigurationError(f"{name} does not tell what it takes: {_WRITE}.") from None
 
@@ -231,20 +278,6 @@ def _bound_by_name(function: Any) -> frozenset[str]:
 
 def _by_name(kind: Any) -> Any:
     return kind if kind is Parameter.VAR_KEYWORD else Parameter.KEYWORD_ONLY
-
-
-def _wants(annotation: Any) -> type[Any] | None:
-    """Message or str, where the annotation is one of the two."""
-    if isinstance(annotation, str):
-        # Not evaluated: what it names may be imported for type checkers only.
-        names = {each.partition("[")[0].strip(" '\"").rpartition(".")[2] for each in annotation.split("|")}
-        if names & {"Message", "AnswerMessage"}:
-            return Message
-        return str if names == {"str"} else None
-    kinds = get_args(annotation) or (annotation,)
-    if any(inspect.isclass(kind) and issubclass(kind, Message) for kind in (annotation, *kinds)):
-        return Message
-    return str if annotation is str else None
 
 
 def _is_async(function: Any) -> bool:

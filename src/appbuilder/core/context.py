@@ -34,7 +34,8 @@ class SessionContext:
     brought; neither is visible to any other request. ``on_step``, where somebody watches, is told of each
     model call. ``attachments`` are the files that came with the message. ``run_id`` names the turn, and
     ``model_calls`` counts the calls of models it made. ``history_before`` is the place (time and row id)
-    of the first row that this turn replaces: the history ends there.
+    of the first row that this turn replaces: the history ends there. ``keeps_turns``: whether the runtime
+    keeps the texts of turns; None: it keeps only what is appended.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class SessionContext:
         self.attachments: Sequence[Attachment] = ()
         self.model_calls = 0
         self.history_before: tuple[datetime, str] | None = None
+        self.keeps_turns: bool | None = None
         self.cancel_token = cancel_token or CancelToken()
 
     @property

@@ -205,6 +205,7 @@ class Turn(Publisher):
         session.credential = request.credential
         session.on_step = self.log.tell if request.watch else None
         session.attachments = request.attachments
+        session.keeps_turns = None if request.keep is None else request.keep.texts
         session.history_before = None if self._replaced is None else self._replaced.first
         self.context = self._base.run(contextvars.copy_context)
         self.context.run(context_var.set, session)

@@ -63,13 +63,24 @@ def _why(error: OSError, host: str, port: int) -> str:
 
 
 def announce(app: Flask, host: str, port: int) -> None:
-    """One log line: the address, and how to try it."""
+    """One log line: the address, and how to try it; before it a warning, if others can reach the address."""
+    warn_if_open(host)
     rule = next((rule.rule for rule in app.url_map.iter_rules() if rule.endpoint == "chat"), "/")
     logger.info(
         "serving on %s, try: curl %s -H 'Content-Type: application/json' -d '{\"message\": \"hello\"}'",
         shown_url(host or "0.0.0.0", port),  # noqa: S104 - shown
         shown_url(reachable(host), port) + rule,
     )
+
+
+def warn_if_open(host: str) -> None:
+    """Logs a warning where others than this machine can reach a server that asks for no credential."""
+    if not is_loopback(host):
+        logger.warning(
+            "others can reach this service on %s without a credential: host='127.0.0.1' serves this machine "
+            "alone, `appbuilder serve --auth keys` serves known callers",
+            host or "all addresses",
+        )
 
 
 def shown_url(host: str, port: int) -> str:

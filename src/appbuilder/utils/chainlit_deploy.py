@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from appbuilder import logs
 from appbuilder.errors import ConfigurationError
 from appbuilder.per_process import PerProcess
+from appbuilder.serve.address import warn_if_open
 from appbuilder.serve.chainlit.page import Page, Starter, TrustedHeader
 from appbuilder.utils.runtime import Runtime, client_type
 from appbuilder.utils.tool_eval import ToolEval
@@ -97,6 +98,8 @@ class ChainlitRuntime(Runtime):
             ) from None
         self._store.prepare()
         self._store.prepare_catalogue()
+        if not page.users and page.user_header is None:
+            warn_if_open(host)
         app = create_app(
             self._completed(page),
             engine.get,

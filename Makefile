@@ -68,3 +68,7 @@ chaos: $(VENV)/.ready ## kill -9 at random points under load (KILLS=200): nothin
 .PHONY: soak
 soak: $(VENV)/.ready ## 10,000 idle streams, 1,000 slow readers, five times the load: a trivial request stays quick.
 	$(BIN)/python -m tests.process.soak
+
+.PHONY: py313
+py313: ## The unit ring on Debian 13's Python 3.13, in a chroot (root; kept in /var/cache/appbuilder-py313).
+	tests/services/debian13.sh

@@ -124,7 +124,9 @@ class Settings:
         "Largest piece of text in a stream; a larger one is sent as several. 0: no limit.",
     )
     turn_timeout: float = _setting(
-        "APPBUILDER_TURN_TIMEOUT", 0.0, "Seconds a turn may take before it is stopped with 504; 0: no limit."
+        "APPBUILDER_TURN_TIMEOUT",
+        1800.0,
+        "Seconds a turn may take, also one that nobody reads, before it is stopped with 504; 0: no limit.",
     )
     first_piece_wait: float = _setting(
         "APPBUILDER_FIRST_PIECE_WAIT", 10.0, "Seconds the status line of a stream waits for its first piece."

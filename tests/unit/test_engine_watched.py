@@ -131,8 +131,40 @@ def engine_idle(engine: Engine) -> None:
     raise AssertionError("it looks on although there is nothing")
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_component_that_does_not_come_back_keeps_neither_reader_nor_session(asynchronous: bool) -> None:
+    hangs, hang = threading.Event(), threading.Event()
+
+    def stuck(message: Message[Any], stream: bool) -> Message[Any]:
+        def pieces() -> Iterator[str]:
+            yield "a"
+            hangs.set()
+            hang.wait(60)
+
+        return Message("b" if hangs.is_set() else pieces())
+
+    async def script(message: Message[Any], stream: bool) -> Message[Any]:
+        return stuck(message, stream)
+
+    if asynchronous:
+        engine, store = async_engine(script, turn_timeout=0.05)
+    else:
+        engine, store, _ = engine_of(stuck, turn_timeout=0.05)
+    run = engine.start(ask(stream=True, keep=keep()))
+    assert isinstance(run.log.wait_outcome().error, TurnTimeout)
+    assert run.log.read(0)[0] == ["a"]
+    assert [turn.entry.value["state"] for turn in store.turns if turn.entry] == [INCOMPLETE]
+    # The next turn of the session does not wait for it.
+    assert engine.start(ask()).log.wait_outcome().answer is not None
+    hang.set()
+
+
+def test_half_an_hour_is_the_limit_where_none_is_set() -> None:
+    assert Settings().turn_timeout == 1800
+
+
 def test_without_a_limit_nobody_looks() -> None:
-    engine, _, _ = engine_of(lambda message, stream: message)
+    engine, _, _ = engine_of(lambda message, stream: message, turn_timeout=0.0)
     engine.execute(ask())
     assert not engine._deadlines._looking
 

@@ -119,7 +119,7 @@ class _Stream:
     def _read(self, piece: Any) -> Any:
         """What to pass on of a piece: text with its halves joined, the text of another library's chunk, other
         values as they are; or that there is nothing."""
-        text, tools = piece, ()
+        text, tools = piece, tuple[str, ...]()
         if type(piece) is not str:
             found = shapes.said(piece.content if isinstance(piece, Message) else piece)
             if found is None:

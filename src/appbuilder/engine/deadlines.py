@@ -10,7 +10,10 @@ from appbuilder.engine.turn import Turn
 from appbuilder.errors import TurnTimeout
 
 LOOK_EVERY = 0.25
-"""Seconds between two looks at the turns under way; beside it a turn costs nothing to watch."""
+"""Seconds between two looks at the turns under way, more where the deadline is far; beside these a turn
+costs nothing to watch."""
+_FORCED_GRACE = 1.0
+"""Seconds between asking a turn to stop and taking its last steps for a component that does not come back."""
 
 
 class Deadlines:
@@ -38,11 +41,15 @@ class Deadlines:
     def _look(self) -> None:
         pause = threading.Event()
         while self._any_live():
-            pause.wait(min(LOOK_EVERY, self._timeout))
+            pause.wait(min(self._timeout, max(LOOK_EVERY, self._timeout / 1000)))
             latest = clock.monotonic() - self._timeout
             for turn in self._live():
-                if turn.began < latest and not turn.token.cancelled:
+                if turn.began >= latest:
+                    continue
+                if not turn.token.cancelled:
                     turn.cancel(TurnTimeout(f"The answer took longer than {self._timeout:g} seconds."))
+                elif turn.began < latest - _FORCED_GRACE:
+                    turn.force_end()
 
     def _any_live(self) -> bool:
         with self._lock:

@@ -60,14 +60,17 @@ def newest(
         total = sum(sizes.values())
         if len(found) < at_once:
             return _cut(rows, sizes, most_turns, most_bytes, whole=True)
-        if total >= most_bytes or len(rows) >= MOST_ROWS or _count(rows) > most_turns:
+        sure = _sure(rows)
+        if (sure and total >= most_bytes) or sure > most_turns or len(rows) >= MOST_ROWS:
             return _cut(rows, sizes, most_turns, most_bytes, whole=False)
         fitting = (most_bytes - total) * len(rows) // max(1, total) + 1
         at_once = min(_ROWS_AT_ONCE, max(_FIRST_ROWS, fitting))
 
 
-def _count(rows: Sequence[StoredRow]) -> int:
-    return sum(1 for _ in turns(rows))
+def _sure(rows: Sequence[StoredRow]) -> int:
+    """How many turns are among *rows* for sure; of the first others may be before them."""
+    found = list(turns(rows))
+    return len(found) - 1 if found and found[0][-1].key != TURN_KEY else len(found)
 
 
 def _cut(

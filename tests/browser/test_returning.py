@@ -85,11 +85,59 @@ def test_two_tabs_of_one_conversation(server: Server, stage: Stage, open_page: O
         expect(tab.answer).to_have_text("甲乙")
         tab.at_rest()
     two.ask("第二问")
-    stage.turn("第二问").answer("丙")
-    expect(two.answer).to_have_text("丙")
-    one.reload()
-    expect(one.answer).to_have_text("丙")
-    assert one.said == two.said == ["第一问", "甲乙", "第二问", "丙"]
+    stage.turn("第二问").say("丙").answer("丁")
+    for tab in (one, two):
+        expect(tab.answer).to_have_text("丙丁")
+    one.ask("第三问")
+    turn = stage.turn("第三问").say("戊")
+    for tab in (one, two):
+        expect(tab.answer).to_have_text("戊")
+        expect(tab.stop_button).to_be_visible()
+    turn.end()
+    for tab in (one, two):
+        tab.at_rest()
+        assert tab.said == ["第一问", "甲乙", "第二问", "丙丁", "第三问", "戊"]
+
+
+def test_a_tab_that_was_offline_shows_what_it_missed(
+    server: Server, stage: Stage, open_page: OpenPage, watch: Watch
+) -> None:
+    watch.allow_silence()
+    one = open_page(server, locale="zh-CN")
+    one.ask("零")
+    stage.turn("零").answer("无")
+    two = open_page(server, locale="zh-CN").open(f"/thread/{one.at_rest().session_id}")
+    expect(two.answer).to_have_text("无")
+    two.page.context.set_offline(True)
+    two.page.evaluate("dispatchEvent(new Event('offline'))")
+    for question in ("甲", "乙"):
+        one.ask(question)
+        stage.turn(question).answer(f"{question}答")
+        expect(one.answer).to_have_text(f"{question}答")
+        one.at_rest()
+    two.page.context.set_offline(False)
+    expect(two.answer).to_have_text("乙答", timeout=60_000)
+    assert two.said == ["零", "无", "甲", "甲答", "乙", "乙答"]
+
+
+def test_a_conversation_deleted_or_renamed_in_another_tab(
+    server: Server, stage: Stage, open_page: OpenPage
+) -> None:
+    one = open_page(server)
+    one.ask("改名")
+    stage.turn("改名").answer("好")
+    two = Chat(one.page.context.new_page(), one.address).open(f"/thread/{one.at_rest().session_id}")
+    expect(two.answer).to_have_text("好")
+    one.choose("改名", "rename-thread")
+    one.page.locator("#name").fill("新名字")
+    one.page.get_by_role("dialog").get_by_role("button", name="确认").click()
+    expect(two.entry("新名字")).to_have_count(1)
+    one.choose("新名字", "delete-thread")
+    one.page.get_by_role("alertdialog").get_by_role("button").last.click()
+    for tab in (one, two):
+        expect(tab.page.locator("#welcome-words")).to_be_visible()
+        expect(tab.entry("新名字")).to_have_count(0)
+        assert tab.page.url == f"{tab.address}/"
 
 
 def test_two_tabs_with_two_conversations(server: Server, stage: Stage, open_page: OpenPage) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from appbuilder.core.context import current_context
 from appbuilder.serve.asking import Identity
+from appbuilder.serve.chainlit.facts import Facts
 from appbuilder.serve.chainlit.identity import Gate, PageContext
 from appbuilder.serve.chainlit.page import Page
 from appbuilder.serve.chainlit.routes import OUR_ICON, Routes
@@ -38,7 +39,8 @@ def reached(page: Page, peer: str = "127.0.0.1") -> list[tuple[Any, Any]]:
         return {"type": "http.disconnect"}
 
     gate = Gate(page, b"k" * 32)
-    routes = Routes(gate, html="", icon=OUR_ICON, theme=None, earlier=nothing)
+    facts = Facts(page, gate, limit=1, links=None, languages=[])
+    routes = Routes(gate, html="", facts=facts, icon=OUR_ICON, theme=None, earlier=nothing)
     scope = {
         "type": "http",
         "method": "GET",

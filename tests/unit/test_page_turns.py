@@ -20,7 +20,9 @@ from appbuilder.errors import Draining
 from appbuilder.ids import new_id
 from appbuilder.serve.asking import Identity
 from appbuilder.serve.chainlit.screen import LiveTurn
+from appbuilder.serve.chainlit.tabs import Tabs
 from appbuilder.serve.chainlit.turns import PageTurns
+from appbuilder.serve.chainlit.web import MOST_BODY
 
 ANN, BOB = Identity("ann", "user:ann"), Identity("bob", "user:bob")
 
@@ -32,6 +34,7 @@ class Session:
     thread_id: str = "thread"
     id: str = field(default_factory=new_id)
     events: list[tuple[str, Any]] = field(default_factory=list)
+    user: Any = None
 
     async def emit(self, event: str, data: Any) -> None:
         self.events.append((event, data))
@@ -52,6 +55,11 @@ class Session:
         return list(shown.values())
 
 
+@dataclass(frozen=True)
+class User:
+    identifier: str
+
+
 @dataclass
 class Said:
     content: Any
@@ -63,9 +71,11 @@ def echo(message: Message[Any], stream: bool) -> Message[Any]:
     return remember(message, Message(iter([message.content, "!"])))
 
 
-def turns_of(script: Callable[..., Any], **settings: Any) -> tuple[PageTurns, Engine, CountingStore]:
+def turns_of(
+    script: Callable[..., Any], *, tabs: Tabs | None = None, limit: int = MOST_BODY, **settings: Any
+) -> tuple[PageTurns, Engine, CountingStore]:
     engine, store, _ = engine_of(script, **settings)
-    return PageTurns(lambda: engine, "Assistant", debug=False), engine, store
+    return PageTurns(lambda: engine, "Assistant", debug=False, tabs=tabs, limit=limit), engine, store
 
 
 def on_a_loop(work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
@@ -210,3 +220,95 @@ def test_an_answer_is_made_though_nobody_watches() -> None:
     engine.drain(10)
     assert [turn.entry and turn.entry.value["answer"]["content"] for turn in store.turns] == ["ab"]
     assert [row.key for row in store.catalogue().rows("thread", 9)] == ["query", "answer", TURN_KEY]
+
+
+# Several pages on one conversation
+
+
+@dataclass(eq=False)
+class Tab(Session):
+    """A page with what :class:`Tabs` looks at."""
+
+    language: str = "en"
+    has_first_interaction: bool = True
+
+
+def tabs_of(*sessions: Any) -> Tabs:
+    return Tabs({session.id: session for session in sessions})
+
+
+def test_other_pages_of_the_same_user_show_a_turn_too() -> None:
+    ann, bob = User(ANN.owner), User(BOB.owner)
+    asker, same, away = Tab(user=ann), Tab(user=ann), Tab(user=ann)
+    elsewhere, another, unknown = Tab("other", user=ann), Tab(user=bob), Tab()
+    tabs = tabs_of(asker, same, away, elsewhere, another, unknown)
+    turns, _, _ = turns_of(remember, tabs=tabs)
+
+    async def work() -> None:
+        tabs.left(away)
+        await turns.ask(asker, ANN, "en", Said("q"))
+        await asker.all_shown()
+        await same.all_shown()
+
+    on_a_loop(work)
+    assert same.answers == asker.answers != []
+    assert [each.events for each in (away, elsewhere, another, unknown)] == [[], [], [], []]
+    assert tabs.came_back(away)
+    assert not tabs.came_back(away)
+    assert tabs.others(asker) == [same, away]
+
+
+def test_a_question_that_waited_is_shown_below_what_it_waited_for() -> None:
+    gate = threading.Event()
+    one, two = Tab(user=User(ANN.owner)), Tab(user=User(ANN.owner))
+    turns, _, _ = turns_of(held(gate), tabs=tabs_of(one, two))
+    first, second = Said("first"), Said("second")
+
+    async def work() -> None:
+        asked = [asyncio.create_task(turns.ask(one, ANN, "en", first))]
+        while not turns.live("thread"):
+            await asyncio.sleep(0.005)
+        asked.append(asyncio.create_task(turns.ask(two, ANN, "en", second)))
+        while len(turns.live("thread")) < 2:
+            await asyncio.sleep(0.005)
+        gate.set()
+        await asyncio.gather(*asked)
+        for each in (one, two):
+            while [name for name, _ in each.events].count("task_end") < 2:
+                await asyncio.sleep(0.005)
+
+    on_a_loop(work)
+    for each in (one, two):
+        said = [data["output"] for name, data in each.events
+                if name == "new_message" and data["type"] == "user_message"]
+        assert said == ["first", "second"]
+        assert [data["id"] for name, data in each.events if name == "delete_message"] == [second.id]
+
+
+def test_pages_are_told_of_a_deletion_and_of_a_new_name() -> None:
+    ann = User(ANN.owner)
+    here, there = Tab(user=ann), Tab("other", user=ann)
+    fresh = Tab("new", user=ann, has_first_interaction=False)
+    tabs = tabs_of(here, there, fresh)
+    asyncio.run(tabs.tell_deleted("thread"))
+    assert here.events == [("window_message", {"appbuilder": "deleted"})]
+    assert there.events == []
+    asyncio.run(tabs.tell_renamed(ANN.owner))
+    assert [name for name, _ in here.events[1:] + there.events] == ["first_interaction", "first_interaction"]
+    assert there.events[0][1]["thread_id"] == "other"
+    assert fresh.events == []
+
+
+def test_a_message_over_the_limit_is_refused_and_not_repeated() -> None:
+    turns, _, _ = turns_of(remember, limit=10_000)
+    fits, over = Session(), Session()
+
+    async def work() -> None:
+        await turns.ask(fits, ANN, "en", Said("字" * 3332))
+        await fits.all_shown()
+        await turns.ask(over, ANN, "en", Said("字" * 3333))
+
+    on_a_loop(work)
+    assert "at most" not in fits.answers[0]
+    assert over.answers[0].startswith("A message has at most 10000 bytes.")
+    assert all(len(data["output"]) <= 1001 for name, data in over.events if name == "new_message")

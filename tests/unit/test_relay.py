@@ -38,12 +38,12 @@ def opened(relay: Relay, host: bytes, path: bytes = b"/ws/socket.io/") -> list[s
     "host", [b"a:99999999", b"a:b", b"[bad", b"[::1]x", b"", b"u@a", b"a\xe9\xff..b", b"a#b"]
 )
 def test_a_host_that_is_none_opens_no_socket(host: bytes, tmp_path: Path) -> None:
-    assert opened(Relay(str(tmp_path / "nobody"), "secret"), host) == ["websocket.close"]
+    assert opened(Relay(str(tmp_path / "nobody"), "secret", 1000), host) == ["websocket.close"]
 
 
 @pytest.mark.parametrize("path", [b":99999999", b"/%zz", b"*", b"", b"[", b"/\xe9#"])
 def test_a_path_that_is_none_opens_no_socket(path: bytes, tmp_path: Path) -> None:
-    assert opened(Relay(str(tmp_path / "nobody"), "secret"), b"a", path) == ["websocket.close"]
+    assert opened(Relay(str(tmp_path / "nobody"), "secret", 1000), b"a", path) == ["websocket.close"]
 
 
 @pytest.mark.parametrize("path", [b"/\x7f", b"/\x01", b"/" + b"a" * 70_000])
@@ -52,4 +52,4 @@ def test_at_a_path_that_is_none_there_is_nothing(path: bytes, tmp_path: Path) ->
         raise AssertionError("nothing is read or sent")
 
     with pytest.raises(NotFound):
-        asyncio.run(Relay(str(tmp_path / "nobody"), "secret")(scope("http", b"a", path), never, never))
+        asyncio.run(Relay(str(tmp_path / "nobody"), "secret", 1000)(scope("http", b"a", path), never, never))

@@ -104,6 +104,7 @@ class Runtime:
         if starters is None:
             asked = [each.strip() for each in settings.page_starters.split("|") if each.strip()]
             starters = asked or getattr(component, "starters", ())
+        description = getattr(component, "description", "")
         return replace(
             page,
             name=page.name or settings.page_name or self.name,
@@ -111,6 +112,7 @@ class Runtime:
             starters=starters,
             theme=page.theme or cast(Any, settings.page_theme) or None,
             uploads=page.uploads or settings.page_uploads,
+            description=page.description or (description if isinstance(description, str) else ""),
         )
 
     def _make_engine(self) -> Engine:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from appbuilder.serve.asgi.front import Front
     from appbuilder.serve.asgi.service import Service
     from appbuilder.serve.asgi.supervisor import Place
-    from appbuilder.serve.asking import App
+    from appbuilder.serve.asking import App, Identity
     from appbuilder.serve.chainlit.page import Page
 
 
@@ -190,8 +190,9 @@ class ServiceRuntime(Runtime):
     def _page_app(self, service: Service, place: Place | None) -> App:
         if place is not None and place.page_socket and place.page_listener < 0:
             from appbuilder.serve.asgi.relay import Relay
+            from appbuilder.serve.chainlit.web import most_of_socket
 
-            return Relay(place.page_socket, os.environ[SECRET])
+            return Relay(place.page_socket, os.environ[SECRET], most_of_socket(self.settings.max_body))
         from appbuilder.serve.asgi.auth.sockets import WatchedSockets
         from appbuilder.serve.asgi.turns import begin
         from appbuilder.serve.chainlit.app import create_app
@@ -205,6 +206,7 @@ class ServiceRuntime(Runtime):
             self.settings,
             gate=service.authenticator.page,
             begin=lambda identity, turn: begin(service, identity, turn, "continue"),
+            links=_links,
         )
         return WatchedSockets(app, service.authenticator)
 
@@ -227,6 +229,11 @@ def _extra_named() -> Iterator[None]:
         raise ConfigurationError(
             f"The service needs {package}: pip install 'appbuilder-runtime[serve]'"
         ) from None
+
+
+def _links(identity: Identity) -> list[tuple[str, str]]:
+    """What a reader of the page may use beside it, and the names of the words for that."""
+    return [("/docs", "docs"), *([("/admin", "admin")] if identity.sees_all_others else [])]
 
 
 def _placed(app: App, place: Place) -> App:

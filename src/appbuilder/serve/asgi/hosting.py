@@ -13,11 +13,10 @@ from typing import Any
 from appbuilder.logs import logger
 from appbuilder.serve.address import BACKLOG
 from appbuilder.serve.asgi.connections import Connection, watching
+from appbuilder.serve.chainlit.web import most_of_socket
 from appbuilder.serve.uvicorn_thread import UvicornThread, serve_until_told
 from appbuilder.settings import Settings
 
-MOST_SOCKET_MESSAGE = 1024 * 1024
-"""Bytes of one message over a socket."""
 MOST_FILES = 262_144
 """Open files asked for; each connection is one."""
 _ACCEPTED_AT_ONCE = 8
@@ -57,7 +56,7 @@ def serve(
         "timeout_keep_alive": _KEEP_ALIVE,
         "limit_concurrency": settings.max_connections + 1,  # for uvicorn the first that is too many
         "backlog": BACKLOG,
-        "ws_max_size": MOST_SOCKET_MESSAGE,
+        "ws_max_size": most_of_socket(settings.max_body),
     }
     kind = watching(settings.body_timeout, settings.write_timeout)
     server = UvicornThread(app, _each_many_times(listeners), options, kind)

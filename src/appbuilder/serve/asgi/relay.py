@@ -17,7 +17,6 @@ from websockets.asyncio.client import ClientConnection, unix_connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
 from appbuilder.errors import NotFound, ServiceUnavailable
-from appbuilder.serve.asgi.hosting import MOST_SOCKET_MESSAGE
 from appbuilder.serve.asgi.http import BrokenBody
 from appbuilder.serve.asking import App, Receive, Scope, Send
 
@@ -43,11 +42,13 @@ class Relay:
 
     :param path: of the socket that worker listens on.
     :param secret: shows that a request was passed on by a worker.
+    :param most: bytes of one message over a socket.
     """
 
-    def __init__(self, path: str, secret: str) -> None:
+    def __init__(self, path: str, secret: str, most: int) -> None:
         self._path = path
         self._secret = secret
+        self._most = most
         self._timeout = httpx2.Timeout(None, connect=_CONNECT_TIMEOUT).as_dict()
         # Not a client: that would keep one visitor's cookies and send them for another, and add headers.
         self._transport = httpx2.AsyncHTTPTransport(uds=path, limits=httpx2.Limits(max_connections=None))
@@ -101,7 +102,7 @@ class Relay:
                 additional_headers=headers,
                 user_agent_header=None,
                 compression=None,
-                max_size=MOST_SOCKET_MESSAGE,
+                max_size=self._most,
                 open_timeout=_CONNECT_TIMEOUT,
                 ping_interval=None,
             )

@@ -22,15 +22,24 @@ from appbuilder.errors import (
 from appbuilder.serve.asking import Identity
 from appbuilder.serve.chainlit.conversations import Conversations
 from appbuilder.serve.chainlit.earlier import Earlier
+from appbuilder.serve.chainlit.facts import Facts, Links
 from appbuilder.serve.chainlit.identity import Gate, PageGate
 from appbuilder.serve.chainlit.index import content_security_policy, render
-from appbuilder.serve.chainlit.load import load
+from appbuilder.serve.chainlit.load import load, translations
 from appbuilder.serve.chainlit.page import Page, Starter
 from appbuilder.serve.chainlit.routes import OUR_ICON, Routes
 from appbuilder.serve.chainlit.secret import signing_key
 from appbuilder.serve.chainlit.shell import UPLOAD, Shell
+from appbuilder.serve.chainlit.tabs import Tabs
 from appbuilder.serve.chainlit.turns import Begin, PageTurns
-from appbuilder.serve.chainlit.web import LEAST_FREE, MOST_FILES, MOST_KEPT, MOST_UPLOAD, failed
+from appbuilder.serve.chainlit.web import (
+    LEAST_FREE,
+    MOST_FILES,
+    MOST_KEPT,
+    MOST_UPLOAD,
+    failed,
+    most_of_socket,
+)
 from appbuilder.settings import Settings
 
 
@@ -43,6 +52,7 @@ def create_app(
     database: str = "",
     gate: PageGate | None = None,
     begin: Begin | None = None,
+    links: Links | None = None,
 ) -> Shell:
     """The page as an ASGI application. One a process: Chainlit's application is a module global.
 
@@ -52,6 +62,7 @@ def create_app(
     :param database: names the database; browsers known to a page of one are unknown to those of others.
     :param gate: who may come in; None: as *page* says.
     :param begin: begins a turn; None: the engine does.
+    :param links: what else a reader finds on this host.
     :raises ConfigurationError: Chainlit is not installed, or the page is not set up rightly.
     """
     if gate is None:
@@ -67,13 +78,18 @@ def create_app(
     chainlit = load(settings)
     html = render(Path(chainlit.server.build_dir) / "index.html", page.name)
     policy = content_security_policy(html, page.image_hosts)
-    steps = page.steps or page.debug
-    turns = PageTurns(engine, page.name, debug=page.debug, steps=steps, begin=begin)
+    steps, limit = page.steps or page.debug, settings.max_body
+    tabs = Tabs(chainlit.session.ws_sessions_id)
+    turns = PageTurns(engine, page.name, debug=page.debug, steps=steps, begin=begin, limit=limit, tabs=tabs)
     _configure(chainlit, page, turns, catalogue)
     earlier = Earlier(catalogue, Conversations(catalogue, turns), page.name)
-    routes = Routes(gate, html=html, icon=icon, theme=page.theme, earlier=earlier.page)
+    facts = Facts(page, gate, limit=limit, links=links, languages=translations())
+    routes = Routes(gate, html=html, facts=facts, icon=icon, theme=page.theme, earlier=earlier.page)
     check_room = _room_check(chainlit) if page.uploads else None
-    return Shell(chainlit.server.app, gate, routes, _token_maker(), policy, check_room=check_room)
+    chainlit.server.sio.eio.max_http_buffer_size = most_of_socket(limit)
+    return Shell(
+        chainlit.server.app, gate, routes, _token_maker(), policy, check_room=check_room, limit=limit
+    )
 
 
 def _configure(chainlit: Any, page: Page, turns: PageTurns, catalogue: Catalogue) -> None:

@@ -106,11 +106,13 @@ class CatalogueLayer(BaseDataLayer):
         # Chainlit's own naming of a new conversation brings the user; the engine has named it already.
         if name is not None and user_id is None and await self._find(thread_id):
             await asyncio.to_thread(self._catalogue.rename, thread_id, title_of(name))
+            await self._turns.tabs.tell_renamed(asking().identity.owner)
 
     async def delete_thread(self, thread_id: str) -> None:
         if await self._find(thread_id):
             await self._turns.stop_and_wait(thread_id)
             await asyncio.to_thread(self._catalogue.delete, thread_id)
+            await self._turns.tabs.tell_deleted(thread_id)
 
     async def _find(self, session_id: str) -> Conversation | None:
         if not is_conversation_id(session_id):

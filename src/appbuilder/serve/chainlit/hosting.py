@@ -13,12 +13,10 @@ from appbuilder.errors import ConfigurationError
 from appbuilder.logs import logger
 from appbuilder.serve.address import listen, reachable, shown_url
 from appbuilder.serve.chainlit.load import put_away
+from appbuilder.serve.chainlit.web import most_of_socket
 from appbuilder.serve.upgrades import PlainHttp
 from appbuilder.serve.uvicorn_thread import UvicornThread, serve_until_told
 from appbuilder.settings import Settings
-
-MOST_SOCKET_MESSAGE = 1024 * 1024
-"""Bytes of one message over a socket."""
 
 _serving = threading.Lock()
 
@@ -46,7 +44,8 @@ def serve(
         listener = listen(host, port)
         port = listener.getsockname()[1]
         most = 2 * max(1, settings.threads) + 100
-        options = {"http": PlainHttp, "limit_concurrency": most, "ws_max_size": MOST_SOCKET_MESSAGE}
+        largest = most_of_socket(settings.max_body)
+        options = {"http": PlainHttp, "limit_concurrency": most, "ws_max_size": largest}
         server = UvicornThread(app, [listener], options)
         logger.info("the chat page is at %s", shown_url(reachable(host), port))
         serve_until_told(server, drain=drain, close=close, last=put_away)

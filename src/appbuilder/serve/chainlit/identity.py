@@ -44,6 +44,9 @@ class PageGate(Protocol):
     def who(self, scope: Scope, asking: Asking) -> Identity | None:
         """Who asks; None: nobody we know, a login is needed (or what a proxy says)."""
 
+    def is_logged_in(self, asking: Asking) -> bool:
+        """Whether the request has the cookie of a login."""
+
     def log_in(self, name: str, password: str, peer: str) -> str | None:
         """The cookie of a user who gives his password; None: it is wrong. May take a while.
 
@@ -85,6 +88,10 @@ class Gate:
     def who(self, _scope: Scope, asking: Asking) -> Identity | None:
         """See :class:`PageGate`."""
         return self.identify(asking)
+
+    def is_logged_in(self, asking: Asking) -> bool:
+        """See :class:`PageGate`."""
+        return "user" in self._cookies.read(asking, LOGIN_DAYS)
 
     def log_in(self, name: str, password: str, peer: str) -> str | None:
         """See :class:`PageGate`."""

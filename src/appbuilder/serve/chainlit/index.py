@@ -6,14 +6,20 @@ import base64
 import hashlib
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+from appbuilder import jsontext
 from appbuilder.errors import ConfigurationError
 
 STYLE_SHEET = "/page.css"
+SCRIPT = "/page.js"
+_FACTS = "@facts@"
+_RIGHT_TO_LEFT = frozenset({"ar", "fa", "he", "ur"})
 
+_HTML = '<html lang="en">'
 _FONTS = re.compile(r"<!-- FONT START -->.*?<!-- FONT END -->", re.DOTALL)
 _FOREIGN_LINK = re.compile(r"<link\b[^>]*\bhref=\"https?:[^>]*>", re.DOTALL)
 _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
@@ -26,6 +32,8 @@ def render(template: Path, name: str) -> str:
     """
     page = template.read_text(encoding="utf-8")
     head = (
+        f'<meta name="appbuilder" content="{_FACTS}" />'
+        f'<script src="{SCRIPT}"></script>'
         f"<title>{html.escape(name)}</title>"
         '<link rel="icon" href="/favicon" />'
         f'<link rel="stylesheet" href="{STYLE_SHEET}" />'
@@ -33,12 +41,24 @@ def render(template: Path, name: str) -> str:
     )
     page = _FOREIGN_LINK.sub("", _FONTS.sub("", page))
     page, count = re.subn("<!-- TAG INJECTION PLACEHOLDER -->", lambda _: head, page, count=1)
-    if count != 1 or 'type="module"' not in page:
+    if count != 1 or 'type="module"' not in page or _HTML not in page:
         raise ConfigurationError(
             "This version of Chainlit has another page than the ones tried: "
             "install the newest appbuilder-runtime, or an older chainlit."
         )
     return page
+
+
+def localized(page: str, language: str, facts: Mapping[str, Any]) -> str:
+    """*page* for one reader.
+
+    :param language: of the page's words.
+    :param facts: what the page's script is told.
+    """
+    direction = "rtl" if language.partition("-")[0] in _RIGHT_TO_LEFT else "ltr"
+    told = html.escape(jsontext.clean(jsontext.dumps(facts).decode()))
+    page = page.replace(_HTML, f'<html lang="{language}" dir="{direction}">', 1)
+    return page.replace(_FACTS, told, 1)
 
 
 def content_security_policy(page: str, image_hosts: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -24,6 +25,7 @@ from appbuilder import logs
 from appbuilder.errors import ConfigurationError
 from appbuilder.models.weights import cache_folder
 from appbuilder.serve.chainlit.folder import PageFolder
+from appbuilder.serve.chainlit.texts import text
 from appbuilder.settings import Settings
 
 OLDEST = (2, 12)
@@ -76,7 +78,10 @@ _READ_AT_IMPORT = (
     "TRACELOOP_TELEMETRY",
 )
 # Chinese without a region, or of one that has no translation of its own.
-_FURTHER_TRANSLATIONS = {"zh": "zh-CN", "zh-HK": "zh-TW", "zh-MO": "zh-TW"}
+_FURTHER_TRANSLATIONS = {"zh-HK": "zh-TW", "zh-MO": "zh-TW"}
+
+# Those in which this page's own words are written, too.
+_OWN_WORDS = {"en-US": "en-US", "zh-CN": "zh-CN", "zh": "zh-CN"}
 
 _folder: PageFolder | None = None
 
@@ -111,6 +116,7 @@ def load(settings: Settings) -> Any:
     with _environment(_folder.path):
         import chainlit
         import chainlit.server
+        import chainlit.session
     return chainlit
 
 
@@ -130,6 +136,12 @@ def with_page(settings: Settings, *, needed: bool = False) -> Settings:
     if wanted and not installed:
         raise ConfigurationError(_missing("serve"))
     return replace(settings, page=installed) if settings.page is None else settings
+
+
+def translations() -> list[str]:
+    """The languages Chainlit's page has words in, ``zh-CN`` for instance."""
+    assert _folder is not None, "load() comes first"
+    return [each.stem for each in (_folder.path / ".chainlit" / "translations").glob("*.json")]
 
 
 def put_away() -> None:
@@ -170,6 +182,10 @@ def _write(root: Path, installed: str) -> None:
         source = shipped / f"{like}.json"
         if source.exists():
             shutil.copyfile(source, translations / f"{name}.json")
+    for name, like in _OWN_WORDS.items():
+        words = json.loads((shipped / f"{like}.json").read_text("utf-8"))
+        words["threadHistory"]["sidebar"]["empty"] = text("no_conversations", name)
+        (translations / f"{name}.json").write_text(json.dumps(words), "utf-8")
 
 
 @contextlib.contextmanager

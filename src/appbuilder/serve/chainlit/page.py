@@ -39,6 +39,8 @@ class Page:
     :param icon: an image file (SVG, PNG...) for the assistant; None: the component's ``icon``, or ours.
     :param starters: suggested first questions; None: the component's ``starters``.
     :param theme: ``light`` or ``dark``; None: as the browser prefers.
+    :param description: one sentence under the name on a page without messages; empty: the component's
+        ``description``, or ours.
     :param users: name -> password, or what ``werkzeug.security.generate_password_hash`` makes of one. Users
         log in, and each sees only conversations of his own.
     :param user_header: users come from a proxy that has logged them in.
@@ -66,3 +68,4 @@ class Page:
     steps: bool = False
     uploads: bool = False
     image_hosts: Sequence[str] = ()
+    description: str = ""

@@ -16,8 +16,9 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Redire
 
 from appbuilder.errors import InvalidRequest, NotFound, Unauthenticated
 from appbuilder.serve.asking import Asking, Identity, Receive, Scope, over_https
+from appbuilder.serve.chainlit.facts import Facts
 from appbuilder.serve.chainlit.identity import LOGIN_DAYS, PageGate
-from appbuilder.serve.chainlit.index import STYLE_SHEET
+from appbuilder.serve.chainlit.index import SCRIPT, STYLE_SHEET, localized
 from appbuilder.serve.chainlit.web import SAFE, bounded, language
 
 _DAY = 86_400
@@ -37,15 +38,18 @@ Earlier = Callable[[Identity, str, str | None, str], Awaitable[Response]]
 class Routes:
     """Answers what is the page's own.
 
-    :param html: the page.
+    :param html: the page, see :func:`appbuilder.serve.chainlit.index.localized`.
     :param icon: an image file.
     :param theme: ``light``, ``dark`` or None.
     :param earlier: the page of earlier turns.
     """
 
-    def __init__(self, gate: PageGate, *, html: str, icon: Path, theme: str | None, earlier: Earlier) -> None:
+    def __init__(
+        self, gate: PageGate, *, html: str, facts: Facts, icon: Path, theme: str | None, earlier: Earlier
+    ) -> None:
         self._gate = gate
         self._html = html
+        self._facts = facts
         self._icon = icon
         self._theme = theme
         self._earlier = earlier
@@ -61,7 +65,7 @@ class Routes:
         if method in SAFE:
             found = _EARLIER.fullmatch(path)
             if found is None:
-                return self._show(path)
+                return self._page(asking, identity) if _PAGES.fullmatch(path) else self._show(path)
             return await self._show_earlier(scope, asking, identity, found[1])
         if (method, path) == ("POST", "/login"):
             return await self._login(scope, receive, asking)
@@ -69,13 +73,18 @@ class Routes:
             return self._logout()
         return None
 
+    def _page(self, asking: Asking, identity: Identity | None) -> Response:
+        words = self._facts.language(language(asking))
+        facts = self._facts.of(identity, asking, words)
+        return HTMLResponse(localized(self._html, words, facts), headers={"Vary": "Accept-Language, Cookie"})
+
     def _show(self, path: str) -> Response | None:
-        if _PAGES.fullmatch(path):
-            return HTMLResponse(self._html)
         if _ICONS.fullmatch(path):
             return FileResponse(self._icon, media_type=mimetypes.guess_type(self._icon.name)[0])
         if path == STYLE_SHEET:
             return FileResponse(_STATIC / "page.css", media_type="text/css")
+        if path == SCRIPT:
+            return FileResponse(_STATIC / "page.js", media_type="text/javascript")
         if path == "/auth/config":
             return JSONResponse(self._auth())
         return JSONResponse({"status": "ok"}) if path == "/health" else None

@@ -25,6 +25,7 @@ from appbuilder.serve.chainlit.web import (
     bounded,
     failed,
     language,
+    most_of_socket,
     same_origin,
 )
 
@@ -59,6 +60,7 @@ class Shell:
 
     :param inner: Chainlit's.
     :param policy: the Content-Security-Policy.
+    :param limit: bytes of a message as JSON.
     :param check_room: says whether a browser's page, by Chainlit's session id, may give one file more, by
         raising if not; None: the page takes no files.
     """
@@ -72,6 +74,7 @@ class Shell:
         policy: str,
         *,
         check_room: Callable[[str], None] | None = None,
+        limit: int = MOST_BODY,
     ) -> None:
         self._inner = inner
         self._gate = gate
@@ -80,6 +83,7 @@ class Shell:
         self._headers = _security_headers(policy)
         self._file_headers = {**self._headers, **_FILE_HEADERS}
         self._check_room = check_room
+        self._limit = limit
         self._passed = _PASSED if check_room is None else (*_PASSED, *_FILES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,6 +117,8 @@ class Shell:
 
     def _most(self, scope: Scope) -> int:
         """How many bytes the request may have."""
+        if scope["path"].startswith(SOCKET):
+            return most_of_socket(self._limit)
         if scope["path"] != UPLOAD or self._check_room is None:
             return MOST_BODY
         named = parse_qs(scope["query_string"].decode("latin-1")).get("session_id", [""])

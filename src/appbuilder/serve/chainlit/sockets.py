@@ -7,6 +7,7 @@ is taken for a connection. Here ids are checked, and a conversation is opened on
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from appbuilder.errors import AppBuilderError
@@ -62,6 +63,9 @@ class _Sockets:
 
     async def disconnected(self, sid: str, *_: Any) -> None:
         """The socket is gone; its session waits some minutes for another."""
+        session = self._sessions.get(sid)
+        if session is not None:
+            self._turns.tabs.left(session)
         await self._chainlit.disconnect(sid)
 
     async def hello(self, sid: str, *_: Any) -> None:
@@ -70,8 +74,18 @@ class _Sockets:
             return
         await self._chainlit.connection_successful(sid)
         session = self._session(sid)
-        if session is not None:
-            self._turns.watch(session, asking().language)
+        if session is None:
+            return
+        if self._turns.tabs.came_back(session):
+            await self._show_anew(session)
+        self._turns.watch(session, asking().language)
+
+    async def _show_anew(self, session: Any) -> None:
+        """Shows the conversation as it is stored, in a browser that was away while something was said."""
+        with contextlib.suppress(AppBuilderError):
+            thread = await self._layer.get_thread(session.thread_id)
+            if thread is not None:
+                await session.emit("resume_thread", thread)
 
     async def message(self, sid: str, payload: Any = None, *_: Any) -> None:
         """The user said something."""

@@ -15,18 +15,23 @@ from appbuilder.engine.engine import Engine, Run
 from appbuilder.engine.keeping import Keeping
 from appbuilder.engine.reader import batches
 from appbuilder.engine.request import TurnRequest
-from appbuilder.errors import AppBuilderError, InvalidRequest, TurnCancelled
+from appbuilder.errors import AppBuilderError, InvalidRequest, PayloadTooLarge, TurnCancelled
 from appbuilder.ids import is_new_id, new_row_id
-from appbuilder.jsontext import clean
+from appbuilder.jsontext import clean, dumps
 from appbuilder.serve.asking import Identity
 from appbuilder.serve.chainlit.screen import LiveTurn, Screen
 from appbuilder.serve.chainlit.steps import Place
-from appbuilder.serve.chainlit.web import MOST_FILES
+from appbuilder.serve.chainlit.tabs import Tabs
+from appbuilder.serve.chainlit.web import MOST_BODY, MOST_FILES
 from appbuilder.wire.problems import problem
 
+Show = Callable[[LiveTurn, bool], Awaitable[None]]
+"""Shows a turn; the second argument is whether it waited for one that is shown before it."""
 Begin = Callable[[Identity, TurnRequest], Awaitable[Run]]
 """Begins somebody's turn, which goes on without a reader; raises what :meth:`Engine.start` does, and more."""
 
+_LONGEST_REFUSED = 1000
+"""Characters of a refused message that are shown."""
 STOP_WAIT = 5.0
 """Seconds a deletion waits for the turns of its conversation to end."""
 
@@ -39,6 +44,8 @@ class PageTurns:
     :param debug: shows tracebacks.
     :param steps: shows what a run does beside answering.
     :param begin: begins a turn; None: the engine does.
+    :param limit: bytes of a message as JSON.
+    :param tabs: the browser pages that are open.
     """
 
     def __init__(
@@ -49,12 +56,16 @@ class PageTurns:
         debug: bool = False,
         steps: bool = False,
         begin: Begin | None = None,
+        limit: int = MOST_BODY,
+        tabs: Tabs | None = None,
     ) -> None:
         self.author = author
         self._engine = engine
         self._begin = begin or self._begin_at_once
         self._debug = debug
         self._steps = steps
+        self._limit = limit
+        self.tabs = tabs or Tabs({})
         self._live: dict[str, list[LiveTurn]] = {}
         self._watches: WeakKeyDictionary[Any, _Watch] = WeakKeyDictionary()
         """By Chainlit's session, which is one browser's page: what shows the turns there."""
@@ -70,11 +81,13 @@ class PageTurns:
         try:
             live = await self._start(place, identity, words, attachments(message))
         except AppBuilderError as error:
-            await self._screen(session, place).refuse(words, error)
+            await self._screen(session, place).refuse(_beginning(words), error)
             return
         self._live.setdefault(place.session_id, []).append(live)
         ended = asyncio.create_task(self._forget_when_ended(place.session_id, live))
         self._show(session, language, live)
+        for other in self.tabs.others(session):
+            self._show(other, other.language, live)
         await asyncio.shield(ended)
         while others := self.live(place.session_id):
             await _end_of(others[0])
@@ -108,11 +121,14 @@ class PageTurns:
         if watch is None or not watch.add(live):
             self._watches[session] = _Watch(self._shower(session, language), [live])
 
-    def _shower(self, session: Any, language: str) -> Callable[[LiveTurn], Awaitable[None]]:
-        async def show(live: LiveTurn) -> None:
+    def _shower(self, session: Any, language: str) -> Show:
+        async def show(live: LiveTurn, waited: bool) -> None:
             request = live.run.request
             place = Place(request.session_id, request.request_id, live.turn_id, self.author, language)
             await session.emit("task_start", {})
+            if waited:
+                # The browser has shown the question when it was sent, above what came before it.
+                await session.emit("delete_message", {"id": request.request_id})
             await self._screen(session, place).show(live)
             await session.emit("task_end", {})
 
@@ -136,6 +152,8 @@ class PageTurns:
     ) -> LiveTurn:
         if not is_new_id(place.request_id) or not isinstance(words, str) or clean(words) != words:
             raise InvalidRequest("The message cannot be read.")
+        if len(words) * 6 + 2 > self._limit and len(dumps(words)) > self._limit:
+            raise PayloadTooLarge(f"A message has at most {self._limit} bytes.")
         if len(files) > MOST_FILES:
             raise InvalidRequest(f"A message has at most {MOST_FILES} files.")
         request = TurnRequest(
@@ -179,6 +197,12 @@ class PageTurns:
         return {"kind": type(error).__name__, "text": problem(error).text}
 
 
+def _beginning(words: Any) -> Any:
+    """What is shown of a refused message."""
+    long = isinstance(words, str) and len(words) > _LONGEST_REFUSED
+    return f"{words[:_LONGEST_REFUSED]}…" if long else words
+
+
 def attachments(message: Any) -> list[Attachment]:
     """The files that Chainlit has taken for this message."""
     return [
@@ -196,7 +220,7 @@ def _last_part(name: str) -> str:
 class _Watch:
     """Shows turns in one browser, one after the other."""
 
-    def __init__(self, show: Callable[[LiveTurn], Awaitable[None]], turns: Sequence[LiveTurn]) -> None:
+    def __init__(self, show: Show, turns: Sequence[LiveTurn]) -> None:
         self._pending = deque(turns)
         self._last: LiveTurn | None = None
         self._task: asyncio.Task[None] | None = asyncio.create_task(self._run(show))
@@ -214,11 +238,13 @@ class _Watch:
             self._task.cancel()
         return self._last
 
-    async def _run(self, show: Callable[[LiveTurn], Awaitable[None]]) -> None:
+    async def _run(self, show: Show) -> None:
+        waited = False
         try:
             while self._pending:
                 self._last = self._pending.popleft()
-                await show(self._last)
+                await show(self._last, waited)
+                waited = True
         finally:
             self._task = None  # and with it what held the browser's session
 

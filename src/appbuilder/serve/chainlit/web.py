@@ -18,7 +18,7 @@ from appbuilder.wire.problems import problem
 SOCKET = "/ws/socket.io"
 SAFE = frozenset({"GET", "HEAD"})
 MOST_BODY = 1024 * 1024
-"""Bytes of a request; a message of a conversation has to fit."""
+"""Bytes of a request that is not a message of a conversation."""
 MOST_UPLOAD = 32 * 1024 * 1024
 """Bytes of a file."""
 MOST_FILES = 10
@@ -27,6 +27,16 @@ MOST_KEPT = 30
 """Files that one open page may have given; they are kept until it is left."""
 LEAST_FREE = 1024 * 1024 * 1024
 """Bytes that files of users leave free on the disk."""
+
+
+def most_of_socket(limit: int) -> int:
+    """Bytes of one message over a page's socket.
+
+    A message somewhat over its limit is answered; the socket of a client that sends more is closed.
+
+    :param limit: bytes of a message as JSON, the setting ``max_body``.
+    """
+    return 2 * limit + 64 * 1024
 
 
 def same_origin(scope: Scope, asking: Asking) -> bool:

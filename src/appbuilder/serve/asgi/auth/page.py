@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from appbuilder.core.keys import ApiKey, Keys
 from appbuilder.ids import new_id
+from appbuilder.serve.asgi.auth.credential import credential_of
 from appbuilder.serve.asgi.auth.origins import cookies_count
 from appbuilder.serve.asgi.http import IDENTITY
 from appbuilder.serve.asking import ANONYMOUS, VISITORS, Asking, Identity, Scope
+from appbuilder.serve.chainlit.identity import LOGIN_DAYS
 from appbuilder.serve.chainlit.passwords import PEER_ATTEMPTS, Guesses
 from appbuilder.serve.cookies import SignedCookies
 
@@ -44,6 +46,10 @@ class PageDoor:
         # What another site's page asks for must not make the browser forget who it was.
         cookie = self._cookies.sign({VISITOR: visitor}) if cookies_count(asking) else ""
         return visitor_of(visitor, asking.peer, cookie)
+
+    def is_logged_in(self, asking: Asking) -> bool:
+        """Whether the request has the cookie of a login, and nothing that counts before it."""
+        return credential_of(asking) is None and KEY in self._cookies.read(asking, LOGIN_DAYS)
 
     def log_in(self, name: str, password: str, peer: str) -> str | None:
         """The cookie of a user who gives one of his keys; it ends with the key.

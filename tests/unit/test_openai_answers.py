@@ -18,12 +18,13 @@ from openai.types.responses import ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
 
 from appbuilder import jsontext
-from appbuilder.errors import ComponentError, RateLimited, TurnCancelled
+from appbuilder.errors import ComponentError, RateLimited
 from appbuilder.wire import sse
 from appbuilder.wire.openai import models
 from appbuilder.wire.openai.chat import ChunkEncoder, Head, completion
+from appbuilder.wire.openai.finish import finish_reason
 from appbuilder.wire.openai.response_events import ResponseEncoder
-from appbuilder.wire.openai.responses import Response
+from appbuilder.wire.openai.responses import ECHOED, Response, answered, failed, stopped
 from appbuilder.wire.openai.usage import Usage, usage_of
 from appbuilder.wire.problems import problem
 
@@ -32,6 +33,20 @@ RESPONSE = Response(
     "resp_1", 1_700_000_000, "m", "s", True, {"instructions": "Be brief.", "metadata": {"a": "b"}}
 )
 USAGE = Usage(3, 4, 7)
+TOKENS = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+REQUIRED = {
+    "id", "object", "created_at", "completed_at", "status", "incomplete_details", "model",
+    "previous_response_id", "instructions", "output", "error", "tools", "tool_choice", "truncation",
+    "parallel_tool_calls", "text", "top_p", "presence_penalty", "frequency_penalty", "top_logprobs",
+    "temperature", "reasoning", "user", "usage", "max_output_tokens", "max_tool_calls", "store",
+    "background", "service_tier", "metadata", "safety_identifier", "prompt_cache_key",
+}  # fmt: skip
+"""Members that ResponseResource requires: Open Responses 2026-04-24, public/openapi/openapi.json."""
+NOT_NULL = REQUIRED - {
+    "completed_at", "incomplete_details", "previous_response_id", "instructions", "error", "reasoning",
+    "user", "usage", "max_output_tokens", "max_tool_calls", "safety_identifier", "prompt_cache_key",
+}  # fmt: skip
+"""Those of them that must not be null."""
 ODD = [
     "\n\ndata: {}\n\n",
     "\r",
@@ -45,7 +60,7 @@ ODD = [
 ]
 
 _EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
-_UNTYPED = {"store"}
+_UNTYPED = {"store", "presence_penalty", "frequency_penalty"}
 """Members the API tells and the package's types leave out."""
 
 
@@ -101,7 +116,9 @@ def chat_stream(pieces: Sequence[Any], *, include_usage: bool = False, usage: Us
 def response_stream(pieces: Sequence[Any], usage: Usage | None = None) -> bytes:
     encoder = ResponseEncoder(RESPONSE)
     parts = [encoder.pieces([piece]) + sse.COMMENT for piece in pieces]
-    return sse.COMMENT + b"".join(parts) + encoder.completed(usage)
+    told = usage or Usage()
+    counted = {"prompt_tokens": told.prompt, "completion_tokens": told.completion, "total_tokens": told.total}
+    return sse.COMMENT + b"".join(parts) + encoder.ended({"token_usage": counted}, 1_700_000_001)
 
 
 def events_of(stream: bytes) -> list[Any]:
@@ -137,7 +154,94 @@ def test_tokens() -> None:
     assert usage_of({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 9}) == Usage(3, 4, 9)
 
 
-@pytest.mark.parametrize("status", ["in_progress", "completed", "incomplete", "failed"])
+def answer(content: Any = "", finish: str = "stop") -> dict[str, Any]:
+    return {"content": content, "token_usage": TOKENS, "extra": {"finish_reason": finish}}
+
+
+@pytest.mark.parametrize(
+    ("told", "status", "reason"),
+    [
+        (RESPONSE.members("in_progress"), "in_progress", None),
+        (answered(RESPONSE, answer(), 1_700_000_002), "completed", None),
+        (answered(RESPONSE, answer(finish="tool_calls"), 1_700_000_002), "completed", None),
+        (answered(RESPONSE, answer(finish="length"), 1_700_000_002), "incomplete", "max_output_tokens"),
+        (answered(RESPONSE, answer(finish="content_filter"), 1), "incomplete", "content_filter"),
+        (stopped(RESPONSE, "be"), "incomplete", "stopped"),
+        (stopped(RESPONSE, None), "incomplete", "stopped"),
+        (failed(RESPONSE, None, 500, "x"), "failed", None),
+        (failed(RESPONSE, "be", 429, "x"), "failed", None),
+    ],
+)
+def test_what_every_response_has(told: dict[str, Any], status: str, reason: str | None) -> None:
+    assert told.keys() >= REQUIRED
+    assert [name for name in NOT_NULL if told[name] is None] == []
+    assert told["status"] == status
+    assert told["incomplete_details"] == (None if reason is None else {"reason": reason})
+    assert (told["completed_at"] is not None) == (status == "completed")
+    assert (told["error"] is not None) == (status == "failed")
+    assert all(
+        item["status"] == ("incomplete" if status != "completed" else status) for item in told["output"]
+    )
+
+
+def test_what_was_asked_is_told_again() -> None:
+    asked: dict[str, Any] = {
+        "frequency_penalty": 0.5,
+        "instructions": "Be brief.",
+        "max_output_tokens": 9,
+        "max_tool_calls": 2,
+        "metadata": {"a": "b"},
+        "parallel_tool_calls": False,
+        "presence_penalty": -0.5,
+        "previous_response_id": "resp_0",
+        "prompt_cache_key": "k",
+        "prompt_cache_retention": "24h",
+        "reasoning": {"effort": "low", "summary": "auto"},
+        "safety_identifier": "who",
+        "service_tier": "flex",
+        "temperature": 0.3,
+        "text": {
+            "format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}, "strict": True}
+        },
+        "tool_choice": "required",
+        "tools": [{"type": "function", "name": "f", "parameters": {}, "strict": True, "description": "d"}],
+        "top_logprobs": 3,
+        "top_p": 0.5,
+        "truncation": "auto",
+        "user": "who",
+    }
+    told = Response("resp_1", 1, "m", "s", True, asked).members("in_progress")
+    assert {*asked, "prompt"} == set(ECHOED)
+    for name, value in asked.items():
+        if name != "text":
+            assert told[name] == value
+    assert told["text"]["format"] == {**asked["text"]["format"], "description": None}
+    strict(OpenAIResponse, jsontext.dumps(told))
+
+
+def test_what_is_added_to_what_was_asked() -> None:
+    asked: dict[str, Any] = {
+        "tools": [{"type": "function", "name": "f"}, {"type": "web_search"}],
+        "reasoning": {"effort": "low"},
+        "text": {"verbosity": "low", "format": None},
+        "service_tier": "auto",
+    }
+    told = Response("resp_1", 1, "m", "s", True, asked).members("in_progress")
+    assert told["tools"] == [
+        {"type": "function", "name": "f", "description": None, "parameters": None, "strict": None},
+        {"type": "web_search"},
+    ]
+    assert told["reasoning"] == {"effort": "low", "summary": None}
+    assert told["text"] == {"verbosity": "low", "format": {"type": "text"}}
+    assert told["service_tier"] == "default"
+
+
+def test_a_response_of_no_conversation() -> None:
+    told = Response("resp_1", 1, "m", None, False, {}).members("in_progress")
+    assert (told["conversation"], told["store"]) == (None, False)
+
+
+@pytest.mark.parametrize("status", ["in_progress", "completed", "failed"])
 def test_a_response_in_every_state(status: str) -> None:
     error = {"code": "server_error", "message": "x"} if status == "failed" else None
     for content in (None, "", "text", {"a": 1}):
@@ -160,8 +264,9 @@ def test_a_response_in_every_state(status: str) -> None:
 
 def test_a_stream_of_chunks() -> None:
     for stream, told in (
-        (chat_stream(["a", "b"]), 0),
-        (chat_stream(["a", "b"], include_usage=True, usage=USAGE), 1),
+        (chat_stream(["a", "b"]), []),
+        (chat_stream(["a", "b"], include_usage=True, usage=USAGE), [7]),
+        (chat_stream(["a", "b"], include_usage=True), [0]),  # as in a whole answer
     ):
         *chunks, done = data_of(stream)
         assert done == "[DONE]"
@@ -173,12 +278,29 @@ def test_a_stream_of_chunks() -> None:
         assert [choice.delta.role for choice in choices] == ["assistant", None, None, None]
         assert [choice.delta.content for choice in choices] == ["", "a", "b", None]
         assert [choice.finish_reason for choice in choices] == [None, None, None, "stop"]
-        assert [chunk.usage.total_tokens for chunk in read if chunk.usage] == [7] * told
+        assert [chunk.usage.total_tokens for chunk in read if chunk.usage] == told
+        assert not told or read[-1].choices == []
         assert all(("usage" in json.loads(chunk)) is bool(told) for chunk in chunks)
 
 
-def test_tokens_nobody_counted_are_not_told_in_a_stream() -> None:
-    assert not [chunk for chunk in chat_of(chat_stream(["a"], include_usage=True)) if chunk.usage]
+@pytest.mark.parametrize("finish", ["stop", "length", "content_filter"])
+def test_why_an_answer_ended(finish: str) -> None:
+    members = {"extra": {"finish_reason": finish}}
+    assert (
+        strict(ChatCompletion, completion(HEAD, "a", None, finish_reason(members))).choices[0].finish_reason
+        == finish
+    )
+    encoder = ChunkEncoder(HEAD)
+    *_, last = chat_of(encoder.pieces(["a"]) + encoder.end(None, finish_reason(members)))
+    assert last.choices[0].finish_reason == finish
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [None, {}, {"extra": None}, {"extra": {"finish_reason": 7}}, {"extra": {"finish_reason": "tool_calls"}}],
+)
+def test_a_reason_that_is_not_known(odd: Any) -> None:
+    assert finish_reason(odd) == "stop"
 
 
 @settings(deadline=None, max_examples=40)  # a client of the package takes a while to make
@@ -259,19 +381,32 @@ def test_a_response_that_fails_or_is_stopped(pieces: list[str]) -> None:
         (RateLimited("slow"), "rate_limit_exceeded"),
     ):
         encoder = ResponseEncoder(RESPONSE)
-        stream = (encoder.pieces(pieces) if pieces else b"") + encoder.failed(problem(error))
+        what = problem(error)
+        stream = (encoder.pieces(pieces) if pieces else b"") + encoder.failed(what.status, what.text)
         last = events_of(stream)[-1]
         assert last.type == "response.failed"
         assert (last.response.status, last.response.error.code) == ("failed", code)
         assert last.response.output_text == "".join(pieces)
         assert b"secret" not in stream
     encoder = ResponseEncoder(RESPONSE)
-    events = events_of((encoder.pieces(pieces) if pieces else b"") + encoder.incomplete())
-    assert [event.sequence_number for event in events] == list(range(len(events)))
-    assert events[-1].type == "response.incomplete"
-    assert (events[-1].response.status, events[-1].response.error) == ("incomplete", None)
-    assert events[-1].response.output_text == "".join(pieces)
-    assert problem(TurnCancelled("x")).status == 503
+    events = [
+        json.loads(data) for data in data_of((encoder.pieces(pieces) if pieces else b"") + encoder.stopped())
+    ]
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert events[-1] == {
+        "type": "response.incomplete",
+        "sequence_number": len(events) - 1,
+        "response": stopped(RESPONSE, "".join(pieces) if pieces else None),
+    }
+
+
+@pytest.mark.parametrize(("finish", "reason"), [("length", "max_output_tokens"), ("content_filter",) * 2])
+def test_a_response_that_is_cut_by_its_model(finish: str, reason: str) -> None:
+    encoder = ResponseEncoder(RESPONSE)
+    *_, item, last = events_of(encoder.pieces(["a"]) + encoder.ended(answer(finish=finish), 1))
+    assert (item.item.status, last.type) == ("incomplete", "response.incomplete")
+    assert (last.response.status, last.response.incomplete_details.reason) == ("incomplete", reason)
+    assert (last.response.output_text, last.response.usage.total_tokens) == ("a", 7)
 
 
 @pytest.mark.parametrize("name", ['"content":null', '"}', "m\u2028"])

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appbuilder.errors import InvalidRequest, NotFound, RateLimited, SessionBusy, Unauthenticated
-from appbuilder.wire.openai import chat, errors, open_webui, responses
+from appbuilder.wire.openai import chat, errors, open_webui, response_input
 from appbuilder.wire.openai.messages import ROLES, Said, read_messages
 from appbuilder.wire.openai.sessions import named_session
 from appbuilder.wire.openai.transcripts import digest
@@ -27,8 +27,8 @@ def read_chat(takes: frozenset[str] = frozenset(), **body: Any) -> chat.ChatCall
     return chat.read({"model": "m", "messages": [USER], **body}, model="m", takes=takes)
 
 
-def read_response(takes: frozenset[str] = frozenset(), **body: Any) -> responses.ResponseCall:
-    return responses.read({"model": "m", "input": "hi", **body}, model="m", takes=takes)
+def read_response(takes: frozenset[str] = frozenset(), **body: Any) -> response_input.ResponseCall:
+    return response_input.read({"model": "m", "input": "hi", **body}, model="m", takes=takes)
 
 
 def header(**headers: str) -> Callable[[str], str | None]:
@@ -81,11 +81,11 @@ BAD_CHATS: list[tuple[dict[str, Any], str]] = [
     ({"n": "1"}, "n"),
     ({"stream": "yes"}, "stream"),
     ({"stream_options": []}, "stream_options"),
-    ({"stream_options": {"include_usage": 1}}, "include_usage"),
+    ({"stream_options": {"include_usage": 1}}, "stream_options.include_usage"),
     ({"temperature": "hot"}, "temperature"),
     ({"top_p": True}, "top_p"),
     ({"max_tokens": 1.5}, "max_tokens"),
-    ({"stop": [1]}, "stop"),
+    ({"stop": [1]}, "stop[0]"),
     ({"user": 7}, "user"),
     ({"metadata": "x"}, "metadata"),
     ({"session_id": ""}, "session_id"),
@@ -219,18 +219,209 @@ def test_instructions_of_a_response() -> None:
     assert read_response(frozenset({"message", "stream"}), message=7).args == {}
 
 
-def test_items_that_are_no_messages_are_passed_over() -> None:
+CALLS = [
+    {
+        "type": "function_call",
+        "call_id": "c1",
+        "name": "f",
+        "arguments": "{}",
+        "id": "fc_1",
+        "status": "completed",
+    },
+    {"type": "custom_tool_call", "call_id": "c2", "name": "g", "input": "x"},
+]
+CALLED = {
+    "role": "assistant",
+    "content": None,
+    "tool_calls": [
+        {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}},
+        {"id": "c2", "type": "custom", "custom": {"name": "g", "input": "x"}},
+    ],
+}
+RESULTS = [
+    {"type": "function_call_output", "call_id": "c1", "output": "3"},
+    {"type": "custom_tool_call_output", "call_id": "c2", "output": [{"type": "input_text", "text": "4"}]},
+    {"type": "shell_call_output", "call_id": "c3", "output": [{"stdout": "5"}]},
+]
+GIVEN_BACK = [
+    {"role": "tool", "tool_call_id": "c1", "content": "3"},
+    {"role": "tool", "tool_call_id": "c2", "content": [{"type": "input_text", "text": "4"}]},
+]
+
+
+def test_items_become_messages() -> None:
     call = read_response(
+        frozenset({"messages"}),
         input=[
             {"role": "user", "content": [{"type": "input_text", "text": "one"}]},
             {"type": "reasoning", "summary": []},
             {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "two"}]},
-            {"type": "function_call_output", "call_id": "x", "output": "3"},
+            *CALLS,
+            *RESULTS[:2],
             {"role": "user", "content": "four"},
-        ]
+        ],
     )
-    assert call.talk.before == [Said("user", "one"), Said("assistant", "two")]
+    assert call.talk.before == [Said("user", "one"), Said("assistant", "two"), Said("assistant", "")]
     assert call.talk.message == "four"
+    assert call.args["messages"][2:-1] == [CALLED, *GIVEN_BACK]
+
+
+def test_results_of_tools_alone() -> None:
+    call = read_response(frozenset({"messages"}), input=RESULTS[:2])
+    assert (call.talk.message, call.talk.asked, call.talk.before) == ("3\n4", "", [])
+    assert call.args["messages"] == GIVEN_BACK
+    assert read_chat(messages=GIVEN_BACK[:1]).talk.message == "3"
+    with pytest.raises(InvalidRequest):
+        read_response(input=CALLS)
+
+
+@pytest.mark.parametrize(
+    ("item", "param"),
+    [
+        ({"type": "function_call", "name": "f", "arguments": "{}"}, "input[0].call_id"),
+        ({"type": "function_call", "call_id": "c", "arguments": "{}"}, "input[0].name"),
+        ({"type": "function_call", "call_id": "c", "name": "f", "arguments": {}}, "input[0].arguments"),
+        ({"type": "function_call_output", "call_id": 7, "output": ""}, "input[0].call_id"),
+        ({"type": "function_call_output", "call_id": "c", "output": 7}, "input[0].output"),
+        ({"type": "item_reference"}, "input[0].id"),
+        ({"type": "item_reference", "id": 7}, "input[0].id"),
+    ],
+    ids=repr,
+)
+def test_items_that_are_refused(item: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        read_response(input=[item, USER])
+    assert caught.value.param == param
+
+
+def test_references_to_items() -> None:
+    call = read_response(
+        frozenset({"messages", "instructions"}),
+        instructions="Be brief.",
+        input=[
+            {"role": "user", "content": "one"},
+            {"id": "msg_1"},
+            {"type": "item_reference", "id": "msg_2"},
+            USER,
+        ],
+    )
+    assert call.references == ["msg_1", "msg_2"]
+    told = response_input.resolved(call, {"msg_1": "two", "msg_2": "three"})
+    assert [each["content"] for each in told.args["messages"]] == ["Be brief.", "one", "two", "three", "hi"]
+    assert told.talk.before == [Said("user", "one"), Said("assistant", "two"), Said("assistant", "three")]
+
+
+# Ranges
+
+TOOL = {"type": "function", "function": {"name": "f"}}
+OUT_OF_RANGE: list[tuple[str, Any, str]] = [
+    ("temperature", 9, "temperature"),
+    ("temperature", -0.1, "temperature"),
+    ("top_p", 1.1, "top_p"),
+    ("frequency_penalty", 2.1, "frequency_penalty"),
+    ("presence_penalty", -3, "presence_penalty"),
+    ("max_tokens", -5, "max_tokens"),
+    ("max_tokens", 0, "max_tokens"),
+    ("max_completion_tokens", -1, "max_completion_tokens"),
+    ("max_output_tokens", 0, "max_output_tokens"),
+    ("top_logprobs", 99, "top_logprobs"),
+    ("top_logprobs", True, "top_logprobs"),
+    ("seed", 2**63, "seed"),
+    ("seed", 0.5, "seed"),
+    ("stop", ["a"] * 5, "stop"),
+    ("stop", 5, "stop"),
+    ("tools", "no", "tools"),
+    ("tools", [5], "tools[0]"),
+    ("tools", [{"name": "f"}], "tools[0].type"),
+    ("tools", [{"type": 5}], "tools[0].type"),
+    ("tool_choice", "sometimes", "tool_choice"),
+    ("tool_choice", 5, "tool_choice"),
+    ("tool_choice", {}, "tool_choice.type"),
+    ("parallel_tool_calls", "yes", "parallel_tool_calls"),
+    ("metadata", {"a": 7}, "metadata.a"),
+    ("metadata", {"a": "x" * 513}, "metadata.a"),
+    ("metadata", {str(at): "" for at in range(17)}, "metadata"),
+    ("metadata", {"n" * 65: ""}, "metadata." + "n" * 65),
+    ("service_tier", "first class", "service_tier"),
+    ("prompt_cache_retention", "for ever", "prompt_cache_retention"),
+    ("prompt_cache_key", 7, "prompt_cache_key"),
+    ("safety_identifier", [], "safety_identifier"),
+    ("store", 1, "store"),
+    ("stream", 0, "stream"),
+    ("stream_options", "x", "stream_options"),
+]
+OUT_OF_RANGE_IN_CHATS: list[tuple[str, Any, str]] = [
+    ("response_format", 5, "response_format"),
+    ("response_format", {}, "response_format"),
+    ("response_format", {"type": "xml"}, "response_format"),
+    ("response_format", {"type": "json_schema"}, "response_format.json_schema"),
+    ("response_format", {"type": "json_schema", "json_schema": {}}, "response_format.json_schema.name"),
+    ("tools", [{"type": "function"}], "tools[0].function"),
+    ("tools", [TOOL, {"type": "function", "function": {"name": ""}}], "tools[1].function.name"),
+    (
+        "tools",
+        [{"type": "function", "function": {"name": "f", "parameters": "no"}}],
+        "tools[0].function.parameters",
+    ),
+    ("tools", [TOOL] * 129, "tools"),
+    ("functions", [{}], "functions[0].name"),
+    ("function_call", 5, "function_call"),
+    ("logit_bias", {"50256": -101}, "logit_bias.50256"),
+    ("logit_bias", [], "logit_bias"),
+    ("logprobs", 5, "logprobs"),
+    ("modalities", ["video"], "modalities[0]"),
+    ("modalities", "text", "modalities"),
+    ("reasoning_effort", "extreme", "reasoning_effort"),
+    ("verbosity", "chatty", "verbosity"),
+    ("prediction", {"content": "x"}, "prediction.type"),
+]
+OUT_OF_RANGE_IN_RESPONSES: list[tuple[str, Any, str]] = [
+    ("text", 5, "text"),
+    ("text", {"format": 5}, "text.format"),
+    ("text", {"format": {"type": "json_schema", "name": "n"}}, "text.format.schema"),
+    ("text", {"verbosity": "chatty"}, "text.verbosity"),
+    ("tools", [{"type": "function"}], "tools[0].name"),
+    ("reasoning", "high", "reasoning"),
+    ("reasoning", {"effort": "extreme"}, "reasoning.effort"),
+    ("max_tool_calls", 0, "max_tool_calls"),
+    ("truncation", "sometimes", "truncation"),
+    ("include", "all", "include"),
+    ("include", [5], "include[0]"),
+    ("prompt", "p", "prompt"),
+    ("instructions", ["x"], "instructions"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "param"), OUT_OF_RANGE + OUT_OF_RANGE_IN_CHATS, ids=str)
+def test_chats_out_of_range(name: str, value: Any, param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        read_chat(**{name: value})
+    assert caught.value.param == param
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "value", "param"), OUT_OF_RANGE + OUT_OF_RANGE_IN_RESPONSES, ids=str)
+def test_responses_out_of_range(name: str, value: Any, param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        read_response(**{name: value})
+    assert caught.value.param == param
+
+
+def test_the_edges_of_ranges_null_and_what_is_not_known() -> None:
+    both: dict[str, Any] = {
+        "temperature": 2, "top_p": 0, "max_output_tokens": 1, "top_logprobs": 20, "seed": -(2**63),
+        "stop": ["a"] * 4, "tools": [{"type": "web_search"}], "tool_choice": {"type": "any"},
+        "metadata": {"n" * 64: "v" * 512, "a": None},
+        "stream_options": {"include_usage": None, "later": 1}, "a_later_member": [1], "frequency_penalty": -2,
+    }  # fmt: skip
+    read_chat(
+        **both, logit_bias={"1": 100}, response_format={"type": "json_object"}, functions=[{"name": "f"}]
+    )
+    read_response(**both, text={"format": None}, reasoning={"effort": None, "later": 1}, max_tool_calls=1)
+    names = {name for name, *_ in OUT_OF_RANGE + OUT_OF_RANGE_IN_CHATS + OUT_OF_RANGE_IN_RESPONSES}
+    nothing: Any = dict.fromkeys(names)
+    read_chat(**nothing)
+    read_response(**nothing)
 
 
 # Sessions

@@ -21,7 +21,7 @@ from appbuilder.serve.asgi.reference import page
 from appbuilder.serve.asgi.samples import sample
 from appbuilder.wire import openapi
 from appbuilder.wire.chat import ON_DISCONNECT_HEADER, REQUEST_ID_HEADER, TOKEN_HEADERS, USER_ID_HEADER
-from appbuilder.wire.openai import chat, responses
+from appbuilder.wire.openai import chat, response_input
 
 DOCUMENT = openapi.service_document("Weather <agent> & co")
 METHODS = ("get", "put", "post", "delete", "patch")
@@ -81,7 +81,23 @@ GOOD: list[tuple[str, dict[str, Any]]] = [
                          {"type": "function_call_output", "call_id": "c", "output": "r"}]}),
     ("input", {"input": "x", "conversation": "c", "session_id": None}),
     ("input", {"input": [{"type": "message", **USER}], "previous_response_id": None}),
+    ("input", {"input": [{"type": "function_call_output", "call_id": "c", "output": "r"}]}),
+    ("messages", {"messages": [{"role": "tool", "tool_call_id": "c", "content": "r"}]}),
+    ("messages", {"messages": [USER], "tools": [{"type": "function", "function": {"name": "f"}}],
+                  "temperature": 2, "max_tokens": 1,
+                  "response_format": {"type": "json_schema", "json_schema": {"name": "n"}}}),
+    ("input", {"input": "x", "text": {"format": {"type": "json_schema", "name": "n", "schema": {}}},
+               "tools": [{"type": "function", "name": "f"}, {"type": "x"}], "tool_choice": "required"}),
 ]
+WRONG_IN_CHATS: list[dict[str, Any]] = [
+    {"temperature": 9}, {"max_tokens": -5}, {"top_logprobs": 99}, {"response_format": 5}, {"tools": "no"},
+    {"tools": [{"type": "function"}]}, {"tools": [{"type": "custom"}]}, {"stop": ["a"] * 5}, {"n": 2},
+    {"metadata": {"a": 1}}, {"logit_bias": {"1": 101}}, {"tool_choice": "any"}, {"stream_options": []},
+]  # fmt: skip
+WRONG_IN_RESPONSES: list[dict[str, Any]] = [
+    {"temperature": 9}, {"max_output_tokens": 0}, {"text": 5}, {"tools": [{"type": "function"}]},
+    {"reasoning": "high"}, {"truncation": "x"}, {"background": True}, {"store": "x"},
+]  # fmt: skip
 BAD: list[tuple[str, dict[str, Any]]] = [
     ("messages", {"messages": [{"role": "user", "content": None}]}),
     ("messages", {"messages": [USER, {"role": "king", "content": "x"}]}),
@@ -89,6 +105,9 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("input", {"input": [USER, {"role": "assistant", "content": None}]}),
     ("input", {"input": [USER, {"role": "tool", "content": "x"}]}),
     ("input", {"input": [{"type": "other", **USER}]}),
+    ("input", {"input": [USER, {"type": "function_call", "call_id": "c"}]}),
+    *(("messages", {"messages": [USER], **wrong}) for wrong in WRONG_IN_CHATS),
+    *(("input", {"input": "x", **wrong}) for wrong in WRONG_IN_RESPONSES),
 ]
 
 
@@ -98,7 +117,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
 def test_it_takes_what_is_taken(kind: str, body: dict[str, Any], good: bool) -> None:
     document = openapi.service_document("Echo")
     path = {"messages": "/v1/chat/completions", "input": "/v1/responses"}[kind]
-    read: Any = {"messages": chat.read, "input": responses.read}[kind]
+    read: Any = {"messages": chat.read, "input": response_input.read}[kind]
     told = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
     asked = {"model": "Echo", **body}
     assert jsonschema_rs.is_valid({**told, "components": document["components"]}, asked) == good

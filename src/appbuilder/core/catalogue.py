@@ -143,6 +143,12 @@ class Catalogue(Protocol):
         A turn of a conversation begun over ``POST /chat`` has the id of any row the component stored in it.
         """
 
+    def own_turns(self, turn_ids: Sequence[str]) -> Mapping[str, tuple[str, StoredRow]]:
+        """Session id and row of those of these turns that have a row of the service's own, by the turns' ids.
+
+        Those that are not there, or were deleted, are left out.
+        """
+
     def rate(self, turn_id: str, rating: Rating) -> bool:
         """Keeps a rating of a turn's answer, in place of one before; False: there is no such turn."""
 

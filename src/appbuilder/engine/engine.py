@@ -55,6 +55,11 @@ class Run:
         self._readers = 0
         self._lock = threading.Lock()
 
+    @property
+    def milliseconds(self) -> int | None:
+        """How long it took, as it is stored; None: it has not ended, or is not kept."""
+        return self._turn.milliseconds
+
     def attach(self) -> None:
         """A reader has come."""
         self._turn.account.hold()

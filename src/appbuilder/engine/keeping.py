@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from appbuilder.core.attachment import Attachment
@@ -12,7 +12,7 @@ from appbuilder.core.message import Message, dump, text_of
 from appbuilder.core.steps import EventStep, Step
 from appbuilder.core.store import COMPLETE, FAILED, INCOMPLETE, STATE, TurnEntry
 from appbuilder.engine.machine import Ending
-from appbuilder.errors import AppBuilderError
+from appbuilder.errors import AppBuilderError, TurnTimeout
 
 LONGEST_STEP_TEXT = 20_000
 """Characters of a prompt or an answer kept of a step; a step is for looking at, not for going on from."""
@@ -28,12 +28,14 @@ class Keeping:
     :param owner: who began the conversation.
     :param explain: what a reader may be told of an error, as JSON members.
     :param texts: False: only whose conversation it is, where the component keeps something of it.
+    :param note: further members of the turn's row, JSON values: what a protocol has to remember of it.
     """
 
     turn_id: str
     owner: str
     explain: Callable[[AppBuilderError], Mapping[str, Any]]
     texts: bool = True
+    note: Mapping[str, Any] = field(default_factory=dict)
 
 
 def entry(
@@ -57,6 +59,7 @@ def entry(
     if not keeping.texts:
         return TurnEntry(keeping.turn_id, keeping.owner, "", {})
     value: dict[str, Any] = {
+        **keeping.note,
         "input": dump(Message(message)),
         "answer": _answer(answer, pieces),
         STATE: _STATES[ending],
@@ -71,7 +74,7 @@ def entry(
     if steps:
         # The last word on each, in the order they began.
         value["steps"] = [step_members(step) for step in {step.id: step for step in steps}.values()]
-    if ending is Ending.FAILED and error is not None:
+    if error is not None and (ending is Ending.FAILED or isinstance(error, TurnTimeout)):
         value["error"] = dict(keeping.explain(error))
     return TurnEntry(keeping.turn_id, keeping.owner, title_of(text_of(message)), value)
 

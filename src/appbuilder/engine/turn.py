@@ -100,6 +100,7 @@ class Turn(Publisher):
         self._session: SessionContext | None = None
         self._pristine: tuple[Any, Mapping[str, Any]] | None = None
         self._replaced: ReplacedTurns | None = None
+        self.milliseconds: int | None = None
         self._span = spans.begin(request, agent)
         if self._span is not None:
             self._base.run(tracing.make_current, self._span)
@@ -361,6 +362,7 @@ class Turn(Publisher):
             return None
         message = self.request.message if self._pristine is None else self._pristine[0]
         pieces, _ = self.log.read(0)
+        self.milliseconds = round(1000 * (clock.monotonic() - self.began))
         return keeping.entry(
             self.request.keep,
             ending,
@@ -370,7 +372,7 @@ class Turn(Publisher):
             steps=self.log.steps,
             error=self.error,
             attachments=self.request.attachments,
-            milliseconds=round(1000 * (clock.monotonic() - self.began)),
+            milliseconds=self.milliseconds,
         )
 
     def _end(self) -> None:

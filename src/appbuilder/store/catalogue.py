@@ -152,6 +152,17 @@ class SqlCatalogue:
         turn = self._turn(turn_id)
         return None if turn is None else turn[0]
 
+    def own_turns(self, turn_ids: Sequence[str]) -> Mapping[str, tuple[str, StoredRow]]:
+        ids = [each for each in turn_ids if can_be_asked(each)]
+        found: list[Any] = []
+        with self._asking("turns were looked up") as backend:
+            for at in range(0, len(ids), _TURNS_AT_ONCE):
+                some = ids[at : at + _TURNS_AT_ONCE]
+                found += backend.read(backend.catalogue_sql.own_turns(len(some)), (TURN_KEY, *some))
+            sessions = {row[0]: row[5] for row in found}
+            rows_found = stored_rows((row[:5] for row in found), backend.decode)
+            return {row.id: (sessions[row.id], row) for row in rows_found}
+
     def rate(self, turn_id: str, rating: Rating) -> bool:
         def work(execute: Execute, backend: Backend) -> bool:
             sql = backend.catalogue_sql

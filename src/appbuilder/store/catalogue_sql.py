@@ -238,6 +238,15 @@ class CatalogueSql:
         marks = ", ".join([self._dialect.mark] * count)
         return f"SELECT id, updated_at, deleted FROM {TABLE} WHERE id IN ({marks})"
 
+    def own_turns(self, count: int) -> str:
+        """key, *count* row ids -> id, request id, key, value, created_at, session id; the primary key."""
+        dialect = self._dialect
+        marks = ", ".join([dialect.mark] * count)
+        return (
+            f"SELECT id, request_id, message_key, {dialect.value}, created_at, session_id FROM {TABLE} "
+            f"WHERE message_key = {dialect.mark} AND id IN ({marks}) AND deleted = {dialect.false}"
+        )
+
     def values(self, count: int) -> str:
         """*count* row ids -> values; the primary key."""
         marks, alive = ", ".join([self._dialect.mark] * count), f"deleted = {self._dialect.false}"

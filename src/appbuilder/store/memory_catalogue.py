@@ -129,6 +129,17 @@ class MemoryCatalogue:
             turn = self._turn(turn_id)
             return None if turn is None else turn.session_id
 
+    def own_turns(self, turn_ids: Sequence[str]) -> Mapping[str, tuple[str, StoredRow]]:
+        with self._table.lock:
+            found = [row for row in map(self._turn, turn_ids) if row is not None and row.key == TURN_KEY]
+        return {
+            row.id: (
+                row.session_id,
+                StoredRow(row.id, row.request_id, row.key, rows.parse(row.text), row.created_at),
+            )
+            for row in found
+        }
+
     def rate(self, turn_id: str, rating: Rating) -> bool:
         with self._table.lock:
             turn = self._turn(turn_id)

@@ -23,7 +23,7 @@ from appbuilder.errors import StoreUnavailable
 
 CATALOGUE_OPERATIONS = (
     "page", "owner_of", "find", "rows", "rows_after", "rename", "delete", "erase", "prune", "import_rows",
-    "tokens_since", "conversation_of", "rate", "ratings", "unrate",
+    "tokens_since", "conversation_of", "own_turns", "rate", "ratings", "unrate",
 )  # fmt: skip
 OPERATIONS = ("history", "commit", "ping", "check_writable", *CATALOGUE_OPERATIONS)
 
@@ -189,6 +189,10 @@ class _FlakyCatalogue:
     def conversation_of(self, turn_id: str) -> str | None:
         self._store.meet("conversation_of")
         return self._catalogue.conversation_of(turn_id)
+
+    def own_turns(self, turn_ids: Sequence[str]) -> Mapping[str, tuple[str, StoredRow]]:
+        self._store.meet("own_turns")
+        return self._catalogue.own_turns(turn_ids)
 
     def rate(self, turn_id: str, rating: Rating) -> bool:
         self._store.meet("rate")

@@ -20,14 +20,20 @@ from appbuilder.wire.chat import ON_DISCONNECT_HEADER
 from appbuilder.wire.problems import problem
 
 _CHOICES = ("cancel", "continue")
+NO_NOTE: Mapping[str, Any] = {}
 
 
 async def begin(
-    service: Service, identity: Identity, turn: TurnRequest, on_disconnect: str | None = None
+    service: Service,
+    identity: Identity,
+    turn: TurnRequest,
+    on_disconnect: str | None = None,
+    note: Mapping[str, Any] = NO_NOTE,
 ) -> Run:
     """Starts a turn for somebody, if the turn's own guard lets it too.
 
     :param on_disconnect: ``cancel`` or ``continue``, for this turn; None: as the settings say.
+    :param note: what is to be stored with the turn, see :class:`Keeping`.
     :raises RateLimited, Forbidden: the limits, or the program's own hook, refuse it.
     :raises NotFound: the session is somebody else's; as a rule the turn itself fails with it.
     :raises InvalidRequest, Overloaded, Draining, SessionBusy: as :meth:`Engine.start`.
@@ -41,7 +47,7 @@ async def begin(
     texts = service.settings.history
     if turn.keep is None:
         # The run's id is the id of its turn.
-        keep = Keeping(turn.run_id, identity.owner, _explained, texts)
+        keep = Keeping(turn.run_id, identity.owner, _explained, texts, note)
     else:
         keep = replace(turn.keep, texts=texts)
     engine = service.engine()

@@ -9,7 +9,8 @@ from typing import Any
 from appbuilder import jsontext
 from appbuilder.core.message import text_of
 from appbuilder.wire import sse
-from appbuilder.wire.openai import errors, reading
+from appbuilder.wire.openai import errors, parameters, reading
+from appbuilder.wire.openai.finish import STOP
 from appbuilder.wire.openai.messages import Talk, read_messages
 from appbuilder.wire.openai.usage import Usage
 from appbuilder.wire.problems import Problem
@@ -42,18 +43,16 @@ def read(body: Mapping[str, Any], *, model: str, takes: frozenset[str]) -> ChatC
     :raises NotFound: the request is for another model.
     """
     reading.check_model(body, model)
+    parameters.check(parameters.CHAT, body)
     talk = read_messages(body.get("messages"))
-    stream = reading.flag(body, "stream")
-    options = reading.members(body, "stream_options")
     n = body.get("n")
     if n is not None and (n != 1 or isinstance(n, bool)):
         raise reading.unfit("n", "1: a service of one component has one answer")
-    reading.check_sampling(body)
     return ChatCall(
         talk=talk,
         args=reading.passed_on(_component_members(body), takes, messages=talk.messages, system=talk.system),
-        stream=stream,
-        include_usage=reading.flag(options, "include_usage"),
+        stream=bool(body.get("stream")),
+        include_usage=bool((body.get("stream_options") or {}).get("include_usage")),
         session_id=reading.session_of(body),
     )
 
@@ -78,10 +77,10 @@ class Head:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
 
 
-def completion(head: Head, content: Any, usage: Usage | None) -> bytes:
-    """A whole answer; zeros where nobody counted the tokens, because clients need the member."""
+def completion(head: Head, content: Any, usage: Usage | None, finish: str = STOP) -> bytes:
+    """A whole answer; zeros where the tokens were not counted, because clients need the member."""
     message = {"role": "assistant", "content": text_of(content), "refusal": None}
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
     told = (usage or Usage()).for_chat()
     return jsontext.dumps({**head.members("chat.completion"), "choices": [choice], "usage": told})
 
@@ -108,13 +107,17 @@ class ChunkEncoder:
         events = [before + dumps(piece if type(piece) is str else text_of(piece)) + after for piece in pieces]
         return self._begin() + b"".join(events)
 
-    def end(self, usage: Usage | None) -> bytes:
-        """The events that end a stream: why it ended, and the tokens where they are asked for and known."""
-        stop = self._open + b'{},"logprobs":null,"finish_reason":"stop"}]' + self._end
+    def end(self, usage: Usage | None, finish: str = STOP) -> bytes:
+        """The events that end a stream: why it ended, and the tokens where they are asked for.
+
+        They are those of the whole answer: zeros where they were not counted.
+        """
+        stop = self._open + b'{},"logprobs":null,"finish_reason":"%b"}]' % finish.encode() + self._end
         told = b""
-        if self._include_usage and usage is not None:
+        if self._include_usage:
             head = self._head.members("chat.completion.chunk")
-            told = sse.event(jsontext.dumps({**head, "choices": [], "usage": usage.for_chat()}))
+            counted = (usage or Usage()).for_chat()
+            told = sse.event(jsontext.dumps({**head, "choices": [], "usage": counted}))
         return self._begin() + stop + told + DONE
 
     def error(self, what: Problem, error: BaseException, request_id: str) -> bytes:

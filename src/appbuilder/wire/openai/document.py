@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from appbuilder.wire.openai import open_webui
-from appbuilder.wire.openai.messages import ROLES, TEXT_TYPES
-from appbuilder.wire.openai.responses import ROLES as ITEM_ROLES
+from appbuilder.wire.openai import open_webui, parameters
+from appbuilder.wire.openai.messages import ROLES, TEXT_TYPES, TOOL_ROLES
+from appbuilder.wire.openai.response_input import ROLES as ITEM_ROLES
 from appbuilder.wire.openai.sessions import SESSION_ID_HEADER
 from appbuilder.wire.openapi_parts import (
     CALLER_HEADERS,
@@ -136,34 +136,40 @@ _CONTENT: Schema = {
 }
 _PERHAPS: Schema = {"anyOf": [*_CONTENT["anyOf"], {"type": "null"}]}
 _SESSION: Schema = {**ID, "type": ["string", "null"], "description": "The session to go on with."}
-_STEERING: dict[str, Any] = {
-    "temperature": _optional("number", "For components that take it."),
-    "top_p": _optional("number", "For components that take it."),
-    "user": _optional("string", "Counts for nothing."),
-    "metadata": _optional(
-        "object", "`session_id` in it names the session.", properties={"session_id": _SESSION}
-    ),
-    "session_id": _SESSION,
-    "stream": {"type": ["boolean", "null"], "default": False},
+_OF_CHAT, _OF_RESPONSE, _PARAMETERS = parameters.schemas()
+_METADATA: Schema = {
+    "anyOf": [{**_OF_CHAT["metadata"]["anyOf"][0], "properties": {"session_id": _SESSION}}, {"type": "null"}],
+    "description": "`session_id` in it names the session.",
 }
+_STEERING: dict[str, Any] = {"metadata": _METADATA, "session_id": _SESSION}
 _CHAT: dict[str, Any] = {
+    **_OF_CHAT,
     "messages": {
         "type": "array",
         "minItems": 1,
         "items": ref("OpenAIMessage"),
-        "contains": {"type": "object", "required": ["role"], "properties": {"role": {"const": "user"}}},
+        "contains": {
+            "type": "object",
+            "required": ["role"],
+            "properties": {"role": {"enum": ["user", *TOOL_ROLES]}},
+        },
         "example": [{"role": "user", "content": "Hello"}],
     },
-    "stream_options": _optional(
-        "object", "How a stream ends.", properties={"include_usage": {"type": ["boolean", "null"]}}
-    ),
     "n": {"enum": [1, None]},
-    "max_tokens": _optional("integer", "For components that take a limit of tokens."),
-    "max_completion_tokens": _optional("integer", "The same."),
-    "stop": {"anyOf": [{"type": ["string", "null"]}, {"type": "array", "items": {"type": "string"}}]},
     **_STEERING,
 }
+_USER_ITEM: Schema = {
+    "type": "object",
+    "required": ["role"],
+    "properties": {"role": {"const": "user"}, "type": {"const": "message"}},
+}
+_OUTPUT_ITEM: Schema = {
+    "type": "object",
+    "required": ["type", "call_id"],
+    "properties": {"type": {"enum": ["function_call_output", "custom_tool_call_output"]}},
+}
 _RESPONSE: dict[str, Any] = {
+    **_OF_RESPONSE,
     "input": {
         "anyOf": [
             {"type": "string"},
@@ -171,11 +177,7 @@ _RESPONSE: dict[str, Any] = {
                 "type": "array",
                 "minItems": 1,
                 "items": ref("OpenAIItem"),
-                "contains": {
-                    "type": "object",
-                    "required": ["role"],
-                    "properties": {"role": {"const": "user"}, "type": {"const": "message"}},
-                },
+                "contains": {"anyOf": [_USER_ITEM, _OUTPUT_ITEM]},
             },
         ],
         "example": "Hello",
@@ -187,7 +189,7 @@ _RESPONSE: dict[str, Any] = {
     },
     "previous_response_id": _optional("string", "The newest response of the session to go on with."),
     "store": {"type": ["boolean", "null"], "default": True, "description": "false: nothing is kept."},
-    "max_output_tokens": _optional("integer", "For components that take a limit of tokens."),
+    "background": {"enum": [False, None]},
     **_STEERING,
 }
 _BOTH: Schema = {
@@ -198,7 +200,17 @@ _BOTH: Schema = {
 _TEXT: Schema = {"type": "string"}
 _COUNT: Schema = {"type": "integer"}
 
+_CALL: Schema = members(
+    {"type": {"const": "function_call"}, "call_id": _TEXT, "name": _TEXT, "arguments": _TEXT}
+)
+_RESULT: Schema = members({"type": {"const": "function_call_output"}, "call_id": _TEXT, "output": _CONTENT})
+_KNOWN_ITEMS = [
+    "message", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output",
+    "item_reference",
+]  # fmt: skip
+
 SCHEMAS: dict[str, Schema] = {
+    **_PARAMETERS,
     "OpenAIMessage": {
         "anyOf": [
             members({"role": {"const": "user"}, "content": _CONTENT}),
@@ -214,9 +226,13 @@ SCHEMAS: dict[str, Schema] = {
                 {"role": {"enum": list(ITEM_ROLES)}, "content": _CONTENT, "type": {"const": "message"}},
                 optional=["type"],
             ),
-            members({"type": {"type": "string", "not": {"const": "message"}}}),
+            _CALL,
+            _RESULT,
+            members({"type": {"const": "item_reference"}, "id": _TEXT}),
+            members({"type": {"type": "string", "not": {"enum": _KNOWN_ITEMS}}}),
         ],
-        "description": "A message, or an item of another type, which is passed over.",
+        "description": "A message, a call of a tool or its result, a reference to an item of a response; "
+        "or an item of another type, which is passed over.",
     },
     "OpenAIPart": {
         "anyOf": [
@@ -251,7 +267,7 @@ SCHEMAS: dict[str, Schema] = {
                     {
                         "index": _COUNT,
                         "message": members({"role": {"const": "assistant"}, "content": _TEXT}),
-                        "finish_reason": {"const": "stop"},
+                        "finish_reason": {"enum": ["stop", "length", "content_filter"]},
                     }
                 ),
             },
@@ -266,7 +282,9 @@ SCHEMAS: dict[str, Schema] = {
             "status": {"enum": ["completed", "failed", "incomplete", "in_progress"]},
             "model": _TEXT,
             "output": {"type": "array", "items": {"type": "object"}},
-            "conversation": members({"id": _TEXT}),
+            "conversation": {"anyOf": [members({"id": _TEXT}), {"type": "null"}]},
+            "completed_at": {"type": ["integer", "null"]},
+            "incomplete_details": {"anyOf": [members({"reason": _TEXT}), {"type": "null"}]},
             "error": {"type": ["object", "null"]},
             "usage": {"type": ["object", "null"]},
         }

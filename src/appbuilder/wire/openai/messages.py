@@ -10,7 +10,8 @@ from appbuilder.core.message import text_of
 from appbuilder.errors import InvalidRequest
 from appbuilder.wire.openai.reading import unfit
 
-ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+TOOL_ROLES = ("tool", "function")
+ROLES = ("system", "developer", "user", "assistant", *TOOL_ROLES)
 _INSTRUCTING = ("system", "developer")
 TEXT_TYPES = ("text", "input_text", "output_text")
 """Types of the parts of a content that are text, in both APIs."""
@@ -29,10 +30,11 @@ class Talk:
     """What a request asks.
 
     :param message: the last user message's content: text, or the list of its parts where not all are text.
+        Where there is none, the text of the results of tools.
     :param messages: everything the client sent, each with ``role`` and ``content``.
     :param system: what system and developer messages say, joined by blank lines.
     :param before: what user and assistant said before that message.
-    :param asked: the text of that message.
+    :param asked: the text of that message; empty where there is no user message.
     :param continued: what the assistant said after that message, which is to go on; empty where nothing is.
     """
 
@@ -57,16 +59,20 @@ def read_messages(value: Any, name: str = "messages") -> Talk:
 def talk(messages: Sequence[Mapping[str, Any]], name: str) -> Talk:
     """What *messages*, which are in order, ask.
 
-    :raises InvalidRequest: none of them is the user's.
+    :raises InvalidRequest: none of them is the user's or the result of a tool.
     """
+    system = "\n\n".join(text_in(each["content"]) for each in messages if each["role"] in _INSTRUCTING)
     asked = next((at for at in reversed(range(len(messages))) if messages[at]["role"] == "user"), None)
     if asked is None:
-        raise InvalidRequest("There is no message of the role 'user'.", param=name)
+        results = [text_in(each["content"]) for each in messages if each["role"] in TOOL_ROLES]
+        if not results:
+            raise InvalidRequest("There is no message of the role 'user'.", param=name)
+        return Talk("\n".join(results), messages, system, before=_said(messages), asked="")
     content = messages[asked]["content"]
     return Talk(
         message=text_in(content) if _all_text(content) else content,
         messages=messages,
-        system="\n\n".join(text_in(each["content"]) for each in messages if each["role"] in _INSTRUCTING),
+        system=system,
         before=_said(messages[:asked]),
         asked=text_in(content),
         continued="\n".join(filter(None, (each.text for each in _said(messages[asked + 1 :])))),

@@ -76,29 +76,8 @@ def check_model(body: Mapping[str, Any], model: str) -> None:
         )
 
 
-def check_sampling(body: Mapping[str, Any]) -> None:
-    """Whether what steers the model has the types OpenAI gives it.
-
-    :raises InvalidRequest: one has not.
-    """
-    for name in _NUMBERS:
-        value = body.get(name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
-            raise unfit(name, "a number")
-    for name in (*LIMITS, "seed"):
-        value = body.get(name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-            raise unfit(name, "a whole number")
-    stop = body.get("stop")
-    several = isinstance(stop, list) and all(isinstance(each, str) for each in stop)
-    if stop is not None and not several and not isinstance(stop, str):
-        raise unfit("stop", "a string, or an array of strings")
-    text(body, "user")
-
-
 LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 """Names of one thing: how many tokens an answer may have."""
-_NUMBERS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
 
 
 def passed_on(body: Mapping[str, Any], takes: frozenset[str], **made: Any) -> dict[str, Any]:

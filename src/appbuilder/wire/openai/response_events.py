@@ -8,9 +8,7 @@ from typing import Any
 from appbuilder import jsontext
 from appbuilder.core.message import text_of
 from appbuilder.wire import sse
-from appbuilder.wire.openai.responses import Response, part
-from appbuilder.wire.openai.usage import Usage
-from appbuilder.wire.problems import Problem
+from appbuilder.wire.openai.responses import Response, answered, failed, part, stopped
 
 _DELTA = "response.output_text.delta"
 
@@ -38,27 +36,35 @@ class ResponseEncoder:
         ]
         return begin + b"".join(events)
 
-    def completed(self, usage: Usage | None) -> bytes:
-        """The events that end a response that is whole."""
+    def ended(self, answer: Mapping[str, Any], completed: int) -> bytes:
+        """The events that end a response whose run came to its end.
+
+        :param answer: the answer's members.
+        :param completed: when that was, in seconds since 1970.
+        """
         begin = self._create() + self._begin_item()
-        whole = self._response.members("completed", content="".join(self._texts), usage=usage)
-        return begin + self._end_item("completed") + self._event("response.completed", response=whole)
+        whole = answered(self._response, {**answer, "content": "".join(self._texts)}, completed)
+        status = whole["status"]
+        return begin + self._end_item(status) + self._event(f"response.{status}", response=whole)
 
-    def incomplete(self) -> bytes:
+    def stopped(self) -> bytes:
         """The events that end a response that was stopped."""
-        return self._broken("incomplete", None)
+        begin, content = self._break_off()
+        return begin + self._event("response.incomplete", response=stopped(self._response, content))
 
-    def failed(self, what: Problem) -> bytes:
-        """The events that end a response that failed."""
-        code = "rate_limit_exceeded" if what.status == 429 else "server_error"
-        return self._broken("failed", {"code": code, "message": what.text})
+    def failed(self, status: int, text: str) -> bytes:
+        """The events that end a response that failed.
 
-    def _broken(self, status: str, error: Mapping[str, Any] | None) -> bytes:
+        :param status: that of HTTP for the error.
+        """
+        begin, content = self._break_off()
+        return begin + self._event("response.failed", response=failed(self._response, content, status, text))
+
+    def _break_off(self) -> tuple[bytes, str | None]:
         begin = self._create()
-        item = self._end_item("incomplete") if self._has_item else b""
-        content = "".join(self._texts) if self._has_item else None
-        told = self._response.members(status, content=content, error=error)
-        return begin + item + self._event(f"response.{status}", response=told)
+        if not self._has_item:
+            return begin, None
+        return begin + self._end_item("incomplete"), "".join(self._texts)
 
     def _create(self) -> bytes:
         if self._created:

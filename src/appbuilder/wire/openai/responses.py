@@ -1,4 +1,4 @@
-"""Responses: requests, and responses as objects. Their streams are in :mod:`response_events`."""
+"""Responses as objects. Requests are in :mod:`response_input`, streams in :mod:`response_events`."""
 
 from __future__ import annotations
 
@@ -9,84 +9,38 @@ from typing import Any
 from appbuilder.core.message import text_of
 from appbuilder.errors import InvalidRequest, NotFound
 from appbuilder.ids import is_new_id
-from appbuilder.wire.chat import checked_id
-from appbuilder.wire.openai import reading
-from appbuilder.wire.openai.messages import Talk, check_content, talk
-from appbuilder.wire.openai.usage import Usage
+from appbuilder.wire.openai.finish import STOPPED, finish_reason, incomplete_reason
+from appbuilder.wire.openai.usage import Usage, usage_of
 
 _PREFIX = "resp_"
-_OURS = (
-    "model",
-    "input",
-    "instructions",
-    "stream",
-    "stream_options",
-    "store",
-    "session_id",
-    "metadata",
-    "message",
-    "conversation",
-    "previous_response_id",
-    "background",
-)
-ROLES = ("system", "developer", "user", "assistant")
-"""Of the messages of an input."""
-_TOLD_AGAIN = ("temperature", "top_p", "max_output_tokens", "user")
+_ITEM_PREFIX = "msg_"
 
-
-@dataclass(frozen=True, slots=True)
-class ResponseCall:
-    """A request.
-
-    :param args: keyword arguments for the component's ``run``.
-    :param session_id: the session the body names, as ``conversation`` or as our own members.
-    :param previous: id of the turn whose conversation goes on; None: none is named.
-    :param store: False: nothing of the turn is to be kept.
-    :param told_again: members of the request that its response repeats.
-    """
-
-    talk: Talk
-    args: Mapping[str, Any]
-    stream: bool
-    session_id: str | None
-    previous: str | None
-    store: bool
-    told_again: Mapping[str, Any]
-
-
-def read(body: Mapping[str, Any], *, model: str, takes: frozenset[str]) -> ResponseCall:
-    """Reads a request.
-
-    :param model: the service's only one.
-    :param takes: names of the arguments the component's ``run`` takes.
-    :raises InvalidRequest: a member is missing, or has a wrong type or value; ``param`` says which.
-    :raises NotFound: the request is for another model, or goes on from a response that cannot be.
-    """
-    reading.check_model(body, model)
-    asked = _read_input(body.get("input"))
-    instructions = reading.text(body, "instructions")
-    if reading.flag(body, "background"):
-        raise reading.unfit("background", "false: responses are answered while the caller waits")
-    reading.check_sampling(body)
-    system = "\n\n".join(filter(None, (instructions, asked.system)))
-    members = {name: value for name, value in body.items() if name not in _OURS}
-    messages = [{"role": "system", "content": instructions}] if instructions else []
-    return ResponseCall(
-        talk=asked,
-        args=reading.passed_on(
-            members, takes, messages=[*messages, *asked.messages], system=system, instructions=instructions
-        ),
-        stream=reading.flag(body, "stream"),
-        session_id=_session_of(body),
-        previous=_previous(body),
-        store=reading.flag(body, "store", default=True),
-        told_again={
-            "instructions": instructions,
-            "metadata": dict(reading.members(body, "metadata")),
-            "previous_response_id": body.get("previous_response_id"),
-            **{name: body.get(name) for name in _TOLD_AGAIN},
-        },
-    )
+_DEFAULTS: Mapping[str, Any] = {
+    "frequency_penalty": 0.0,
+    "instructions": None,
+    "max_output_tokens": None,
+    "max_tool_calls": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "presence_penalty": 0.0,
+    "previous_response_id": None,
+    "prompt_cache_key": None,
+    "reasoning": {"effort": None, "summary": None},
+    "safety_identifier": None,
+    "service_tier": "default",
+    "temperature": 1.0,
+    "text": {"format": {"type": "text"}},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_logprobs": 0,
+    "top_p": 1.0,
+    "truncation": "disabled",
+    "user": None,
+}
+"""What a response says of members that its request left out; OpenAI's own values."""
+ECHOED = (*_DEFAULTS, "prompt_cache_retention", "prompt")
+"""Members of a request that its response repeats."""
+_OF_TOOL = {"description": None, "parameters": None, "strict": None}
 
 
 def response_id(turn_id: str) -> str:
@@ -97,7 +51,7 @@ def response_id(turn_id: str) -> str:
 def turn_of(response: str, param: str = "") -> str:
     """The turn a response's id stands for.
 
-    :raises NotFound: it is none of ours.
+    :raises NotFound: there is no such response.
     """
     turn_id = response.removeprefix(_PREFIX)
     if not response.startswith(_PREFIX) or not is_new_id(turn_id):
@@ -105,16 +59,32 @@ def turn_of(response: str, param: str = "") -> str:
     return turn_id
 
 
+def turn_of_item(item: str) -> str:
+    """The turn whose answer an item is.
+
+    :raises NotFound: there is no such item.
+    """
+    turn_id = item.removeprefix(_ITEM_PREFIX)
+    if not item.startswith(_ITEM_PREFIX) or not is_new_id(turn_id):
+        raise no_item(item)
+    return turn_id
+
+
 def no_response(response: str, param: str = "") -> NotFound:
-    """The error where there is no such response, or it is somebody else's."""
+    """The error where there is no such response, or the caller may not see it."""
     return NotFound(f"There is no response {response[:100]!r}.", param=param)
 
 
-def not_newest() -> InvalidRequest:
+def no_item(item: str) -> NotFound:
+    """The error where there is no such item, or the caller may not see it."""
+    return NotFound(f"There is no item {item[:100]!r}.", param="input")
+
+
+def not_newest(param: str = "previous_response_id") -> InvalidRequest:
     """The error where a session went on after the response that is to be gone on from."""
     return InvalidRequest(
         "The conversation went on after this response; only its newest response can be continued.",
-        param="previous_response_id",
+        param=param,
     )
 
 
@@ -124,20 +94,22 @@ class Response:
 
     :param id: ``resp_`` and the id of the turn.
     :param created: seconds since 1970.
-    :param told_again: members of the request; empty where the response is read from the store.
+    :param session_id: None: it belongs to no conversation.
+    :param store: whether it can be read again.
+    :param asked: members of the request, those of :data:`ECHOED`.
     """
 
     id: str
     created: int
     model: str
-    session_id: str
+    session_id: str | None
     store: bool
-    told_again: Mapping[str, Any]
+    asked: Mapping[str, Any]
 
     @property
     def item_id(self) -> str:
         """The id of its one message."""
-        return "msg_" + self.id.removeprefix(_PREFIX)
+        return _ITEM_PREFIX + self.id.removeprefix(_PREFIX)
 
     def members(
         self,
@@ -146,35 +118,33 @@ class Response:
         content: Any = None,
         usage: Usage | None = None,
         error: Mapping[str, Any] | None = None,
+        completed: int | None = None,
+        reason: str | None = None,
     ) -> dict[str, Any]:
-        """The response as an object.
+        """The response as an object, with every member that the Open Responses schema requires.
 
         :param status: ``in_progress``, ``completed``, ``failed`` or ``incomplete``.
         :param content: of the answer; None: there is nothing of it.
-        :param usage: None: nobody counted the tokens.
+        :param usage: None: the tokens were not counted.
+        :param completed: when it was, in seconds since 1970.
+        :param reason: why it is incomplete.
         """
-        empty = dict.fromkeys(("instructions", "previous_response_id", *_TOLD_AGAIN))
         return {
             "id": self.id,
             "object": "response",
             "created_at": self.created,
+            "completed_at": completed,
             "status": status,
             "background": False,
             "error": error,
-            "incomplete_details": {"reason": None} if status == "incomplete" else None,
+            "incomplete_details": None if reason is None else {"reason": reason},
             "model": self.model,
             "output": [] if content is None else [self.item(status, text_of(content))],
-            "parallel_tool_calls": False,
-            "conversation": {"id": self.session_id},
+            "conversation": None if self.session_id is None else {"id": self.session_id},
             "store": self.store,
-            "text": {"format": {"type": "text"}},
-            "tool_choice": "auto",
-            "tools": [],
-            "truncation": "disabled",
             "usage": None if usage is None else usage.for_responses(),
-            "metadata": {},
-            **empty,
-            **self.told_again,
+            **_DEFAULTS,
+            **_as_told(self.asked),
         }
 
     def item(self, status: str, text: str | None) -> dict[str, Any]:
@@ -188,48 +158,63 @@ class Response:
         }
 
 
+def answered(response: Response, answer: Mapping[str, Any], completed: int) -> dict[str, Any]:
+    """The object of a response whose run came to its end: completed, or incomplete as the component says.
+
+    :param answer: the answer's members.
+    :param completed: when that was, in seconds since 1970.
+    """
+    content, usage = answer.get("content", ""), usage_of(answer.get("token_usage"))
+    reason = incomplete_reason(finish_reason(answer))
+    if reason is None:
+        return response.members("completed", content=content, usage=usage, completed=completed)
+    return response.members("incomplete", content=content, usage=usage, reason=reason)
+
+
+def stopped(response: Response, content: str | None) -> dict[str, Any]:
+    """The object of a response that was stopped.
+
+    :param content: what there is of the answer.
+    """
+    return response.members("incomplete", content=content, reason=STOPPED)
+
+
+def failed(response: Response, content: str | None, status: int, text: str) -> dict[str, Any]:
+    """The object of a response that failed.
+
+    :param content: what there is of the answer.
+    :param status: that of HTTP for the error.
+    """
+    code = "rate_limit_exceeded" if status == 429 else "server_error"
+    return response.members("failed", content=content, error={"code": code, "message": text})
+
+
 def part(text: str) -> dict[str, Any]:
     """The one part of a message."""
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
-def _read_input(value: Any) -> Talk:
-    if isinstance(value, str):
-        return talk([{"role": "user", "content": value}], "input")
-    if not isinstance(value, list) or not value:
-        raise reading.unfit("input", "a string, or an array of at least one item")
-    items = [_item(each, f"input[{at}]") for at, each in enumerate(value)]
-    return talk([each for each in items if each is not None], "input")
+def _as_told(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Members of a request as its response tells them: with the members OpenAI adds to them."""
+    told = dict(asked)
+    if "metadata" in told:
+        told["metadata"] = {name: value for name, value in told["metadata"].items() if value is not None}
+    if "tools" in told:
+        told["tools"] = [
+            {**_OF_TOOL, **tool} if tool.get("type") == "function" else tool for tool in told["tools"]
+        ]
+    if "text" in told:
+        told["text"] = _text_told(told["text"])
+    if "reasoning" in told:
+        told["reasoning"] = {**_DEFAULTS["reasoning"], **told["reasoning"]}
+    if told.get("service_tier") == "auto":
+        told["service_tier"] = "default"
+    return told
 
 
-def _item(value: Any, name: str) -> Mapping[str, Any] | None:
-    """A message of the input; None: an item of another kind, of which a component has no use."""
-    if not isinstance(value, dict):
-        raise reading.unfit(name, "an object")
-    kind = value.get("type", "message")
-    if not isinstance(kind, str):
-        raise reading.unfit(f"{name}.type", "a string")
-    if kind != "message":
-        return None
-    if value.get("role") not in ROLES:
-        raise reading.unfit(f"{name}.role", f"one of {', '.join(ROLES)}")
-    check_content(value.get("content"), f"{name}.content")
-    return {"role": value["role"], "content": value["content"]}
-
-
-def _session_of(body: Mapping[str, Any]) -> str | None:
-    named = body.get("conversation")
-    if isinstance(named, dict):
-        named = named.get("id", "")
-    if named is None:
-        return reading.session_of(body)
-    if body.get("previous_response_id") is not None:
-        raise InvalidRequest(
-            "Name the conversation or the previous response, not both.", param="previous_response_id"
-        )
-    return checked_id(named, "conversation")
-
-
-def _previous(body: Mapping[str, Any]) -> str | None:
-    named = reading.text(body, "previous_response_id")
-    return None if named is None else turn_of(named, "previous_response_id")
+def _text_told(asked: Mapping[str, Any]) -> dict[str, Any]:
+    form = asked.get("format") or _DEFAULTS["text"]["format"]
+    if form.get("type") == "json_schema":
+        form = {**form, "description": form.get("description"), "strict": bool(form.get("strict"))}
+    told = {name: value for name, value in asked.items() if value is not None}
+    return {**told, "format": form}

@@ -17,6 +17,7 @@ from appbuilder.serve.asgi.openai.conversing import (
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import Receive, Scope, Send
 from appbuilder.wire.openai.chat import ChunkEncoder, Head, completion, read
+from appbuilder.wire.openai.finish import finish_reason
 from appbuilder.wire.openai.usage import usage_of
 from appbuilder.wire.problems import problem
 
@@ -32,8 +33,10 @@ class ChatCompletions:
         identity, call = await read_request(service, scope, receive, read)
         asked = Asked(call.talk, call.args, call.stream, call.session_id)
 
+        created = now_in_seconds()
+
         def answering(run: Run) -> _Answering:
-            head = Head(f"chatcmpl-{turn_id_of(run)}", now_in_seconds(), service.name)
+            head = Head(f"chatcmpl-{turn_id_of(run)}", created, service.name)
             return _Answering(head, run.request.request_id, include_usage=call.include_usage)
 
         await converse(service, identity, asked, answering, scope, receive, send)
@@ -49,7 +52,8 @@ class _Answering:
         return _Chunks(ChunkEncoder(self._head, include_usage=self._include_usage), self._request_id)
 
     def whole(self, answer: Mapping[str, Any]) -> bytes:
-        return completion(self._head, answer.get("content"), usage_of(answer.get("token_usage")))
+        usage = usage_of(answer.get("token_usage"))
+        return completion(self._head, answer.get("content"), usage, finish_reason(answer))
 
 
 class _Chunks:
@@ -64,6 +68,7 @@ class _Chunks:
 
     def last(self, outcome: Outcome) -> bytes:
         if outcome.answer is not None:
-            return self._encoder.end(usage_of(outcome.answer.get("token_usage")))
+            usage = usage_of(outcome.answer.get("token_usage"))
+            return self._encoder.end(usage, finish_reason(outcome.answer))
         assert outcome.error is not None
         return self._encoder.error(problem(outcome.error), outcome.error, self._request_id)

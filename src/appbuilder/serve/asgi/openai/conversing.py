@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC
 from typing import Any, Protocol, TypeVar
 
@@ -47,6 +47,7 @@ class Asked:
     :param forget: nothing of the turn is to be kept.
     :param guard: says whether the session may go on this way.
     :param replaces: the newest turns of its session may be replaced, if the request goes on from before them.
+    :param note: what is to be stored with the turn.
     """
 
     talk: Talk
@@ -56,6 +57,7 @@ class Asked:
     forget: bool = False
     guard: Guard | None = None
     replaces: bool = False
+    note: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Answering(Protocol):
@@ -161,7 +163,7 @@ async def _begin(service: Service, identity: Identity, asked: Asked, place: Plac
         replaces=_replacing(service, asked, place) if asked.replaces else None,
         door="responses" if scope["path"].endswith("/responses") else "openai",
     )
-    return await begin(service, identity, turn, header(chat.ON_DISCONNECT_HEADER))
+    return await begin(service, identity, turn, header(chat.ON_DISCONNECT_HEADER), asked.note)
 
 
 def _replacing(service: Service, asked: Asked, place: Place) -> Replaces:

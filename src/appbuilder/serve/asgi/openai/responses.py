@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 from appbuilder import jsontext
+from appbuilder.core.message import text_of
 from appbuilder.core.store import COMPLETE, INCOMPLETE
 from appbuilder.engine.engine import Run
 from appbuilder.engine.log import Outcome
-from appbuilder.engine.request import Guard
-from appbuilder.errors import Draining, TurnCancelled, TurnTimeout
+from appbuilder.errors import Draining, InvalidRequest, TurnCancelled, TurnTimeout
 from appbuilder.serve.asgi.http import in_thread
+from appbuilder.serve.asgi.openai.continuing import after_items, after_response, stored_turn
 from appbuilder.serve.asgi.openai.conversing import (
     Asked,
     converse,
@@ -21,26 +22,25 @@ from appbuilder.serve.asgi.openai.conversing import (
     read_request,
     turn_id_of,
 )
-from appbuilder.serve.asgi.ownership import may_continue, may_see
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import Identity, Receive, Scope, Send
+from appbuilder.wire.openai import parameters
 from appbuilder.wire.openai.response_events import ResponseEncoder
+from appbuilder.wire.openai.response_input import ResponseCall, read, resolved
 from appbuilder.wire.openai.responses import (
+    ECHOED,
     Response,
-    ResponseCall,
-    no_response,
-    not_newest,
-    read,
+    answered,
+    failed,
     response_id,
+    stopped,
     turn_of,
 )
-from appbuilder.wire.openai.usage import usage_of
 from appbuilder.wire.problems import problem
-from appbuilder.wire.transcript import Exchange, exchanges
+from appbuilder.wire.transcript import exchange
 
-_NEWEST_ROWS = 200
-"""Rows in which the newest turn of a session is, with what its component keeps of a turn."""
-_ALL_ROWS = 10_000
+_NOTE = "response"
+"""The member of a turn's row that holds what its response says of its request."""
 
 
 class CreateResponse:
@@ -52,112 +52,122 @@ class CreateResponse:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         service = self._service
         identity, call = await read_request(service, scope, receive, read)
-        asked = Asked(call.talk, call.args, call.stream, call.session_id, forget=not call.store)
-        if call.previous is not None:
-            session_id = await in_thread(_session_of, service, identity, call.previous)
-            newest = _newest(service, session_id, call.previous)
-            asked = replace(asked, session_id=session_id, guard=newest)
+        created = now_in_seconds()
+        call, asked = await self._asked(identity, call)
+        note = {"created_at": created, "model": service.name, "asked": call.asked}
+        asked = replace(asked, note={_NOTE: note})
 
         def answering(run: Run) -> _Answering:
-            return _Answering(_response(service, call, run))
+            return _Answering(_response(service, call, run, created), run)
 
         await converse(service, identity, asked, answering, scope, receive, send)
 
+    async def _asked(self, identity: Identity, call: ResponseCall) -> tuple[ResponseCall, Asked]:
+        """The request with what it refers to, and how it goes on."""
+        service, session_id, guard = self._service, call.session_id, None
+        if call.previous is not None:
+            found = await in_thread(after_response, service, identity, call.previous)
+            session_id, guard = found.session_id, found.guard
+        if call.references:
+            with_texts = "messages" in service.takes
+            items = await in_thread(
+                lambda: after_items(service, identity, call.references, with_texts=with_texts)
+            )
+            call = resolved(call, items.texts)
+            if session_id is None:
+                session_id, guard = items.session_id, items.guard
+        return call, Asked(call.talk, call.args, call.stream, session_id, forget=not call.store, guard=guard)
+
 
 async def read_response(service: Service, identity: Identity, named: str) -> dict[str, Any]:
-    """A stored response as an object.
+    """A stored response as an object, as it was when it was made.
 
-    :raises NotFound: there is none of this id, or it is somebody else's.
+    :raises NotFound: there is no such response, or it is not for the caller to see.
     """
-    turn_id = turn_of(named)
-    session_id, turn = await in_thread(_stored, service, identity, turn_id)
-    created = int(turn.created_at.replace(tzinfo=UTC).timestamp())
-    response = Response(named, created, service.name, session_id, True, {})
-    usage = usage_of(turn.usage)
-    if turn.state == COMPLETE:
-        return response.members("completed", content=turn.answer, usage=usage)
-    if turn.state == INCOMPLETE:
-        return response.members("incomplete", content=turn.answer, usage=usage)
-    failed = {"code": "server_error", "message": "The component failed."}
-    return response.members("failed", error=failed)
+    session_id, row = await in_thread(stored_turn, service, identity, turn_of(named))
+    value: Mapping[str, Any] = row.value if isinstance(row.value, dict) else {}
+    said = exchange([row])
+    response = _stored(service, named, session_id, row.created_at, value.get(_NOTE))
+    if said.state == COMPLETE:
+        took = round((said.milliseconds or 0) / 1000)
+        return answered(response, value.get("answer") or {}, response.created + took)
+    content = text_of(said.answer) or None
+    if said.state == INCOMPLETE and not said.error:
+        return stopped(response, content)
+    status = 429 if said.error.get("kind") == "RateLimited" else 500
+    return failed(response, content, status, str(said.error.get("text") or "The component failed."))
 
 
-def _session_of(service: Service, identity: Identity, turn_id: str) -> str:
-    """The session of a turn that is to be gone on from.
+def _stored(service: Service, named: str, session_id: str, at: datetime, note: Any) -> Response:
+    """What the states of a stored response share; of a turn that came another way, as far as it is known.
 
-    :raises NotFound: there is none, or it is somebody else's.
+    :param note: as it was stored with the turn, or as a file says that was imported.
     """
-    catalogue = service.store.catalogue()
-    session_id = catalogue.conversation_of(turn_id)
-    found = None if session_id is None else catalogue.find(session_id)
-    if found is None or not may_continue(identity, found.owner):
-        raise no_response(response_id(turn_id), "previous_response_id")
-    return found.session_id
+    note = note if isinstance(note, dict) else {}
+    asked, created = note.get("asked"), note.get("created_at")
+    return Response(
+        named,
+        created if type(created) is int else int(at.replace(tzinfo=UTC).timestamp()),
+        str(note.get("model") or service.name),
+        session_id,
+        True,
+        {name: asked[name] for name in ECHOED if name in asked} if _is_sound(asked) else {},
+    )
 
 
-def _newest(service: Service, session_id: str, turn_id: str) -> Guard:
-    """Refuses where the session went on after this turn, which others may bring about meanwhile."""
-
-    def guard() -> bool:
-        turns = exchanges(service.store.catalogue().rows(session_id, _NEWEST_ROWS))
-        if not turns or turns[-1].id != turn_id:
-            raise not_newest()
+def _is_sound(asked: Any) -> bool:
+    try:
+        parameters.check(parameters.RESPONSE, asked)
+    except InvalidRequest:
         return False
-
-    return guard
-
-
-def _stored(service: Service, identity: Identity, turn_id: str) -> tuple[str, Exchange]:
-    catalogue = service.store.catalogue()
-    session_id = catalogue.conversation_of(turn_id)
-    found = None if session_id is None else catalogue.find(session_id)
-    if found is not None and may_see(identity, found.owner):
-        for turn in exchanges(catalogue.rows(found.session_id, _ALL_ROWS)):
-            if turn.id == turn_id:
-                return found.session_id, turn
-    raise no_response(response_id(turn_id))
+    return True
 
 
-def _response(service: Service, call: ResponseCall, run: Run) -> Response:
+def _response(service: Service, call: ResponseCall, run: Run, created: int) -> Response:
     return Response(
         id=response_id(turn_id_of(run)),
-        created=now_in_seconds(),
+        created=created,
         model=service.name,
-        session_id=run.request.session_id,
-        store=call.store,
-        told_again=call.told_again,
+        session_id=run.request.session_id if call.store else None,
+        store=call.store and service.settings.history,
+        asked=call.asked,
     )
 
 
 class _Answering:
-    def __init__(self, response: Response) -> None:
+    def __init__(self, response: Response, run: Run) -> None:
         self._response = response
+        self._run = run
 
     def stream(self) -> _Events:
-        return _Events(ResponseEncoder(self._response))
+        return _Events(ResponseEncoder(self._response), self)
 
     def whole(self, answer: Mapping[str, Any]) -> bytes:
-        usage = usage_of(answer.get("token_usage"))
-        return jsontext.dumps(
-            self._response.members("completed", content=answer.get("content", ""), usage=usage)
-        )
+        return jsontext.dumps(answered(self._response, answer, self.completed()))
+
+    def completed(self) -> int:
+        """When it was, in seconds since 1970; the same as what is worked out of what is stored."""
+        took = self._run.milliseconds
+        return now_in_seconds() if took is None else self._response.created + round(took / 1000)
 
 
 class _Events:
     """The events of one stream."""
 
-    def __init__(self, encoder: ResponseEncoder) -> None:
+    def __init__(self, encoder: ResponseEncoder, answering: _Answering) -> None:
         self._encoder = encoder
+        self._answering = answering
 
     def pieces(self, pieces: Sequence[Any]) -> bytes:
         return self._encoder.pieces(pieces)
 
     def last(self, outcome: Outcome) -> bytes:
         if outcome.answer is not None:
-            return self._encoder.completed(usage_of(outcome.answer.get("token_usage")))
+            return self._encoder.ended(outcome.answer, self._answering.completed())
         error = outcome.error
         assert error is not None
-        stopped = isinstance(error, TurnCancelled) and not isinstance(error, TurnTimeout)
-        if stopped or isinstance(error, Draining):
-            return self._encoder.incomplete()
-        return self._encoder.failed(problem(error))
+        cut = isinstance(error, TurnCancelled) and not isinstance(error, TurnTimeout)
+        if cut or isinstance(error, Draining):
+            return self._encoder.stopped()
+        what = problem(error)
+        return self._encoder.failed(what.status, what.text)

@@ -65,6 +65,9 @@ def stored(service: Talking, session: str | None, key: str = "said") -> list[Any
 def test_models(service: Talking) -> None:
     listed = service.look("/v1/models").json()
     assert [model["id"] for model in listed["data"]] == [MODEL]
+    for path in ("/v1/models", f"/v1/models/{MODEL}"):
+        headers = service.look(path).headers
+        assert headers["x-request-id"] == headers["x-appbuilder-request-id"] != ""
     assert service.look(f"/v1/models/{MODEL}").json() == listed["data"][0]
     check(service.look("/v1/models/gpt-5"), 404, "model", "model_not_found")
 
@@ -176,6 +179,7 @@ def test_a_response_is_gone_on_from_and_read_again(service: Talking) -> None:
     assert (two.session, two.body["previous_response_id"]) == (one.session, one.body["id"])
     read = Told(service.look(f"{RESPONSES}/{two.body['id']}"))
     assert (read.body["id"], read.text, read.body["usage"]) == (two.body["id"], two.text, two.body["usage"])
+    assert read.body == two.body
     assert read.body["usage"]["total_tokens"] == 7
     assert read.body["conversation"] == {"id": one.session}
     # A chat that goes on from it is one with it.
@@ -204,8 +208,9 @@ def test_a_response_that_is_not_stored(service: Talking) -> None:
     told = service.respond("not to be kept", store=False, conversation=known.session)
     assert told.before == ["known"]
     assert stored(service, known.session) == ["known"]
+    assert (told.session, told.body["conversation"], told.body["store"]) == (None, None, False)
     alone = service.respond("nor this", store=False)
-    assert alone.session is None
+    assert (alone.session, alone.body["conversation"]) == (None, None)
     assert (
         rows(
             f"sqlite:///{service.server.folder}/chat.db",
@@ -222,6 +227,133 @@ def test_a_response_that_is_not_stored(service: Talking) -> None:
     )
 
 
+ASKED: dict[str, Any] = {
+    "tools": [{"type": "function", "name": "f", "parameters": {}, "strict": True, "description": "d"}],
+    "tool_choice": "required",
+    "text": {"format": {"type": "json_object"}, "verbosity": "low"},
+    "reasoning": {"effort": "low", "summary": None},
+    "metadata": {"a": "b"},
+    "instructions": "Be brief.",
+    "max_output_tokens": 9,
+    "temperature": 0.5,
+    "user": "who",
+}
+
+
+def test_what_was_asked_is_told_and_read_again(service: Talking) -> None:
+    whole = service.respond("as asked", **ASKED)
+    with service.stream({"input": "as asked", **ASKED}, RESPONSES) as stream:
+        first, *_, last = stream.events()
+    for body in (whole.body, first["response"], last["response"]):
+        assert {name: body[name] for name in ASKED} == ASKED
+    assert first["response"]["created_at"] == last["response"]["created_at"]
+    for body in (whole.body, last["response"]):
+        read = service.look(f"{RESPONSES}/{body['id']}")
+        assert read.json() == body
+        assert read.headers["x-request-id"]
+        assert body["created_at"] <= body["completed_at"]
+
+
+def test_items_are_referred_to(service: Talking) -> None:
+    """As the AI SDK does by default: an answer is not sent again, its item's id is."""
+    said: list[Any] = []
+    before: list[str] = []
+    session = None
+    for text in ("ref one", "ref two", "ref three"):
+        said.append({"role": "user", "content": [{"type": "input_text", "text": text}]})
+        told = service.respond(said)
+        assert told.before == before
+        assert session in (None, told.session)
+        assert [
+            each["content"] for each in told.told["messages"] if each["role"] == "assistant"
+        ] == before_texts(said)
+        session = told.session
+        before.append(text)
+        item = told.body["output"][0]["id"]
+        said.append({"type": "item_reference", "id": item, "text": told.text})
+    # Going on from an earlier one begins a conversation, as an edit does.
+    other = service.respond([*said[:2], {"role": "user", "content": "other"}])
+    assert other.session != session
+    assert other.before == []
+
+
+def before_texts(said: list[Any]) -> list[str]:
+    return [each["text"] for each in said if each.get("type") == "item_reference"]
+
+
+def test_items_that_cannot_be_referred_to(guarded: Talking) -> None:
+    one = guarded.respond("mine alone", key="ann")
+    item = one.body["output"][0]["id"]
+    before = guarded.calls
+    for named in (item, "msg_x", "rs_1", "msg_" + "0" * 36):
+        asked = [{"type": "item_reference", "id": named}, {"role": "user", "content": "hi"}]
+        check(guarded.ask({"input": asked}, RESPONSES, "bob"), 404, "input", "not_found")
+    assert guarded.calls == before
+    mine = [{"type": "item_reference", "id": item}, {"role": "user", "content": "and"}]
+    assert guarded.respond(mine, key="ann").before == ["mine alone"]
+
+
+def test_calls_of_tools_reach_the_component(service: Talking) -> None:
+    call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+    result = {"type": "function_call_output", "call_id": "c", "output": "42"}
+    first = service.respond([{"role": "user", "content": "what?"}, call, result])
+    assert first.told["said"] == "what?"
+    assert [each["role"] for each in first.told["messages"]] == ["user", "assistant", "tool"]
+    alone = service.respond([result], previous_response_id=first.body["id"])
+    assert (alone.told["said"], alone.before) == ("42", ["what?"])
+    assert alone.told["messages"] == [{"role": "tool", "tool_call_id": "c", "content": "42"}]
+
+
+def test_a_response_that_is_stopped(service: Talking) -> None:
+    asked = {"input": do("say", pieces=["x"], hold=True, mark="stopped-response")}
+    with service.stream(asked, RESPONSES, **{"X-Appbuilder-Request-Id": "stopped-response"}) as stream:
+        events = stream.events()
+        next(event for event in events if event["type"].endswith("delta"))
+        runs = service.look("/runs").json()["result"]["runs"]
+        run_id = next(run["id"] for run in runs if run["request_id"] == "stopped-response")
+        assert service.server.request("POST", f"/runs/{run_id}/stop").status == 200
+        *_, last = events
+    assert last["type"] == "response.incomplete"
+    assert last["response"]["incomplete_details"] == {"reason": "stopped"}
+    assert service.look(f"{RESPONSES}/{last['response']['id']}").json() == last["response"]
+
+
+@pytest.mark.parametrize(
+    ("why", "finish", "reason"),
+    [
+        ("length", "length", "max_output_tokens"),
+        ("content_filter", "content_filter", "content_filter"),
+        ("stop", "stop", None),
+    ],
+)
+def test_why_an_answer_ended(service: Talking, why: str, finish: str, reason: str | None) -> None:
+    asked = do("finish", why=why)
+    assert service.say(asked).body["choices"][0]["finish_reason"] == finish
+    with service.stream({"messages": dialogue(asked)}) as stream:
+        *_, last, _done = stream.events()
+    assert last["choices"][0]["finish_reason"] == finish
+    whole = service.respond(asked).body
+    details = None if reason is None else {"reason": reason}
+    assert (whole["status"], whole["incomplete_details"]) == (
+        "incomplete" if reason else "completed",
+        details,
+    )
+    assert service.look(f"{RESPONSES}/{whole['id']}").json() == whole
+    with service.stream({"input": asked}, RESPONSES) as stream:
+        *_, last = stream.events()
+    assert last["type"] == f"response.{whole['status']}"
+    assert last["response"]["incomplete_details"] == details
+
+
+def test_tokens_of_a_component_that_counts_none(service: Talking) -> None:
+    asked = do("say", pieces=["x"])
+    counted = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    assert service.say(asked).body["usage"] == counted
+    with service.stream({"messages": dialogue(asked), "stream_options": {"include_usage": True}}) as stream:
+        *_, last, done = stream.events()
+    assert (last["choices"], last["usage"], done) == ([], counted, "[DONE]")
+
+
 def test_a_failed_response_is_read_again(service: Talking) -> None:
     with service.stream({"input": do("fail_inside", kind="OSError", pieces=["a"])}, RESPONSES) as stream:
         *_, last = stream.events()
@@ -229,6 +361,7 @@ def test_a_failed_response_is_read_again(service: Talking) -> None:
     assert last["response"]["output"][0]["content"][0]["text"] == "a"
     read = service.look(f"{RESPONSES}/{last['response']['id']}").json()
     assert (read["status"], read["error"]["code"]) == ("failed", "server_error")
+    assert read == last["response"]
 
 
 # Whose a session is
@@ -341,6 +474,8 @@ BAD: list[tuple[str, Any, int, str | None]] = [
     (CHAT, {"messages": [{"role": "user", "content": "\ud800"}]}, 400, None),
     (RESPONSES, {}, 400, "input"),
     (RESPONSES, {"input": "hi", "background": True}, 400, "background"),
+    (RESPONSES, {"input": "hi", "temperature": 9}, 400, "temperature"),
+    (CHAT, {**GOOD_CHAT, "max_tokens": -5}, 400, "max_tokens"),
     (RESPONSES, {"input": "hi", "previous_response_id": "resp_1"}, 404, "previous_response_id"),
 ]
 

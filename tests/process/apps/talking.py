@@ -1,8 +1,9 @@
 """A service whose component tells what it was asked, on PORT, with its probe on PROBE.
 
-A message that is JSON for :class:`tests.process.apps.scripted.Scripted` is done; of any other the answer is
-JSON: what was said, what was said before in this session, the arguments, and who asks. With AUTH=hook the key
-is the name of the user who asks; ``root`` is an administrator.
+A message that is JSON for :class:`tests.process.apps.scripted.Scripted` is done, as is
+``{"do": "finish", "why": ...}``, which says why its model stopped; of any other the answer is JSON: what was
+said, what was said before in this session, the arguments, and who asks. With AUTH=hook the key is the name
+of the user who asks; ``root`` is an administrator.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ class Talking(scripted.Scripted):
     ) -> Any:
         said = message.content
         if isinstance(said, str) and said.startswith('{"do"'):
-            return super().run(Message(json.loads(said)), stream)
+            asked = json.loads(said)
+            if asked["do"] == "finish":
+                return AnswerMessage("begun", extra={"finish_reason": asked["why"]}, token_usage=USAGE)
+            return super().run(Message(asked), stream)
         scripted.calls[""] += 1
         session, context = UserSession(), get_context()
         before = [old.content for old in session.get_history("said", limit=100)]

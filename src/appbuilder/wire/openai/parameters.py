@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NotRequired, Required
 
 from pydantic import (
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -27,8 +28,15 @@ from appbuilder.errors import InvalidRequest
 _LENIENT = ConfigDict(extra="allow", strict=True)
 LONGEST_NAME = 128
 
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+"""Takes 8.0 for an integer, as JSON Schema does; it stands last, so that the ranges are in the schema."""
 Penalty = Annotated[float, Field(ge=-2, le=2)]
-Tokens = Annotated[int, Field(ge=1)]
+Tokens = Annotated[int, Field(ge=1), WHOLE]
 Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)] | None],
@@ -193,13 +201,13 @@ class TextOptions(TypedDict):
 class _Shared(TypedDict):
     temperature: NotRequired[Annotated[float, Field(ge=0, le=2)] | None]
     top_p: NotRequired[Annotated[float, Field(ge=0, le=1)] | None]
-    top_logprobs: NotRequired[Annotated[int, Field(ge=0, le=20)] | None]
+    top_logprobs: NotRequired[Annotated[int, Field(ge=0, le=20), WHOLE] | None]
     frequency_penalty: NotRequired[Penalty | None]
     presence_penalty: NotRequired[Penalty | None]
     max_tokens: NotRequired[Tokens | None]
     max_completion_tokens: NotRequired[Tokens | None]
     max_output_tokens: NotRequired[Tokens | None]
-    seed: NotRequired[Annotated[int, Field(ge=-(2**63), lt=2**63)] | None]
+    seed: NotRequired[Annotated[int, Field(ge=-(2**63), lt=2**63), WHOLE] | None]
     stop: NotRequired[str | Annotated[list[str], Field(max_length=4)] | None]
     metadata: NotRequired[Metadata | None]
     user: NotRequired[str | None]

@@ -86,10 +86,10 @@ def passed_on(body: Mapping[str, Any], takes: frozenset[str], **made: Any) -> di
     A limit of tokens is passed under whichever of its names the component takes. What is null is left out.
     """
     found = {name: value for name, value in body.items() if name in takes and value is not None}
-    limit = next((body[name] for name in LIMITS if body.get(name) is not None), None)
+    limit = next((int(body[name]) for name in LIMITS if body.get(name) is not None), None)
     for name in LIMITS:
-        if limit is not None and name in takes and name not in found:
-            found[name] = limit
+        if limit is not None and name in takes:
+            found[name] = int(found.get(name, limit))
     for name, value in made.items():
         found.pop(name, None)
         if name in takes and value:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from appbuilder.errors import NotFound
-from appbuilder.serve.asgi.http import caller, reply
+from appbuilder.serve.asgi.http import REQUEST_ID, REQUEST_ID_HEADERS, caller, reply
 from appbuilder.serve.asgi.openai.chat import ChatCompletions
 from appbuilder.serve.asgi.openai.conversing import now_in_seconds
 from appbuilder.serve.asgi.openai.responses import CreateResponse, read_response
@@ -26,17 +27,17 @@ def routes(service: Service) -> Sequence[BaseRoute]:
 
     async def models(request: Request) -> Response:
         caller(request)
-        return reply(model_list(service.name, started))
+        return _told(request, model_list(service.name, started))
 
     async def one_model(request: Request) -> Response:
         caller(request)
         name = request.path_params["id"]
         if name != service.name:
             raise NotFound(f"The model {name[:100]!r} does not exist.", param="model")
-        return reply(model(service.name, started))
+        return _told(request, model(service.name, started))
 
     async def response(request: Request) -> Response:
-        return reply(await read_response(service, caller(request), request.path_params["id"]))
+        return _told(request, await read_response(service, caller(request), request.path_params["id"]))
 
     return [
         Route("/v1/models", models, methods=["GET"]),
@@ -45,3 +46,11 @@ def routes(service: Service) -> Sequence[BaseRoute]:
         Route("/v1/responses", CreateResponse(service), methods=["POST"]),
         Route("/v1/responses/{id}", response, methods=["GET"]),
     ]
+
+
+def _told(request: Request, value: Any) -> Response:
+    """*value* as JSON, with the request's id, as every answer of this API has it."""
+    answer = reply(value)
+    request_id = request.scope[REQUEST_ID].encode()
+    answer.raw_headers.extend((name, request_id) for name in REQUEST_ID_HEADERS)
+    return answer

@@ -47,18 +47,15 @@ def after_response(service: Service, identity: Identity, turn_id: str) -> Contin
     return Continued(session_id, _newest(service, session_id, turn_id, not_newest))
 
 
-def after_items(
-    service: Service, identity: Identity, references: Sequence[str], *, with_texts: bool
-) -> Continued:
+def after_items(service: Service, identity: Identity, references: Sequence[str]) -> Continued:
     """Where a request goes on whose input refers to items: with the session of the last of them.
 
-    :param with_texts: the component wants to know what they say.
     :raises NotFound: there is no such item, or its session is not the caller's.
     :raises PayloadTooLarge: they say more than is read at once.
     """
     turn_id = turn_of_item(references[-1])
     session_id, _ = _turns(service, identity, references[-1:])[references[-1]]
-    texts = _texts(service, identity, list(dict.fromkeys(references))) if with_texts else {}
+    texts = _texts(service, identity, list(dict.fromkeys(references)))
     if not _is_newest(service, session_id, turn_id):
         return Continued(None, None, texts)
     newest = _newest(service, session_id, turn_id, lambda: not_newest("input"))

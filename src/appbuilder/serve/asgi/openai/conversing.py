@@ -22,7 +22,7 @@ from appbuilder.serve.asgi.http import (
     read_json,
     send_whole,
 )
-from appbuilder.serve.asgi.openai.places import Place, on_behalf, recognized
+from appbuilder.serve.asgi.openai.places import Place, on_behalf, recognized, referred
 from appbuilder.serve.asgi.openai.replacing import replaced_turns
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asgi.stream import Encoder, EventStream, outcome_of
@@ -47,6 +47,7 @@ class Asked:
     :param forget: nothing of the turn is to be kept.
     :param guard: says whether the session may go on this way.
     :param replaces: the newest turns of its session may be replaced, if the request goes on from before them.
+    :param referred: *session_id* is that of items the input refers to.
     :param note: what is to be stored with the turn.
     """
 
@@ -57,6 +58,7 @@ class Asked:
     forget: bool = False
     guard: Guard | None = None
     replaces: bool = False
+    referred: bool = False
     note: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -136,11 +138,15 @@ def _settled(asked: Asked, header: Header) -> Asked:
         return replace(asked, session_id=None, forget=True)
     # Open WebUI keeps its chats as trees and sends one branch of them.
     replaces = is_open_webui_chat(header) and asked.guard is None and not asked.forget
-    return replace(asked, session_id=named_session(header, asked.session_id), replaces=replaces)
+    session_id = named_session(header, asked.session_id)
+    referred = asked.referred and session_id == asked.session_id
+    return replace(asked, session_id=session_id, referred=referred, replaces=replaces)
 
 
 async def _place(service: Service, identity: Identity, asked: Asked) -> Place:
     if asked.session_id is not None:
+        if asked.referred and not asked.forget:
+            return referred(service.transcripts, identity, asked.talk, asked.session_id)
         return Place(asked.session_id, new=False)
     if asked.forget:
         return Place(new_id(), new=True)

@@ -59,6 +59,13 @@ def _take(transcripts: Transcripts, owner: str, before: Sequence[Said]) -> tuple
     return stands_for_it, transcripts.take(owner, stands_for_it)
 
 
+def referred(transcripts: Transcripts, identity: Identity, talk: Talk, session_id: str) -> Place:
+    """The place of a conversation that a client names by its items, so that it is recognized by them, too."""
+    if identity.owner == ANONYMOUS:
+        return Place(session_id, new=False)
+    return _RecognizedPlace(session_id, False, transcripts, identity.owner, talk, None)
+
+
 @dataclass(slots=True)
 class _RecognizedPlace(Place):
     """A place that must be remembered when its turn has ended.

@@ -64,19 +64,24 @@ class CreateResponse:
 
     async def _asked(self, identity: Identity, call: ResponseCall) -> tuple[ResponseCall, Asked]:
         """The request with what it refers to, and how it goes on."""
-        service, session_id, guard = self._service, call.session_id, None
+        service, session_id, guard, referred = self._service, call.session_id, None, False
         if call.previous is not None:
             found = await in_thread(after_response, service, identity, call.previous)
             session_id, guard = found.session_id, found.guard
         if call.references:
-            with_texts = "messages" in service.takes
-            items = await in_thread(
-                lambda: after_items(service, identity, call.references, with_texts=with_texts)
-            )
+            items = await in_thread(after_items, service, identity, call.references)
             call = resolved(call, items.texts)
             if session_id is None:
-                session_id, guard = items.session_id, items.guard
-        return call, Asked(call.talk, call.args, call.stream, session_id, forget=not call.store, guard=guard)
+                session_id, guard, referred = items.session_id, items.guard, items.session_id is not None
+        return call, Asked(
+            call.talk,
+            call.args,
+            call.stream,
+            session_id,
+            forget=not call.store,
+            guard=guard,
+            referred=referred,
+        )
 
 
 async def read_response(service: Service, identity: Identity, named: str) -> dict[str, Any]:

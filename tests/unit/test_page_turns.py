@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from tests.unit.engines import CountingStore, engine_of, remember
 
 from appbuilder import clock
-from appbuilder.core.message import Message
+from appbuilder.core.catalogue import Conversation, StoredRow
+from appbuilder.core.message import AnswerMessage, Message
 from appbuilder.core.store import TURN_KEY
 from appbuilder.engine.engine import Engine, Run
 from appbuilder.engine.log import Outcome, RunLog
 from appbuilder.errors import Draining
 from appbuilder.ids import new_id
+from appbuilder.jsontext import dumps
 from appbuilder.serve.asking import Identity
+from appbuilder.serve.chainlit import threads
 from appbuilder.serve.chainlit.screen import LiveTurn
 from appbuilder.serve.chainlit.tabs import Tabs
 from appbuilder.serve.chainlit.turns import PageTurns
 from appbuilder.serve.chainlit.web import MOST_BODY
+from appbuilder.serve.chainlit.window import Window
+from appbuilder.wire import transcript
 
 ANN, BOB = Identity("ann", "user:ann"), Identity("bob", "user:bob")
 
@@ -114,6 +121,42 @@ def test_a_turn_is_asked_shown_kept_and_forgotten() -> None:
     assert (turn.entry.owner, turn.entry.value["state"]) == (ANN.owner, "complete")
     assert session.events[0][0] == "task_start"
     assert session.events[-1][0] == "task_end"
+
+
+@pytest.mark.parametrize(
+    ("language", "reason", "line"),
+    [
+        ("en", "length", "*⚠ The answer was cut at the length limit.*"),
+        ("zh-CN", "length", "*⚠ 回答达到长度上限，在此截断。*"),
+        ("en", "content_filter", "*⚠ The answer was cut by the content filter.*"),
+        ("zh-CN", "content_filter", "*⚠ 回答被内容过滤器截断。*"),
+        ("en", "ab`ort", "*⚠ The answer ended early* (`abort`)"),
+        ("en", {"a": 1}, ""),
+    ],
+)
+def test_an_answer_that_is_not_whole_says_so_live_and_when_opened_again(
+    language: str, reason: Any, line: str
+) -> None:
+    def script(message: Message[Any], stream: bool) -> Message[Any]:
+        return AnswerMessage(iter(["half"]), extra={"finish_reason": reason})
+
+    turns, _, store = turns_of(script)
+    session = Session()
+
+    async def work() -> None:
+        await turns.ask(session, ANN, language, Said("hello"))
+        await session.all_shown()
+
+    on_a_loop(work)
+    said = f"half\n\n{line}" if line else "half"
+    assert session.answers == [said]
+    (turn,) = store.turns
+    assert turn.entry is not None
+    row = StoredRow("t" * 36, "r", TURN_KEY, json.loads(dumps(turn.entry.value)), clock.now())
+    talk = Conversation("thread", "user:ann", "title", row.created_at, row.created_at)
+    window = Window(list(transcript.turns([row])), [], None)
+    again = threads.opened(talk, "ann", window, author="A", language=language)
+    assert again["steps"][-1]["output"] == said
 
 
 def test_what_cannot_be_asked_is_refused_in_words() -> None:

@@ -95,6 +95,8 @@ class Screen:
         changes = self._composer.end()
         if isinstance(outcome.error, TurnCancelled):
             changes += self._composer.close(steps.stopped_line(self._place.language))
+        elif line := steps.cut_line(self._place.language, outcome.answer):
+            changes += self._composer.close(line)
         for change in changes:
             await self._show_change(change)
         for part in parts:

@@ -163,6 +163,17 @@ def stopped_line(language: str) -> str:
     return f"*⏹ {text('stopped', language)}*"
 
 
+def cut_line(language: str, answer: Any) -> str:
+    """What follows an answer (its JSON members) whose ``extra`` says that it is not whole; else nothing."""
+    extra = answer.get("extra") if isinstance(answer, Mapping) else None
+    reason = extra.get("finish_reason") if isinstance(extra, Mapping) else None
+    if not isinstance(reason, str) or not reason:
+        return ""
+    if reason in ("length", "content_filter"):
+        return f"*⚠ {text(reason, language)}*"
+    return f"*⚠ {text('ended', language)}* (`{reason[:100].replace('`', '')}`)"
+
+
 def _call_name(call: Mapping[str, Any], language: str, *, ended: bool) -> str:
     name = str(call["model"])
     if not ended:

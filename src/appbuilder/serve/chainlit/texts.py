@@ -4,6 +4,9 @@ from __future__ import annotations
 
 _TEXTS = {
     "stopped": ("已停止", "Stopped"),
+    "length": ("回答达到长度上限，在此截断。", "The answer was cut at the length limit."),
+    "content_filter": ("回答被内容过滤器截断。", "The answer was cut by the content filter."),
+    "ended": ("回答提前结束", "The answer ended early"),
     "request": ("请求编号", "request id"),
     "earlier": ("更早的消息", "Earlier messages"),
     "no_earlier": ("没有更早的消息。", "There are no earlier messages."),

@@ -102,8 +102,7 @@ def _tell_turn(thread: Thread, place: Place, row: StoredRow, rating: Rating | No
     composer = Composer()
     pieces = value.get("pieces")
     _feed(composer, place, row, pieces if isinstance(pieces, list) else [_content(value.get("answer"))])
-    if value.get(STATE) == INCOMPLETE:
-        composer.close(steps.stopped_line(place.language))
+    _close(composer, place, value.get(STATE), value.get("answer"))
     _tell_parts(thread, place, composer, at)
     if value.get(STATE) == FAILED:
         told.append(steps.failure(place, steps.error_line(place, value.get("error") or {}), at))
@@ -123,9 +122,17 @@ def _tell_rows(thread: Thread, place: Place, group: Sequence[StoredRow]) -> None
     if len(group) > 1 or _is_answer(first):
         composer = Composer()
         _feed(composer, place, last, [_content(last.value)])
-        if isinstance(last.value, dict) and last.value.get(STATE) == INCOMPLETE:
-            composer.close(steps.stopped_line(place.language))
+        if isinstance(last.value, dict):
+            _close(composer, place, last.value.get(STATE), last.value)
         _tell_parts(thread, place, composer, last.created_at + timedelta(milliseconds=1))
+
+
+def _close(composer: Composer, place: Place, state: Any, answer: Any) -> None:
+    """Says below an answer that it is not whole."""
+    language = place.language
+    line = steps.stopped_line(language) if state == INCOMPLETE else steps.cut_line(language, answer)
+    if line:
+        composer.close(line)
 
 
 def _tell_parts(thread: Thread, place: Place, composer: Composer, at: datetime) -> None:

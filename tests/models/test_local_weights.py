@@ -294,3 +294,9 @@ class TestNames:
         monkeypatch.setenv("XDG_CACHE_HOME", "/var/cache/me")
         assert cache_folder(Settings()) == Path("/var/cache/me/appbuilder")
         assert cache_folder(Settings(cache_dir="~/models")) == Path("/home/me/models")
+
+    def test_a_user_without_a_home(self) -> None:
+        for look in (lambda: find("~nobody-at-all/own.gguf"),
+                     lambda: cache_folder(Settings(cache_dir="~nobody-at-all/models"))):
+            with pytest.raises(ConfigurationError, match=r"no home folder\. Set HOME, or APPBUILDER_"):
+                look()

@@ -159,7 +159,7 @@ def runtime_folder() -> Path:
         found = folder.lstat()
     except OSError as error:
         raise ConfigurationError(
-            f"The local model keeps its state in {folder}, which cannot be made ({error.strerror}). "
+            f"The folder {folder} for files of running processes cannot be made ({error.strerror}). "
             "Set XDG_RUNTIME_DIR or TMPDIR to a folder that can be written."
         ) from None
     # The temporary folder is everybody's: another user could have put a folder or a link here first.

@@ -91,7 +91,7 @@ def find(name: str) -> Weights | Path:
     """
     if name in TABLE:
         return TABLE[name]
-    path = Path(name).expanduser()
+    path = _expanded(name)
     known = ", ".join(f"`{entry}`" for entry in TABLE)
     try:
         with path.open("rb") as file:
@@ -108,12 +108,29 @@ def find(name: str) -> Weights | Path:
 
 
 def cache_folder(settings: Settings) -> Path:
-    """Where weights are kept: ``APPBUILDER_CACHE_DIR``, else ``appbuilder`` in the user's cache folder."""
+    """Where weights are kept: ``APPBUILDER_CACHE_DIR``, else ``appbuilder`` in the user's cache folder.
+
+    :raises ConfigurationError: there is no such folder, as the user has no home.
+    """
     if settings.cache_dir:
-        return Path(settings.cache_dir).expanduser().absolute()
+        return _expanded(settings.cache_dir).absolute()
     base = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG Base Directory Specification: a relative path in the variable is to be ignored.
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "appbuilder"
+    return (Path(base) if os.path.isabs(base) else _expanded("~/.cache")) / "appbuilder"
+
+
+def _expanded(name: str) -> Path:
+    """The path *name*, which may begin with ``~``.
+
+    :raises ConfigurationError: that user has no home, as in containers that run under any number.
+    """
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise ConfigurationError(
+            f"{name} cannot be found: this user has no home folder. Set HOME, or APPBUILDER_CACHE_DIR to a "
+            "folder that can be written."
+        ) from None
 
 
 def ensure(weights: Weights, cache: Path, report: Report, connect_timeout: float = 5.0) -> Path:
@@ -129,7 +146,7 @@ def ensure(weights: Weights, cache: Path, report: Report, connect_timeout: float
     if _is_right(path, weights, report):
         return path
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _one_at_a_time(folder / f"{weights.file_name}.lock", report):
             if not _is_right(path, weights, report):
                 _fetch(weights, path, report, connect_timeout)

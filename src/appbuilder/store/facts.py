@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -56,7 +58,7 @@ def _all(
         return connection.exec_driver_sql(sql).scalar()
 
     if kind == "sqlite":
-        yield from _sqlite(ask)
+        yield from _sqlite(ask, connection.exec_driver_sql("PRAGMA database_list").all())
     elif kind == "postgresql":
         yield from _postgres(ask)
     else:
@@ -68,13 +70,29 @@ def _all(
     yield from _schema(connection)
 
 
-def _sqlite(ask: Callable[[str], Any]) -> Iterator[Fact]:
+def _sqlite(ask: Callable[[str], Any], files: Sequence[Any]) -> Iterator[Fact]:
     yield Fact("server", f"SQLite {ask('SELECT sqlite_version()')}", None)
     mode = str(ask("PRAGMA journal_mode"))
     slow = "Readers and writers wait for each other here; is it a network drive? Use a local one."
     yield _fact("journal_mode", mode, mode in ("wal", "memory"), slow)
     level = _SQLITE_SYNCHRONOUS.get(ask("PRAGMA synchronous"), "?")
     yield _fact("synchronous", level, level in ("full", "extra"), "A power cut may lose acknowledged turns.")
+    yield from _rights(files)
+
+
+def _rights(files: Sequence[Any]) -> Iterator[Fact]:
+    """Who may read the file, where it is one.
+
+    :param files: as ``PRAGMA database_list`` gives them.
+    """
+    path = next((path for _, name, path in files if name == "main"), "")
+    if not path or os.name != "posix":
+        return
+    mode = stat.S_IMODE(os.stat(path).st_mode)
+    yield _fact(
+        "rights of the file", f"{mode:04o}", not mode & 0o007,
+        f"Every user of this machine may read the conversations: chmod o= {path}*",
+    )
 
 
 def _postgres(ask: Callable[[str], Any]) -> Iterator[Fact]:

@@ -8,6 +8,7 @@ C and with it, under gevent, the whole process: it is off, and locks are waited 
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import sqlite3
 import threading
@@ -29,7 +30,7 @@ from appbuilder.store.listing import Execute
 from appbuilder.store.readers import Readers
 from appbuilder.store.rows import PreparedTurn
 from appbuilder.store.schema import TABLE
-from appbuilder.store.sqlite_file import LOOK_EVERY, DatabaseFile
+from appbuilder.store.sqlite_file import LOOK_EVERY, DatabaseFile, make_private
 from appbuilder.store.sqlite_insert import SQL, encode_time, insert_group
 from appbuilder.store.writer import Done, GroupWriter
 
@@ -64,6 +65,7 @@ class SqliteBackend:
         self._url = url
         self._settings = settings
         self._memory = urls.in_memory(url)
+        self._to_make = urls.file_to_make(url)
         self._engine = self._make_engine()
         self._readers = Readers(self._connect, max(1, settings.db_pool), settings.db_timeout)
         self._writer: sqlite3.Connection | None = None
@@ -93,6 +95,7 @@ class SqliteBackend:
             connect_args={"check_same_thread": False, "timeout": 0},
             **options,
         )
+        event.listen(engine, "do_connect", lambda *_: self._make_file())
         event.listen(engine, "connect", lambda connection, _: self._set_up(connection))
         return engine
 
@@ -107,6 +110,10 @@ class SqliteBackend:
         connection.execute("PRAGMA fullfsync=1")
         connection.execute("PRAGMA checkpoint_fullfsync=1")
         self._file.is_open(connection)
+
+    def _make_file(self) -> None:
+        if self._to_make and not os.path.exists(self._to_make):
+            make_private(self._to_make)
 
     def _deadline(self) -> float:
         return clock.monotonic() + self._settings.db_timeout
@@ -250,6 +257,7 @@ class SqliteBackend:
     def _connect(self) -> sqlite3.Connection:
         (path,), options = self._engine.dialect.create_connect_args(self._url)
         uri = bool(options.get("uri"))
+        self._make_file()
         connection = sqlite3.connect(path, timeout=0, check_same_thread=False, isolation_level=None, uri=uri)
         try:
             self._set_up(connection)

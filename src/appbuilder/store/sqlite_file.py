@@ -6,6 +6,7 @@ to a file without a name is lost, though it was acknowledged.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sqlite3
@@ -17,6 +18,19 @@ LOOK_EVERY = 0.2
 LEAST_SPACE = 512 * 1024
 """Bytes that must be free on the disk: room in the log that is there already may take a while to fill."""
 _NOWHERE = (0, 0)
+
+
+def make_private(path: str) -> None:
+    """Makes a database's file where it is missing, for its owner alone, whatever the umask: SQLite would let
+    everybody read it. The log and its index get the same rights from SQLite.
+    """
+    with contextlib.suppress(OSError):  # that it is there already, or what SQLite says in a moment
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
+        try:
+            if hasattr(os, "fchmod"):
+                os.fchmod(descriptor, 0o600)
+        finally:
+            os.close(descriptor)
 
 
 class DatabaseFile:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
 from sqlalchemy import exc
 from sqlalchemy.engine import URL, make_url
@@ -104,6 +104,22 @@ def _absolute(url: URL) -> URL:
         return url
     # Two spellings of one file must share one writer, and a later chdir must not change the file.
     return url.set(database=os.path.realpath(url.database or ""))
+
+
+def file_to_make(url: URL) -> str:
+    """The path of the file that SQLite makes for *url* where there is none; empty: it makes none."""
+    name = url.database or ""
+    if in_memory(url) or url.get_backend_name() != "sqlite":
+        return ""
+    if not url.query.get("uri"):
+        return name
+    # https://www.sqlite.org/uri.html
+    if not name.startswith("file:") or "vfs" in url.query or url.query.get("mode", "rwc") != "rwc":
+        return ""
+    name = name.removeprefix("file:").partition("#")[0].partition("?")[0]
+    if name.startswith("//"):
+        name = "/" + name[2:].partition("/")[2]
+    return os.path.realpath(unquote(name))
 
 
 def in_memory(url: URL) -> bool:

@@ -23,7 +23,7 @@ class PageFolder:
 
     def __init__(self, cache: Path) -> None:
         """:raises OSError: *cache* cannot be written."""
-        cache.mkdir(parents=True, exist_ok=True)
+        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
         _sweep(cache)
         while True:
             self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=cache))

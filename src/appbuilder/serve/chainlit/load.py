@@ -23,6 +23,7 @@ from typing import Any
 
 from appbuilder import logs
 from appbuilder.errors import ConfigurationError
+from appbuilder.models.local_state import runtime_folder
 from appbuilder.models.weights import cache_folder
 from appbuilder.serve.chainlit.folder import PageFolder
 from appbuilder.serve.chainlit.texts import text
@@ -100,12 +101,7 @@ def load(settings: Settings) -> Any:
                 "do not import chainlit in a program that uses ChainlitRuntime."
             )
         installed = _version()
-        try:
-            _folder = PageFolder(cache_folder(settings))
-        except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home
-            raise ConfigurationError(
-                f"The chat page needs a folder for its files ({error}): set APPBUILDER_CACHE_DIR."
-            ) from None
+        _folder = _make_folder(settings)
         atexit.register(_folder.remove)
         _write(_folder.path, installed)
         # Who may come in is decided in front of Chainlit; it gets a token with each request, good in this
@@ -118,6 +114,22 @@ def load(settings: Settings) -> Any:
         import chainlit.server
         import chainlit.session
     return chainlit
+
+
+def _make_folder(settings: Settings) -> PageFolder:
+    """In the cache; a user without a home, or with one that cannot be written, has the temporary folder."""
+    try:
+        return PageFolder(cache_folder(settings))
+    except (OSError, ConfigurationError) as error:
+        problem = error
+    try:
+        if not settings.cache_dir:
+            return PageFolder(runtime_folder())
+    except (OSError, ConfigurationError) as error:
+        problem = error
+    raise ConfigurationError(
+        f"The chat page needs a folder for its files ({problem}): set APPBUILDER_CACHE_DIR."
+    )
 
 
 def no_page() -> str:
@@ -195,9 +207,14 @@ def _environment(root: Path) -> Iterator[None]:
     os.environ["CHAINLIT_APP_ROOT"] = str(root)
     os.environ["CHAINLIT_ENV_FILE"] = os.devnull
     os.environ["TRACELOOP_TELEMETRY"] = "false"
+    homeless = os.path.expanduser("~") == "~"
+    if homeless:  # a module that Chainlit imports cannot be imported then
+        os.environ["HOME"] = str(root)
     try:
         yield
     finally:
+        if homeless:
+            del os.environ["HOME"]
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)

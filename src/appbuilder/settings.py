@@ -238,6 +238,27 @@ class Settings:
         "",
         "Function asked before each turn, as `module:name` or `file.py:name`; it may refuse the turn.",
     )
+    page_bytes: int = _setting(
+        "APPBUILDER_PAGE_BYTES",
+        4 * 1024 * 1024,
+        "Text of a page of a session's turns; a longer turn is given alone.",
+    )
+    import_sessions: int = _setting(
+        "APPBUILDER_IMPORT_SESSIONS", 1000, "Sessions of one import; more get 413."
+    )
+    import_lines: int = _setting(
+        "APPBUILDER_IMPORT_LINES",
+        10_000,
+        "Lines (rows of sessions, or messages) of one import; more get 413.",
+    )
+    bulk_requests: int = _setting(
+        "APPBUILDER_BULK_REQUESTS",
+        16,
+        "Imports, exports and erasures under way in a process; more get 503.",
+    )
+    bulk_per_caller: int = _setting(
+        "APPBUILDER_BULK_PER_CALLER", 2, "Of these, those of one caller; more get 429."
+    )
     metrics: bool = _setting("APPBUILDER_METRICS", True, "Whether the service has `/metrics` for Prometheus.")
     # The chat page
     page_name: str = _setting(
@@ -349,7 +370,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Limits": (
         "rate", "turn_hook", "max_turns", "max_body", "max_values", "max_answer", "max_piece",
         "max_in_flight", "max_in_flight_caller", "max_connections", "body_timeout",
-        "write_timeout", "db_pool", "db_timeout",
+        "write_timeout", "page_bytes", "import_sessions", "import_lines", "bulk_requests", "bulk_per_caller",
+        "db_pool", "db_timeout",
     ),
     "Logs": ("loglevel", "log_format", "log_texts", "access_log"),
     "FlaskRuntime": ("worker_class", "threads"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,17 +13,21 @@ from tests.store.helpers import add, contents, entry_turn, turn
 from appbuilder import clock
 from appbuilder.core.catalogue import (
     FEEDBACK_KEY,
+    OUTLINED,
     Catalogue,
     CataloguedStore,
     Conversation,
     Owner,
     Rating,
+    SomeRows,
+    StoredRow,
     title_of,
 )
 from appbuilder.core.store import TURN_KEY
 from appbuilder.errors import InvalidRequest
 from appbuilder.ids import new_id
 from appbuilder.settings import Settings
+from appbuilder.store import removal
 from appbuilder.store.memory import MemoryStore
 from appbuilder.store.sql import SqlStore
 from appbuilder.store.urls import parse
@@ -265,9 +269,25 @@ def test_rows(store: CataloguedStore, catalogue: Catalogue, owner: str) -> None:
     assert feedback.request_id == rows[1].request_id
 
 
-@pytest.mark.parametrize("limit", [1, 2, 5, 2**40])
+def in_pages(read: Callable[..., SomeRows], session_id: str, limit: int, most: int) -> list[StoredRow]:
+    """All rows in the order they are read in."""
+    found, some = [], read(session_id, None, limit, most)
+    while True:
+        assert 1 <= len(some.rows) <= limit
+        found += some.rows[::-1] if read.__name__ == "read_back" else some.rows
+        if some.next is None:
+            return found
+        some = read(session_id, some.next, limit, most)
+
+
+@pytest.mark.parametrize(("limit", "most"), [(1, 2**30), (2, 2**30), (5, 300), (2**40, 1), (2**40, 2**40)])
 def test_rows_in_pages(
-    store: CataloguedStore, catalogue: Catalogue, owner: str, limit: int, monkeypatch: pytest.MonkeyPatch
+    store: CataloguedStore,
+    catalogue: Catalogue,
+    owner: str,
+    limit: int,
+    most: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     moment = clock.now()
     monkeypatch.setattr(clock, "now", lambda: moment)
@@ -282,14 +302,58 @@ def test_rows_in_pages(
         assert len(page) <= limit
         back[:0] = page
     assert back == rows
-    forth: list[Any] = []
-    while page := catalogue.rows_after(session_id, forth[-1].place if forth else None, limit):
-        assert len(page) <= limit
-        forth += page
-    assert forth == rows
-    assert catalogue.rows_after(session_id, None, 0) == []
+    assert in_pages(catalogue.read_back, session_id, limit, most)[::-1] == rows
+    assert in_pages(catalogue.read_on, session_id, limit, most) == rows
+    for name, none in ((session_id, 0), ("x" * 37, 3)):
+        nothing = catalogue.read_on(name, None, none, most)
+        assert (nothing.rows, nothing.next) == ([], None)
     assert catalogue.rows(session_id, 0, before=rows[3].place) == []
-    assert catalogue.rows_after("x" * 37, None, 3) == []
+
+
+def test_rows_by_their_size(store: CataloguedStore, catalogue: Catalogue, owner: str) -> None:
+    """Pages end where the bytes do; a row that is larger comes alone; an outline has no large values."""
+    session_id = begin(store, owner)
+    for size in (10, 200_000, 10, 900_000, 10, 10):
+        add(store, session_id, "x" * size)
+    rows = catalogue.rows(session_id, 100)
+    some = catalogue.read_back(session_id, None, 100, 500_000)
+    pages = [some.rows]
+    while some.next is not None:
+        some = catalogue.read_back(session_id, some.next, 100, 500_000)
+        pages.insert(0, some.rows)
+    assert [row for page in pages for row in page] == rows
+    sizes = [[row.size for row in page] for page in pages]
+    assert all(sum(page) <= 500_000 or len(page) == 1 for page in sizes)
+    assert any(sum(page) > 500_000 for page in sizes)
+    whole = catalogue.read_on(session_id, None, 100, 10**9)
+    assert (whole.rows, whole.next) == (rows, None)
+    outline = catalogue.outline(session_id, None, len(rows))
+    assert outline.next is None
+    for row, listed in zip(rows, outline.rows, strict=True):
+        assert (row.id, row.request_id, row.key, row.created_at) == (
+            listed.id, listed.request_id, listed.key, listed.created_at)
+        assert listed.value == (row.value if len(str(row.value)) <= OUTLINED else None)
+    assert catalogue.outline(session_id, rows[-1].place, 3).rows[-1].id == rows[-2].id
+
+
+def test_a_large_session_goes_in_several_transactions(
+    store: CataloguedStore, catalogue: Catalogue, owner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(removal, "CHUNK_BYTES", 300_000)
+    names = [begin(store, owner) for _ in range(3)]
+    for name in names:
+        for _ in range(5):
+            add(store, name, "x" * 100_000)
+    assert catalogue.delete(names[0])
+    assert not catalogue.delete(names[0])
+    assert catalogue.rows(names[0], 9) == []
+    assert catalogue.find(names[0]) is None
+    steps = list(catalogue.erasing(owner))
+    assert sum(steps) == 3
+    if not isinstance(store, MemoryStore):
+        assert len(steps) > 6
+    assert catalogue.page([owner]).conversations == []
+    assert catalogue.rows(names[1], 9) == []
 
 
 def test_ratings(store: CataloguedStore, catalogue: Catalogue, owner: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -258,7 +258,7 @@ def test_what_changes_meanwhile_stays(
     catalogue, remove = store.catalogue(), removal._remove
     session_id = begin(store, "alice", "hers")
 
-    def changed(backend: Backend, name: str, still: Any) -> bool:
+    def changed(backend: Backend, name: str, still: Any) -> Iterator[int]:
         catalogue.delete(name)
         store.commit(entry_turn(name, "bob", "his", ("query", "his")))
         return remove(backend, name, still)

@@ -75,7 +75,9 @@ def test_its_catalogue_fails_too(operation: str) -> None:
     stamp = datetime(2026, 1, 1)
     row = StoredRow(new_id(), new_id(), TURN_KEY, {"input": {"content": "x"}}, stamp)
     arguments: dict[str, tuple[Any, ...]] = {
-        "page": (["x"],), "rows": ("s", 1), "rows_after": ("s", None, 1), "rename": ("s", "x"),
+        "page": (["x"],), "rows": ("s", 1), "read_back": ("s", None, 1, 1),
+        "read_on": ("s", None, 1, 1), "outline": ("s", None, 1), "import_sessions": ([],),
+        "rename": ("s", "x"),
         "rate": ("x", Rating(True)), "prune": (stamp,), "tokens_since": ("s", stamp),
         "import_rows": ("s", "x", "title", [row]),
     }

@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appbuilder.core.catalogue import FEEDBACK_KEY, Conversation, Place, StoredRow
+from appbuilder.core.catalogue import FEEDBACK_KEY, Conversation, Place, SomeRows, StoredRow
 from appbuilder.core.store import TURN_KEY
 from appbuilder.errors import InvalidRequest, NotFound
 from appbuilder.serve.asking import Identity
 from appbuilder.serve.chainlit import window
 from appbuilder.serve.chainlit.conversations import Conversations
 from appbuilder.serve.chainlit.earlier import Earlier
+from appbuilder.store.rows import within
 
 AT = datetime(2026, 1, 2, 3, 4, 5)
 ANN, BOB = Identity("ann", "user:ann"), Identity("bob", "user:bob")
@@ -33,11 +34,12 @@ class Rows:
         self.reads: list[int] = []
         self.bytes_read = 0
 
-    def rows(self, session_id: str, limit: int, *, before: Place | None = None) -> list[StoredRow]:
-        found = [row for row in self.stored if before is None or row.place < before][-limit:]
+    def read_back(self, session_id: str, before: Place | None, limit: int, most_bytes: int) -> SomeRows:
+        stored = [row for row in reversed(self.stored) if before is None or row.place < before]
+        found, more = within(stored, limit, most_bytes, lambda row: len(str(row.value)))
         self.reads.append(len(found))
         self.bytes_read += sum(len(str(row.value)) for row in found)
-        return found
+        return SomeRows(found[::-1], found[-1].place if more else None)
 
     def find(self, session_id: str) -> Conversation | None:
         return Conversation(session_id, ANN.owner, "<b>Title</b>", AT, AT) if session_id == "s/1" else None

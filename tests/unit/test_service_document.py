@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import nullcontext
 from html.parser import HTMLParser
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema_rs
@@ -19,6 +20,7 @@ from appbuilder.serve.asgi import runs, sessions
 from appbuilder.serve.asgi.paths import SentRoute
 from appbuilder.serve.asgi.reference import page
 from appbuilder.serve.asgi.samples import sample
+from appbuilder.settings import Settings
 from appbuilder.wire import openapi
 from appbuilder.wire.chat import ON_DISCONNECT_HEADER, REQUEST_ID_HEADER, TOKEN_HEADERS, USER_ID_HEADER
 from appbuilder.wire.openai import chat, response_input
@@ -46,7 +48,7 @@ def references(value: Any) -> Iterator[str]:
 
 
 def test_every_route_is_in_it_and_it_holds_no_other() -> None:
-    service: Any = type("S", (), {"register": None})()
+    service: Any = SimpleNamespace(register=None, settings=Settings())
     here = {(route.path, method) for group in (sessions, runs) for route in group.routes(service)
             if isinstance(route, SentRoute) for method in route.taken}
     ours = ("/sessions", "/runs")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from appbuilder.errors import (
 )
 from appbuilder.serve.asgi import hooks
 from appbuilder.serve.asgi.auth.hook import HookRequest, HookUser
-from appbuilder.serve.asgi.hooks import call_hook
+from appbuilder.serve.asgi.hooks import HookThreads, call_hook
 from appbuilder.serve.asking import Identity
 
 ANN = Identity("ann", "user:ann")
@@ -122,12 +123,61 @@ def test_a_hook_that_hangs_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     async def asks() -> None:
         for hook in (released.wait, asyncio.Event().wait):
             with pytest.raises(ServiceUnavailable):
-                await call_hook("APPBUILDER_AUTH_HOOK", hook)
+                await call_hook(HookThreads(), "APPBUILDER_AUTH_HOOK", hook)
 
     try:
         asyncio.run(asks())
     finally:
         released.set()
+
+
+def test_hooks_that_never_return_take_no_more_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all of its threads held the function is not asked any more, and goes on when one comes back."""
+    monkeypatch.setattr(hooks, "HOOK_WAIT", 0.05)
+    released, begun = threading.Event(), []
+
+    def hook(name: str) -> str:
+        begun.append(name)
+        assert name == "late" or released.wait(10)
+        return name
+
+    async def asks() -> None:
+        threads = HookThreads(2)
+        for name in ("one", "two"):
+            with pytest.raises(ServiceUnavailable):
+                await call_hook(threads, "APPBUILDER_AUTH_HOOK", hook, name)
+        monkeypatch.setattr(hooks, "HOOK_WAIT", 10.0)
+        with pytest.raises(ServiceUnavailable):  # at once: nobody can tell when one of them returns
+            await asyncio.wait_for(call_hook(threads, "APPBUILDER_AUTH_HOOK", hook, "three"), 5)
+        assert begun == ["one", "two"]
+        before = threading.active_count()
+        released.set()
+        while True:
+            try:
+                assert await call_hook(threads, "APPBUILDER_AUTH_HOOK", hook, "late") == "late"
+                break
+            except ServiceUnavailable:
+                await asyncio.sleep(0)
+        assert threading.active_count() <= before
+
+    asyncio.run(asks())
+
+
+def test_calls_of_a_hook_wait_for_its_threads() -> None:
+    running, most = [0], [0]
+
+    def hook() -> None:
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        time.sleep(0.01)
+        running[0] -= 1
+
+    async def asks() -> None:
+        threads = HookThreads(3)
+        await asyncio.gather(*(call_hook(threads, "APPBUILDER_TURN_HOOK", hook) for _ in range(20)))
+
+    asyncio.run(asks())
+    assert 1 <= most[0] <= 3
 
 
 def test_the_hook_of_the_docs() -> None:

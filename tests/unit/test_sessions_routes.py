@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from tests.unit.service_desk import OWNERS, SEE_ALL, Desk, path_of
 
-from appbuilder.core.catalogue import Rating, all_conversations
+from appbuilder.core.catalogue import NewSession, Rating, all_conversations
 from appbuilder.core.store import TURN_KEY, TurnEntry, TurnRecord
 from appbuilder.engine import stopping
 from appbuilder.ids import new_id
@@ -176,8 +177,11 @@ def test_earlier_turns_come_in_pages(desk: Desk, limit: int) -> None:
 
 
 @settings(deadline=None)
-@given(sizes=st.lists(st.integers(1, 9), max_size=12), limit=st.integers(1, 4), own=st.booleans())
-def test_pages_of_turns_with_any_number_of_rows(sizes: list[int], limit: int, own: bool) -> None:
+@given(sizes=st.lists(st.integers(1, 9), max_size=12), limit=st.integers(1, 4), own=st.booleans(),
+       most=st.sampled_from([10**6, 400, 150, 20]))
+def test_pages_of_turns_with_any_number_of_rows(
+    sizes: list[int], limit: int, own: bool, most: int
+) -> None:
     store = MemoryStore()
     for number, size in enumerate(sizes):
         rows = [(f"k{n}", {"content": f"{number}"}) for n in range(size)]
@@ -186,7 +190,7 @@ def test_pages_of_turns_with_any_number_of_rows(sizes: list[int], limit: int, ow
     found: list[Any] = []
     cursor = None
     while True:
-        page = reading.newest_turns(store.catalogue(), "s", limit, cursor)
+        page = reading.newest_turns(store.catalogue(), "s", limit, cursor, most)
         assert len(page.turns) <= limit
         found[:0] = page.turns
         cursor = page.next
@@ -201,15 +205,15 @@ def test_a_turn_of_very_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
         rows = [(f"k{n}", {"content": f"{number}.{n}"}) for n in range(50)]
         store.commit(TurnRecord("s", new_id(), rows))
-    page = reading.newest_turns(store.catalogue(), "s", 5, None)
+    page = reading.newest_turns(store.catalogue(), "s", 5, None, 10**6)
     assert [(each.input, each.answer) for each in page.turns] == [("2.30", "2.49")]
     assert page.next is not None
     for number in range(3):
         rows = [(f"k{n}", {"content": f"{number}.{n}"}) for n in range(8)]
         store.commit(TurnRecord("eights", new_id(), rows))
-    page = reading.newest_turns(store.catalogue(), "eights", 5, None)
+    page = reading.newest_turns(store.catalogue(), "eights", 5, None, 10**6)
     assert [each.input for each in page.turns] == ["1.0", "2.0"], "of the first there is not all"
-    last = reading.newest_turns(store.catalogue(), "eights", 5, page.next)
+    last = reading.newest_turns(store.catalogue(), "eights", 5, page.next, 10**6)
     assert [each.input for each in last.turns] == ["0.0"]
     assert last.next is None
 
@@ -505,14 +509,14 @@ def test_a_session_that_comes_between(desk: Desk, monkeypatch: pytest.MonkeyPatc
     file = desk.file("/sessions/export", "bob")
     other = Desk()
     catalogue = other.catalogue
-    importing = catalogue.import_rows
+    importing = catalogue.import_sessions
 
-    def slow(session_id: str, *rest: Any) -> None:
-        if session_id == "s":
-            other.say("s", "first", "bob")
-        importing(session_id, *rest)
+    def slow(sessions: Sequence[NewSession]) -> Sequence[bool]:
+        assert {each.session_id for each in sessions} == {"s", "t"}, "in one transaction"
+        other.say("s", "first", "bob")
+        return importing(sessions)
 
-    monkeypatch.setattr(catalogue, "import_rows", slow)
+    monkeypatch.setattr(catalogue, "import_sessions", slow)
     told = other.bring_in(file)
     assert (told["imported"], told["existing"]) == ([{"session_id": "t", "rows": 2}], ["s"])
     assert other.get("/sessions/s", "bob")["title"] == "first"
@@ -530,13 +534,13 @@ def test_an_export_is_read_as_it_is_sent(form: str) -> None:
     for sessions in (all_conversations(desk.catalogue, None), [desk.catalogue.find("long")]):
         store.calls.clear()
         answer: Any = asyncio.run(export(Request(scope), desk.catalogue, filter(None, sessions)))
-        before = store.calls["rows_after"]
+        before = store.calls["read_on"]
 
         async def whole(body: Any = answer.body_iterator) -> bytes:
             return b"".join([part async for part in body])
 
         assert asyncio.run(whole()).count(b"x" * 1000 if before > 1 else b"y" * 1000) >= 400
-        assert store.calls["rows_after"] > 3 * before, "most was read after the first bytes were there"
+        assert store.calls["read_on"] > 3 * before, "most was read after the first bytes were there"
 
 
 def test_an_export_whose_database_is_lost(desk: Desk) -> None:

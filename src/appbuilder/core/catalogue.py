@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -25,6 +25,8 @@ Place = tuple[datetime, str]
 """Where a row stands in its conversation: its time and its id."""
 
 LONGEST_TITLE = 80
+OUTLINED = 64 * 1024
+"""Characters of the longest row whose value is read where the values of others are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +50,47 @@ class ConversationPage:
 
 @dataclass(frozen=True, slots=True)
 class StoredRow:
-    """One row of a conversation, whatever wrote it; ``value`` is the stored JSON value."""
+    """One row of a conversation, whatever wrote it; ``value`` is the stored JSON value.
+
+    ``size`` is the memory its text took, in bytes, where it was read by size.
+    """
 
     id: str
     request_id: str
     key: str
     value: Any
     created_at: datetime
+    size: int = field(default=0, compare=False)
 
     @property
     def place(self) -> Place:
         return self.created_at, self.id
+
+
+@dataclass(frozen=True, slots=True)
+class SomeRows:
+    """Some rows of a conversation, oldest first; ``next`` is where to go on, None where there are no more."""
+
+    rows: list[StoredRow]
+    next: Place | None
+
+    def reversed(self) -> SomeRows:
+        """The same rows in the other order."""
+        return SomeRows(self.rows[::-1], self.next)
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """A whole conversation that is to be written into a session that does not exist yet.
+
+    Keys, values, request ids and the order of *rows* stay, and their times where they grow with it and are
+    not in the future. Rows get ids of their own; ratings stay with their turns.
+    """
+
+    session_id: str
+    owner: Owner
+    title: str
+    rows: Sequence[StoredRow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +133,19 @@ class Catalogue(Protocol):
         :param before: only rows that stand before this place.
         """
 
-    def rows_after(self, session_id: str, after: Place | None, limit: int) -> list[StoredRow]:
-        """The *limit* rows that follow a place (None: from the beginning), likewise."""
+    def read_back(self, session_id: str, before: Place | None, limit: int, most_bytes: int) -> SomeRows:
+        """As :meth:`rows`, in bounded memory: at most *limit* rows, and no more than *most_bytes* of text.
+
+        A row that is larger is given alone.
+        """
+
+    def read_on(self, session_id: str, after: Place | None, limit: int, most_bytes: int) -> SomeRows:
+        """Likewise the rows that follow a place (None: from the beginning)."""
+
+    def outline(
+        self, session_id: str, before: Place | None, limit: int, *, longest: int = OUTLINED
+    ) -> SomeRows:
+        """As :meth:`rows`; the values of rows of more than *longest* characters are None, and not read."""
 
     def rename(self, session_id: str, title: str) -> bool:
         """Gives it another title, one line of at most 80 characters; False: there is no such conversation."""
@@ -110,7 +153,8 @@ class Catalogue(Protocol):
     def delete(self, session_id: str) -> bool:
         """Deletes it, and with it what the component remembers of it; False: there is none.
 
-        The rows stay in the table with their ``deleted`` flag set, until the session is another owner's.
+        The rows stay in the table with their ``deleted`` flag set, until the session is another owner's. One
+        transaction; of a large session several, the oldest rows first, and it stays its owner's to the last.
         """
 
     def erase(self, owner: Owner) -> int:
@@ -119,6 +163,9 @@ class Catalogue(Protocol):
         One transaction a session, more for a long one. What is begun meanwhile may stay: ask again.
         """
 
+    def erasing(self, owner: Owner) -> Iterator[int]:
+        """As :meth:`erase`, in steps: each is a transaction, and gives how many sessions it has finished."""
+
     def prune(self, before: datetime) -> int:
         """Removes all rows of the sessions whose newest turn is older, deleted or not; returns how many.
 
@@ -126,12 +173,17 @@ class Catalogue(Protocol):
         """
 
     def import_rows(self, session_id: str, owner: Owner, title: str, rows: Sequence[StoredRow]) -> None:
-        """Writes a whole conversation, in one transaction, into a session that does not exist yet.
-
-        Keys, values, request ids and the order of *rows* stay, and their times where they grow with it and
-        are not in the future. Rows get ids of their own; ratings stay with their turns.
+        """Writes one conversation, see :class:`NewSession`, in one transaction.
 
         :raises InvalidRequest: the session exists; a name is too long; no row is a turn or part of one.
+        """
+
+    def import_sessions(self, sessions: Sequence[NewSession]) -> Sequence[bool]:
+        """Writes conversations, each whole: on SQLite in one transaction, elsewhere each in its own.
+
+        Returns which were written; the others exist already.
+
+        :raises InvalidRequest: a name is too long; no row of one is a turn or part of one.
         """
 
     def tokens_since(self, session_id: str, since: datetime) -> int:
@@ -185,6 +237,8 @@ class CataloguedStore(SessionStore, Protocol):
 
 _AT_ONCE = 200
 """Rows, or conversations, that are read at once where all are wanted."""
+_BYTES_AT_ONCE = 1024 * 1024
+"""Text of rows that is read at once there."""
 
 
 def all_conversations(
@@ -202,10 +256,11 @@ def all_conversations(
 
 def all_rows(catalogue: Catalogue, session_id: str) -> Iterator[StoredRow]:
     """Every row of a conversation, the oldest first, read as they are taken."""
-    place = None
-    while rows := catalogue.rows_after(session_id, place, _AT_ONCE):
-        yield from rows
-        place = rows[-1].place
+    read = catalogue.read_on(session_id, None, _AT_ONCE, _BYTES_AT_ONCE)
+    yield from read.rows
+    while read.next is not None:
+        read = catalogue.read_on(session_id, read.next, _AT_ONCE, _BYTES_AT_ONCE)
+        yield from read.rows
 
 
 def title_of(text: str) -> str:

@@ -60,11 +60,23 @@ class Backend(Protocol):
     def read(self, sql: str, parameters: tuple[Any, ...]) -> Sequence[Any]:
         """All rows of a query."""
 
+    def read_within(
+        self, sql: str, parameters: tuple[Any, ...], most_bytes: int, column: int
+    ) -> tuple[list[Any], bool]:
+        """The first rows of a query that fit into *most_bytes*, at least one; and whether there are others.
+
+        :param parameters: the last is how many rows at most.
+        :param column: that of the text.
+        """
+
     def write_many(self, sql: str, values: Sequence[tuple[Any, ...]]) -> None:
         """Runs a statement once for each of *values*, in one transaction that locks no session."""
 
     def change(self, session_id: str, work: Callable[[Execute], _T]) -> _T:
         """Runs *work* in a transaction under the session's lock, the one turns are written under."""
+
+    def change_each(self, works: Sequence[tuple[str, Callable[[Execute], _T]]]) -> list[_T]:
+        """As :meth:`change`, for several sessions; in one transaction where it locks all of them anyway."""
 
     def mark(self) -> Any:
         """Where the table ends now."""

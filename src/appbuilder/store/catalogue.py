@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy.engine import URL
@@ -12,11 +15,14 @@ from sqlalchemy.engine import URL
 from appbuilder import clock, jsontext
 from appbuilder.core.catalogue import (
     FEEDBACK_KEY,
+    OUTLINED,
     Conversation,
     ConversationPage,
+    NewSession,
     Owner,
     Place,
     Rating,
+    SomeRows,
     StoredRow,
 )
 from appbuilder.core.store import TURN_KEY
@@ -31,6 +37,9 @@ from appbuilder.store.listing import Execute, title_of_row
 from appbuilder.store.rows import MAX_LIMIT, can_be_asked
 
 _TURNS_AT_ONCE = 100
+_BYTES_AT_ONCE = 1024 * 1024
+_VALUE = 3
+"""The column of a row's text."""
 
 
 class SqlCatalogue:
@@ -95,11 +104,34 @@ class SqlCatalogue:
             found = _rows_at(backend, (sql.rows, sql.older_rows), session_id, before, limit)
             return list(stored_rows(reversed(found), backend.decode))
 
-    def rows_after(self, session_id: str, after: Place | None, limit: int) -> list[StoredRow]:
+    def read_back(self, session_id: str, before: Place | None, limit: int, most_bytes: int) -> SomeRows:
+        sql = self._live().catalogue_sql
+        return self._some((sql.rows, sql.older_rows), session_id, before, limit, most_bytes).reversed()
+
+    def read_on(self, session_id: str, after: Place | None, limit: int, most_bytes: int) -> SomeRows:
+        sql = self._live().catalogue_sql
+        return self._some((sql.first_rows, sql.next_rows), session_id, after, limit, most_bytes)
+
+    def outline(
+        self, session_id: str, before: Place | None, limit: int, *, longest: int = OUTLINED
+    ) -> SomeRows:
         with self._asking("a conversation was read") as backend:
             sql = backend.catalogue_sql
-            found = _rows_at(backend, (sql.first_rows, sql.next_rows), session_id, after, limit)
-            return list(stored_rows(found, backend.decode))
+            statements = (sql.outline, sql.older_outline)
+            found = list(_rows_at(backend, statements, session_id, before, limit + 1, longest))
+            return _some_rows(found[:limit], len(found) > limit, backend.decode).reversed()
+
+    def _some(
+        self, statements: tuple[str, str], session_id: str, place: Place | None, limit: int, most_bytes: int
+    ) -> SomeRows:
+        if limit <= 0 or not can_be_asked(session_id):
+            return SomeRows([], None)
+        with self._asking("a conversation was read") as backend:
+            limit = min(limit, MAX_LIMIT - 1)
+            at = () if place is None else (*[backend.encode(place[0])] * 2, place[1])
+            parameters = (session_id, *at, limit)
+            found, more = backend.read_within(statements[place is not None], parameters, most_bytes, _VALUE)
+            return _some_rows(found, more, backend.decode)
 
     def rename(self, session_id: str, title: str) -> bool:
         def work(execute: Execute, backend: Backend) -> bool:
@@ -113,38 +145,56 @@ class SqlCatalogue:
         return self._change(session_id, "a conversation was renamed", work)
 
     def delete(self, session_id: str) -> bool:
+        large = True
+
         def work(execute: Execute, backend: Backend) -> bool:
+            nonlocal large
             # Listed first, so that a process that saw it alive cannot list it afterwards.
             if not follow.ensure(execute, backend, session_id):
                 return False
-            execute(backend.catalogue_sql.drop_session, (session_id,))
+            large = removal.delete_oldest(execute, backend, session_id)
+            if not large:
+                execute(backend.catalogue_sql.drop_session, (session_id,))
             return True
 
-        return self._change(session_id, "a conversation was deleted", work)
+        while (there := self._change(session_id, "a conversation was deleted", work)) and large:
+            time.sleep(removal.PAUSE)
+        return there
 
     def erase(self, owner: Owner) -> int:
+        return sum(self.erasing(owner))
+
+    def erasing(self, owner: Owner) -> Iterator[int]:
         with self._asking("a user's conversations were removed") as backend:
             if owner is None:
                 self._follower(backend).catch_up()
-            return removal.erase(backend, conversations.owner_key(owner))
+            yield from removal.erase(backend, conversations.owner_key(owner))
 
     def prune(self, before: datetime) -> int:
         with self._asking("old conversations were removed") as backend:
             return removal.prune(backend, before)
 
     def import_rows(self, session_id: str, owner: Owner, title: str, rows: Sequence[StoredRow]) -> None:
-        imported = Imported.of(session_id, owner, title, rows)
-        if not self._change(session_id, "a conversation was imported", imported.insert):
+        if not all(self.import_sessions([NewSession(session_id, owner, title, rows)])):
             raise exists()
+
+    def import_sessions(self, sessions: Sequence[NewSession]) -> Sequence[bool]:
+        found = [Imported.of(each.session_id, each.owner, each.title, each.rows) for each in sessions]
+        with self._asking("conversations were imported") as backend:
+            works = [(each.session_id, partial(each.insert, backend=backend)) for each in found]
+            return backend.change_each(works)
 
     def tokens_since(self, session_id: str, since: datetime) -> int:
         with self._asking("tokens were counted") as backend:
             total, after = 0, None
             while True:
-                found = backend.page(session_id, TURN_KEY, _TURNS_AT_ONCE, after)
+                place = () if after is None else (after[0], *after)
+                sql = backend.sql.page if after is None else backend.sql.older_page
+                parameters = (session_id, TURN_KEY, *place, _TURNS_AT_ONCE)
+                found, more = backend.read_within(sql, parameters, _BYTES_AT_ONCE, 0)
                 recent = [value for value, at, _ in found if backend.decode(at) >= since]
                 total += sum(map(conversations.tokens_of, recent))
-                if len(recent) < _TURNS_AT_ONCE:
+                if not more or len(recent) < len(found):
                     return total
                 after = found[-1][1:]
 
@@ -241,22 +291,35 @@ def _listed(
 
 
 def _rows_at(
-    backend: Backend, statements: tuple[str, str], session_id: str, place: Place | None, limit: int
+    backend: Backend,
+    statements: tuple[str, str],
+    session_id: str,
+    place: Place | None,
+    limit: int,
+    *first: Any,
 ) -> Sequence[Any]:
-    """:param statements: without a place, and from one on."""
+    """:param statements: without a place, and from one on.
+    :param first: parameters before the session.
+    """
     if limit <= 0 or not can_be_asked(session_id):
         return []
     limit = min(limit, MAX_LIMIT)
     if place is None:
-        return backend.read(statements[0], (session_id, limit))
+        return backend.read(statements[0], (*first, session_id, limit))
     at = backend.encode(place[0])
-    return backend.read(statements[1], (session_id, at, at, place[1], limit))
+    return backend.read(statements[1], (*first, session_id, at, at, place[1], limit))
+
+
+def _some_rows(found: Sequence[Any], more: bool, decode: Callable[[Any], Any]) -> SomeRows:
+    place = (decode(found[-1][4]), found[-1][0]) if more else None
+    return SomeRows(list(stored_rows(found, decode)), place)
 
 
 def stored_rows(found: Any, decode: Callable[[Any], Any]) -> Iterator[StoredRow]:
     """Rows of id, request id, key, value, created_at; damaged ones are left out."""
     for row_id, request_id, key, value, created_at in found:
         try:
-            yield StoredRow(row_id, request_id, key, rows.parse(value), decode(created_at))
+            size = sys.getsizeof(value)
+            yield StoredRow(row_id, request_id, key, rows.parse(value), decode(created_at), size)
         except ValueError:
             logger.warning("row %s of the conversations is not JSON; it is left out", row_id)

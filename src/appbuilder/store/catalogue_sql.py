@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from appbuilder.core.catalogue import CONVERSATION_PREFIX, FEEDBACK_KEY
+from appbuilder.core.catalogue import CONVERSATION_PREFIX, FEEDBACK_KEY, OUTLINED
 from appbuilder.core.store import TURN_KEY
 from appbuilder.store import conversations
 from appbuilder.store.schema import HISTORY_INDEX, SESSION_INDEX, TABLE
@@ -109,7 +109,6 @@ class CatalogueSql:
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._for_removal(dialect.mark)
         mark, value, alive = dialect.mark, dialect.value, f"deleted = {dialect.false}"
         of_session = f"FROM {TABLE} WHERE session_id = {mark} AND {alive} AND"
         self.conversation = (
@@ -133,23 +132,9 @@ class CatalogueSql:
         )
         """session id -> session id, request id, value, created_at of its first message;
         ix_appbuilder_session."""
-        all_rows = (
-            f"SELECT id, request_id, message_key, {value}, created_at {of_session} NOT {_IS_CONVERSATION}"
-        )
-        self.rows = f"{all_rows} ORDER BY created_at DESC, id DESC LIMIT {mark}"
-        """session id, limit -> the rows, newest first; ix_appbuilder_session."""
-        self.older_rows = (
-            f"{all_rows} AND created_at <= {mark} AND (created_at < {mark} OR id < {mark}) "
-            f"ORDER BY created_at DESC, id DESC LIMIT {mark}"
-        )
-        """session id, time, time, row id, limit -> as ``rows``, those before that one."""
-        self.first_rows = f"{all_rows} ORDER BY created_at, id LIMIT {mark}"
-        """session id, limit -> the rows, oldest first; ix_appbuilder_session."""
-        self.next_rows = (
-            f"{all_rows} AND created_at >= {mark} AND (created_at > {mark} OR id > {mark}) "
-            f"ORDER BY created_at, id LIMIT {mark}"
-        )
-        """session id, time, time, row id, limit -> as ``first_rows``, those after that one."""
+        short = f"CASE WHEN length({value}) <= {OUTLINED} THEN {value} END"
+        self.short_origin = self.origin.replace(value, short, 1)
+        """As ``origin``; instead of a long value NULL."""
         self.turn = f"SELECT session_id, request_id FROM {TABLE} WHERE id = {mark} AND {alive} AND {_TURNS}"
         """row id of a turn -> session id, request id; the primary key."""
         self.set_value = f"UPDATE {TABLE} SET message_value = {mark} WHERE id = {mark}"
@@ -187,7 +172,36 @@ class CatalogueSql:
         )
         """time -> that of the newest message before it; ix_appbuilder_activity."""
 
-    def _for_removal(self, mark: str) -> None:
+        self._for_rows()
+        self._for_removal()
+
+    def _for_rows(self) -> None:
+        mark, value = self._dialect.mark, self._dialect.value
+        of_session = f"FROM {TABLE} WHERE session_id = {mark} AND deleted = {self._dialect.false} AND"
+        all_rows = (
+            f"SELECT id, request_id, message_key, {value}, created_at {of_session} NOT {_IS_CONVERSATION}"
+        )
+        newest_first = f" ORDER BY created_at DESC, id DESC LIMIT {mark}"
+        older = f" AND created_at <= {mark} AND (created_at < {mark} OR id < {mark}){newest_first}"
+        self.rows = all_rows + newest_first
+        """session id, limit -> the rows, newest first; ix_appbuilder_session."""
+        self.older_rows = all_rows + older
+        """session id, time, time, row id, limit -> as ``rows``, those before that one."""
+        small = f"CASE WHEN length({value}) <= {mark} THEN {value} END"
+        self.outline = self.rows.replace(value, small, 1)
+        """characters, session id, limit -> as ``rows``; instead of a longer value NULL."""
+        self.older_outline = self.older_rows.replace(value, small, 1)
+        """As ``older_rows``, likewise."""
+        self.first_rows = f"{all_rows} ORDER BY created_at, id LIMIT {mark}"
+        """session id, limit -> the rows, oldest first; ix_appbuilder_session."""
+        self.next_rows = (
+            f"{all_rows} AND created_at >= {mark} AND (created_at > {mark} OR id > {mark}) "
+            f"ORDER BY created_at, id LIMIT {mark}"
+        )
+        """session id, time, time, row id, limit -> as ``first_rows``, those after that one."""
+
+    def _for_removal(self) -> None:
+        mark, value = self._dialect.mark, self._dialect.value
         self.stale = (
             f"SELECT session_id FROM {TABLE} WHERE {_OF_TURNS} AND session_id > {mark} "
             f"GROUP BY session_id HAVING max(created_at) < {mark} ORDER BY session_id LIMIT {mark}"
@@ -201,10 +215,19 @@ class CatalogueSql:
         self.is_owned = f"SELECT 1 FROM {TABLE} WHERE id = {mark} AND message_key = {mark}"
         """row id, key; the primary key."""
         self.some_ids = (
-            f"SELECT id FROM {TABLE} WHERE session_id = {mark} AND id <> {mark} "
+            f"SELECT id, length({value}) FROM {TABLE} WHERE session_id = {mark} AND id <> {mark} "
             f"ORDER BY created_at, id LIMIT {mark}"
         )
-        """session id, row id, limit -> ids of its oldest rows, without that one; ix_appbuilder_session."""
+        """session id, row id, limit -> ids and sizes of its oldest rows, without that one;
+        ix_appbuilder_session."""
+        self.drop_until = f"{self.drop_session} AND id <> {mark} AND created_at <= {mark}"
+        """session id, row id, time: all but that row up to that time; ix_appbuilder_session."""
+        self.sizes_alive = (
+            f"SELECT created_at, length({value}) FROM {TABLE} WHERE session_id = {mark} AND id <> {mark} "
+            f"AND deleted = {self._dialect.false} ORDER BY created_at, id LIMIT {mark}"
+        )
+        """session id, row id, limit -> time and size of its oldest rows, without that one;
+        ix_appbuilder_session."""
 
     def page(self, *, search: bool, older: bool, everybody: bool = False) -> str:
         """key[, search text as in JSON, search text][, time, time, row id], limit -> session id, value,
@@ -246,6 +269,10 @@ class CatalogueSql:
             f"SELECT id, request_id, message_key, {dialect.value}, created_at, session_id FROM {TABLE} "
             f"WHERE message_key = {dialect.mark} AND id IN ({marks}) AND deleted = {dialect.false}"
         )
+
+    def sizes(self, statement: str) -> str:
+        """A *statement* that gives rows with their values, asked for the bytes of each value alone."""
+        return f"SELECT octet_length({self._dialect.value}) {statement[statement.index('FROM ') :]}"
 
     def values(self, count: int) -> str:
         """*count* row ids -> values; the primary key."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from appbuilder.store import conversations
 from appbuilder.store.backend import Backend
@@ -58,16 +58,25 @@ class Follower:
             self._insert([name for name in names if name not in known])
             behind = [name for name, (at, gone) in known.items() if not gone and at < newest[name]]
             self._bump(behind)
-            for name, *_ in self._of_each("origin", [name for name, (_, gone) in known.items() if gone]):
+            deleted = [name for name, (_, gone) in known.items() if gone]
+            for name, *_ in self._of_each("short_origin", deleted):
                 # It was deleted, and goes on: only under its lock is that sure.
                 self._revive(name)
 
     def _insert(self, names: Sequence[str]) -> None:
         times = dict(map(tuple, self._of_each("latest", names)))
-        origins = [origin for origin in self._of_each("origin", names) if origin[0] in times]
+        found = [origin for origin in self._of_each("short_origin", names) if origin[0] in times]
+        origins = map(self._with_value, found)
         # By their ids, here and below: two processes that do the same do not lock each other out.
         rows = sorted(_row(origin, times[origin[0]]) for origin in origins)
         self._backend.write_many(self._backend.catalogue_sql.insert_missing, rows)
+
+    def _with_value(self, origin: Sequence[Any]) -> Sequence[Any]:
+        """With the value where it is large: one at a time."""
+        if origin[2] is not None:
+            return origin
+        (whole,) = self._backend.read(self._backend.catalogue_sql.origin, (origin[0],)) or [origin]
+        return cast("Sequence[Any]", whole)
 
     def _bump(self, names: Sequence[str]) -> None:
         times = sorted((conversations.row_id(name), at) for name, at in self._of_each("latest", names))

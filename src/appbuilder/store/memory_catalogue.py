@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from appbuilder.core.catalogue import (
     FEEDBACK_KEY,
+    OUTLINED,
     Conversation,
     ConversationPage,
+    NewSession,
     Owner,
     Place,
     Rating,
+    SomeRows,
     StoredRow,
 )
 from appbuilder.core.store import RESERVED_PREFIX, TURN_KEY
@@ -62,15 +67,27 @@ class MemoryCatalogue:
         stored = [row for row in self._rows(session_id) if before is None or row.place < before]
         return stored[-limit:] if limit > 0 else []
 
-    def rows_after(self, session_id: str, after: Place | None, limit: int) -> list[StoredRow]:
+    def read_back(self, session_id: str, before: Place | None, limit: int, most_bytes: int) -> SomeRows:
+        stored = [row for row in reversed(self._rows(session_id)) if before is None or row.place < before]
+        return _some(stored, limit, most_bytes).reversed()
+
+    def read_on(self, session_id: str, after: Place | None, limit: int, most_bytes: int) -> SomeRows:
         stored = [row for row in self._rows(session_id) if after is None or row.place > after]
-        return stored[: max(0, limit)]
+        return _some(stored, limit, most_bytes)
+
+    def outline(
+        self, session_id: str, before: Place | None, limit: int, *, longest: int = OUTLINED
+    ) -> SomeRows:
+        found = self.read_back(session_id, before, limit, sys.maxsize)
+        small = [each if each.size <= longest else replace(each, value=None) for each in found.rows]
+        return SomeRows(small, found.next)
 
     def _rows(self, session_id: str) -> list[StoredRow]:
         with self._table.lock:
             stored = [row for row in self._table.by_session.get(session_id, ()) if not row.deleted]
         return [
-            StoredRow(row.id, row.request_id, row.key, rows.parse(row.text), row.created_at) for row in stored
+            StoredRow(row.id, row.request_id, row.key, rows.parse(row.text), row.created_at, len(row.text))
+            for row in stored
         ]
 
     def rename(self, session_id: str, title: str) -> bool:
@@ -97,6 +114,9 @@ class MemoryCatalogue:
             owned = [row.session_id for row in self._table.by_id.values() if row.key == key]
             return self._remove(owned)
 
+    def erasing(self, owner: Owner) -> Iterator[int]:
+        yield self.erase(owner)
+
     def prune(self, before: datetime) -> int:
         with self._table.lock:
             turns = {name: [row for row in found if row.key != FEEDBACK_KEY]
@@ -110,13 +130,21 @@ class MemoryCatalogue:
         return len(names)
 
     def import_rows(self, session_id: str, owner: Owner, title: str, rows: Sequence[StoredRow]) -> None:
-        imported = Imported.of(session_id, owner, title, rows)
+        if not all(self.import_sessions([NewSession(session_id, owner, title, rows)])):
+            raise exists()
+
+    def import_sessions(self, sessions: Sequence[NewSession]) -> Sequence[bool]:
+        found = [Imported.of(each.session_id, each.owner, each.title, each.rows) for each in sessions]
         with self._table.lock:
-            if self._listed(session_id) is not None:
-                raise exists()
-            self._table.clear_others(imported.listing)
-            for values in imported.values():
-                self._table.insert(Row(*values))
+            return [self._import(each) for each in found]
+
+    def _import(self, imported: Imported) -> bool:
+        if self._listed(imported.session_id) is not None:
+            return False
+        self._table.clear_others(imported.listing)
+        for values in imported.values():
+            self._table.insert(Row(*values))
+        return True
 
     def tokens_since(self, session_id: str, since: datetime) -> int:
         with self._table.lock:
@@ -190,6 +218,13 @@ class MemoryCatalogue:
             self._table.insert(row)
         row.updated_at = latest.created_at
         return row
+
+
+def _some(stored: Sequence[StoredRow], limit: int, most_bytes: int) -> SomeRows:
+    if limit <= 0:
+        return SomeRows([], None)
+    found, more = rows.within(stored, limit, most_bytes, lambda row: row.size)
+    return SomeRows(found, found[-1].place if more else None)
 
 
 def _is_turn(row: Row) -> bool:

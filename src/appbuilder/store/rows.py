@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -16,6 +16,8 @@ from appbuilder.core.store import INCOMPLETE, STATE, TURN_KEY, TurnRecord
 from appbuilder.ids import new_row_id
 from appbuilder.logs import logger
 from appbuilder.store.conversations import Listing, rating_id
+
+_T = TypeVar("_T")
 
 STEP = timedelta(microseconds=1)
 MAX_LIMIT = 2**31 - 1
@@ -69,6 +71,19 @@ class PreparedTurn:
             stamp = encode(first + number * STEP)
             result.append((row_id, self.session_id, self.request_id, key, text, stamp, stamp))
         return result
+
+
+def within(
+    found: Iterable[_T], limit: int, most_bytes: int, size: Callable[[_T], int]
+) -> tuple[list[_T], bool]:
+    """The first of the rows *found*, as many as fit, and at least one; and whether there are others."""
+    taken: list[_T] = []
+    for row in found:
+        most_bytes -= size(row)
+        if taken and (most_bytes < 0 or len(taken) >= limit):
+            return taken, True
+        taken.append(row)
+    return taken, False
 
 
 def first_stamp(now: datetime, newest: datetime | None) -> datetime:

@@ -125,6 +125,15 @@ class ServerBackend(ABC):
         # The connection broke after its ping: reading again does no harm.
         return self._read_once(sql, parameters)
 
+    def read_within(
+        self, sql: str, parameters: tuple[Any, ...], most_bytes: int, column: int
+    ) -> tuple[list[Any], bool]:
+        # A driver fetches all of a result at once: the sizes first, which are small.
+        *given, limit = parameters
+        sizes = self.read(self.catalogue_sql.sizes(sql), (*given, limit + 1))
+        fitting, more = rows.within(sizes, limit, most_bytes, lambda row: int(row[0]))
+        return list(self.read(sql, (*given, len(fitting)))), more
+
     def _read_once(self, sql: str, parameters: tuple[Any, ...]) -> Sequence[Any]:
         with self.connect() as connection:
             return connection.exec_driver_sql(sql, parameters).all()
@@ -192,6 +201,9 @@ class ServerBackend(ABC):
             result = work(connection.exec_driver_sql)
             connection.commit()
             return result
+
+    def change_each(self, works: Sequence[tuple[str, Callable[[Execute], _T]]]) -> list[_T]:
+        return [self.change(session_id, work) for session_id, work in works]
 
     def write_many(self, sql: str, values: Sequence[tuple[Any, ...]]) -> None:
         if not values:

@@ -11,6 +11,7 @@ import contextlib
 import os
 import random
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ from sqlalchemy.engine import URL
 from appbuilder import clock, telemetry
 from appbuilder.logs import logger
 from appbuilder.settings import Settings
-from appbuilder.store import catalogue_sql, migrate, urls
+from appbuilder.store import catalogue_sql, migrate, rows, urls
 from appbuilder.store.catalogue_sql import CatalogueSql
 from appbuilder.store.errors import is_busy
 from appbuilder.store.listing import Execute
@@ -148,20 +149,35 @@ class SqliteBackend:
         self.read("PRAGMA schema_version", ())
 
     def read(self, sql: str, parameters: tuple[Any, ...]) -> list[Any]:
+        return self._read(sql, parameters, sqlite3.Cursor.fetchall)
+
+    def read_within(
+        self, sql: str, parameters: tuple[Any, ...], most_bytes: int, column: int
+    ) -> tuple[list[Any], bool]:
+        # Row by row, as an index gives them in their order: what does not fit any more is not read.
+        *given, limit = parameters
+        return self._read(
+            sql,
+            (*given, limit + 1),
+            # What a text takes in memory: one with emoji takes four bytes a character.
+            lambda cursor: rows.within(cursor, limit, most_bytes, lambda row: sys.getsizeof(row[column])),
+        )
+
+    def _read(self, sql: str, parameters: tuple[Any, ...], take: Callable[[sqlite3.Cursor], _T]) -> _T:
         try:
-            return self._read_once(sql, parameters)
+            return self._read_once(sql, parameters, take)
         except sqlite3.OperationalError as error:
             if "no such table" not in str(error):
                 raise
         # The file was deleted since this process opened it; SQLite has made an empty one.
         with self._going_over:
             self._go_over()
-        return self._read_once(sql, parameters)
+        return self._read_once(sql, parameters, take)
 
-    def _read_once(self, sql: str, parameters: tuple[Any, ...]) -> list[Any]:
+    def _read_once(self, sql: str, parameters: tuple[Any, ...], take: Callable[[sqlite3.Cursor], _T]) -> _T:
         if self._alone is not None:
-            with self._alone, self._raw() as shared:
-                return shared.execute(sql, parameters).fetchall()
+            with self._alone, self._raw() as shared, contextlib.closing(shared.cursor()) as cursor:
+                return take(cursor.execute(sql, parameters))
         began = clock.monotonic()
         if began >= self._look_at:
             self._look_at = began + LOOK_EVERY
@@ -170,7 +186,8 @@ class SqliteBackend:
         connection, idle = self._readers.lend()
         telemetry.sink().pool_waited(clock.monotonic() - began)
         try:
-            return when_unlocked(lambda: connection.execute(sql, parameters).fetchall(), self._deadline())
+            with contextlib.closing(connection.cursor()) as cursor:
+                return when_unlocked(lambda: take(cursor.execute(sql, parameters)), self._deadline())
         finally:
             self._readers.give_back(connection, idle)
 
@@ -296,6 +313,9 @@ class SqliteBackend:
         self._follow()
         with self._sharing(), self._raw() as connection, self._transaction(connection):
             return work(connection.execute)
+
+    def change_each(self, works: Sequence[tuple[str, Callable[[Execute], _T]]]) -> list[_T]:
+        return self.change("", lambda execute: [work(execute) for _, work in works])
 
     def transact(self, work: Callable[[Execute], _T]) -> _T:
         return self.change("", work)

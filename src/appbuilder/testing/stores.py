@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
 from appbuilder.core.catalogue import (
+    OUTLINED,
     Catalogue,
     CataloguedStore,
     Conversation,
     ConversationPage,
+    NewSession,
     Owner,
     Place,
     Rating,
+    SomeRows,
     StoredRow,
 )
 from appbuilder.core.store import SessionStore, TurnRecord
 from appbuilder.errors import StoreUnavailable
 
 CATALOGUE_OPERATIONS = (
-    "page", "owner_of", "find", "rows", "rows_after", "rename", "delete", "erase", "prune", "import_rows",
-    "tokens_since", "conversation_of", "own_turns", "rate", "ratings", "unrate",
+    "page", "owner_of", "find", "rows", "read_back", "read_on", "outline", "rename", "delete", "erase",
+    "erasing", "prune", "import_rows", "import_sessions", "tokens_since", "conversation_of",
+    "own_turns", "rate", "ratings", "unrate",
 )  # fmt: skip
 OPERATIONS = ("history", "commit", "ping", "check_writable", *CATALOGUE_OPERATIONS)
 
@@ -158,9 +162,19 @@ class _FlakyCatalogue:
         self._store.meet("rows")
         return self._catalogue.rows(session_id, limit, before=before)
 
-    def rows_after(self, session_id: str, after: Place | None, limit: int) -> list[StoredRow]:
-        self._store.meet("rows_after")
-        return self._catalogue.rows_after(session_id, after, limit)
+    def read_back(self, session_id: str, before: Place | None, limit: int, most_bytes: int) -> SomeRows:
+        self._store.meet("read_back")
+        return self._catalogue.read_back(session_id, before, limit, most_bytes)
+
+    def read_on(self, session_id: str, after: Place | None, limit: int, most_bytes: int) -> SomeRows:
+        self._store.meet("read_on")
+        return self._catalogue.read_on(session_id, after, limit, most_bytes)
+
+    def outline(
+        self, session_id: str, before: Place | None, limit: int, *, longest: int = OUTLINED
+    ) -> SomeRows:
+        self._store.meet("outline")
+        return self._catalogue.outline(session_id, before, limit, longest=longest)
 
     def rename(self, session_id: str, title: str) -> bool:
         self._store.meet("rename")
@@ -174,6 +188,10 @@ class _FlakyCatalogue:
         self._store.meet("erase")
         return self._catalogue.erase(owner)
 
+    def erasing(self, owner: Owner) -> Iterator[int]:
+        self._store.meet("erasing")
+        return self._catalogue.erasing(owner)
+
     def prune(self, before: datetime) -> int:
         self._store.meet("prune")
         return self._catalogue.prune(before)
@@ -181,6 +199,10 @@ class _FlakyCatalogue:
     def import_rows(self, session_id: str, owner: Owner, title: str, rows: Sequence[StoredRow]) -> None:
         self._store.meet("import_rows")
         self._catalogue.import_rows(session_id, owner, title, rows)
+
+    def import_sessions(self, sessions: Sequence[NewSession]) -> Sequence[bool]:
+        self._store.meet("import_sessions")
+        return self._catalogue.import_sessions(sessions)
 
     def tokens_since(self, session_id: str, since: datetime) -> int:
         self._store.meet("tokens_since")

@@ -48,7 +48,8 @@ def _operation(
         operation["parameters"] = list(parameters)
     if sent is not None:
         operation["requestBody"] = sent
-    operation["responses"] = {"200": found, **problems(*sorted({"400", "401", "403", "503", *statuses}))}
+    usual = {"400", "401", "403", "429", "503"}
+    operation["responses"] = {"200": found, **problems(*sorted({*usual, *statuses}))}
     return operation
 
 
@@ -147,9 +148,10 @@ PATHS: dict[str, Any] = {
                               "are the caller's.", type="boolean", default=False),
             ),
             sent=body({"description": "What an export gave."}, JSON_LINES),
-            about="A file with a line that cannot be read is refused, and nothing of it is imported. Each "
-                  "session is imported whole, or left out where its id is taken; 400 if all are, 409 if one "
-                  "of them is taken by a turn under way.",
+            about="A file with a line that cannot be read, or with too many sessions or lines, is "
+                  "refused, and nothing of it is imported. If the client leaves, what was stored until "
+                  "then stays. Each session is imported whole, or left out where its id is taken; 400 if "
+                  "all are, 409 if one of them is taken by a turn under way.",
         )
     },
     "/sessions/{session_id}": {
@@ -161,7 +163,7 @@ PATHS: dict[str, Any] = {
             "404",
             parameters=(
                 _SESSION_ID,
-                _limit("Turns of a page.", MOST_TURNS),
+                _limit("Turns of a page; fewer where their texts are large.", MOST_TURNS),
                 _query("cursor", "`next` of the page before, for earlier turns.", type="string"),
             ),
         ),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from appbuilder import jsontext
 from appbuilder.core.catalogue import Conversation, Rating
 from appbuilder.core.runs import LiveRun
 from appbuilder.core.store import COMPLETE, FAILED, INCOMPLETE
@@ -32,6 +33,21 @@ def session(listed: Conversation) -> Members:
     }
 
 
+def session_with_turns(
+    listed: Conversation, turns: Sequence[Exchange], ratings: Mapping[str, Rating], cursor: str | None
+) -> Iterator[bytes]:
+    """The answer that tells a session and some of its turns, in parts, one a turn.
+
+    :param cursor: of earlier turns.
+    """
+    yield jsontext.dumps(envelope(session(listed)))[:-2] + b',"turns":['
+    comma = b""
+    for each in turns:
+        yield comma + jsontext.dumps(turn(each, ratings.get(each.id)))
+        comma = b","
+    yield b'],"next":' + jsontext.dumps(cursor) + b"}}"
+
+
 def turn(said: Exchange, rating: Rating | None) -> Members:
     """One turn of a session."""
     return {
@@ -46,11 +62,6 @@ def turn(said: Exchange, rating: Rating | None) -> Members:
         "error": _error(said.error),
         "rating": None if rating is None else rated(rating),
     }
-
-
-def turns(page: Sequence[Exchange], ratings: Mapping[str, Rating]) -> list[Members]:
-    """Turns, with the ratings of those that have one."""
-    return [turn(each, ratings.get(each.id)) for each in page]
 
 
 def rated(rating: Rating) -> Members:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -20,9 +21,11 @@ from appbuilder import clock, jsontext
 from appbuilder.core.catalogue import Conversation, StoredRow, title_of
 from appbuilder.core.message import Message, dump
 from appbuilder.core.store import COMPLETE, INCOMPLETE, STATE, TURN_KEY
-from appbuilder.errors import InvalidRequest
+from appbuilder.errors import InvalidRequest, PayloadTooLarge
 from appbuilder.ids import derived_id, new_id, new_row_id
 
+MOST_PARTS = 1000
+"""Parts of one message's content."""
 _DEPTH = jsontext.WRITTEN_DEPTH + 1
 """Whatever was stored, in its line."""
 
@@ -86,9 +89,16 @@ class _TextPart(BaseModel):
     text: str
 
 
+def _few(parts: object) -> object:
+    """Each part that is wrong would have an error of its own."""
+    if isinstance(parts, list) and len(parts) > MOST_PARTS:
+        raise ValueError(f"it has more than {MOST_PARTS} parts")
+    return parts
+
+
 class _ChatMessage(BaseModel):
     role: Literal["user", "assistant"]
-    content: str | list[_TextPart] | None = None
+    content: str | Annotated[list[_TextPart], BeforeValidator(_few)] | None = None
 
     @property
     def text(self) -> str:
@@ -127,23 +137,45 @@ _KINDS: Mapping[str, TypeAdapter[Line]] = {
 }
 
 
-def entries(lines: Iterable[bytes]) -> Iterator[tuple[int, Line]]:
-    """What each line says, with its number."""
+def entries(lines: Iterable[bytes], most: int = 0) -> Iterator[tuple[int, Line]]:
+    """What each line says, with its number.
+
+    :param most: lines there may be, where each message of a line of OpenAI's messages counts as one; 0: any.
+    :raises PayloadTooLarge: there are more.
+    """
+    left = most or sys.maxsize
     for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                yield number, _parse(line)
-            except _Unfit as error:
-                raise InvalidRequest(f"Line {number}: {error}.") from None
+        left -= 1
+        if left < 0:
+            raise _too_many(most)
+        if not line.strip():
+            continue
+        try:
+            entry = _parse(line, left, most)
+        except _Unfit as error:
+            raise InvalidRequest(f"Line {number}: {error}.") from None
+        if isinstance(entry, MessagesLine):
+            left -= len(entry.messages)
+        yield number, entry
 
 
-def _parse(line: bytes) -> Line:
+def _too_many(most: int) -> PayloadTooLarge:
+    return PayloadTooLarge(
+        f"The file has more than {most} lines (rows of sessions, or messages): import it in parts, or with "
+        "`appbuilder sessions import`."
+    )
+
+
+def _parse(line: bytes, left: int, most: int) -> Line:
     try:
         value = jsontext.loads(line, _DEPTH, long_numbers=True)
     except jsontext.NotJson as error:
         raise _Unfit(f"not valid JSON, {error}") from None
     if not isinstance(value, dict):
         raise _Unfit("it is not a JSON object")
+    messages = value.get("messages")
+    if isinstance(messages, list) and len(messages) > left:
+        raise _too_many(most)
     kind = _KINDS.get("messages" if "messages" in value else str(value.get("type")))
     if kind is None:
         raise _Unfit("it is neither a session, nor a row, nor OpenAI's messages")

@@ -1,13 +1,14 @@
 """The scripted component as a service on PORT, with its probe on PROBE.
 
 A message is what to do, or JSON of it, or a text, which is echoed. BUDGET: tokens a session may take a day.
-WHO=header: the hook of APPBUILDER_AUTH takes the user from X-User.
+WHO=header: the hook of APPBUILDER_AUTH takes the user from X-User; WHO=slow: and takes 25 s.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from typing import Any
 
 from tests.process.apps.page import Texted, probe
@@ -42,6 +43,13 @@ def who(request: Any) -> Any:
     return (name, name == "ada") if name else None
 
 
+def slow(request: Any) -> Any:
+    """As :func:`who`, and takes 25 s."""
+    if request.headers.get("x-user"):
+        time.sleep(25)
+    return who(request)
+
+
 def within_budget(_identity: Any, _session_id: str, tokens_today: Any) -> None:
     """At most BUDGET tokens per session a day."""
     if tokens_today() >= int(os.environ["BUDGET"]):
@@ -51,7 +59,7 @@ def within_budget(_identity: Any, _session_id: str, tokens_today: Any) -> None:
 if __name__ == "__main__":
     probe()
     hooks = Hooks(
-        auth=who if os.environ.get("WHO") == "header" else None,
+        auth={"header": who, "slow": slow}.get(os.environ.get("WHO", "")),
         turn=within_budget if "BUDGET" in os.environ else None,
     )
     ServiceRuntime(Known(), os.environ["DATABASE"], hooks=hooks).serve(

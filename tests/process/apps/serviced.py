@@ -7,10 +7,11 @@ import sys
 from importlib import import_module
 from typing import Any
 
+from anyio import to_thread
 from flask import Flask
 
 from appbuilder.serve.asgi.front import Front
-from appbuilder.serve.asgi.http import in_thread, send_whole
+from appbuilder.serve.asgi.http import send_whole
 from appbuilder.utils.service import ServiceRuntime
 
 PROBES = ("/probe", "/open")
@@ -29,7 +30,7 @@ class Probed:
             await self._service(scope, receive, send)
             return
         path = f"{scope['path']}?{scope['query_string'].decode()}"
-        answer = await in_thread(lambda: self._probe.test_client().get(path))
+        answer = await to_thread.run_sync(lambda: self._probe.test_client().get(path))
         await send_whole(send, answer.data, status=answer.status_code)
 
 

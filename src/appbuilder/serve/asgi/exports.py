@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import AsyncIterator, Iterable, Iterator
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from appbuilder.core.catalogue import Catalogue, Conversation, all_rows
 from appbuilder.serve.asgi import query
-from appbuilder.serve.asgi.http import in_thread
+from appbuilder.serve.asgi.bulk import WRITE, Written
+from appbuilder.serve.pools import BULK
 from appbuilder.wire import transcript
 from appbuilder.wire.openapi_sessions import FORMATS, JSON_LINES
 
-_WRITE = 64 * 1024
-"""Bytes that are gathered for a write: each one is waited for in a thread."""
 _HEADERS = {"Content-Disposition": 'attachment; filename="sessions.jsonl"', "Cache-Control": "no-store"}
 
 
 async def export(request: Request, catalogue: Catalogue, sessions: Iterable[Conversation]) -> Response:
     """The sessions in the form the request asks for. What fails while the answer is sent cuts it off.
+
+    A client that reads slowly holds no thread, and no more than what is read from the database at once.
 
     :param sessions: may block when the next one is taken.
     :raises InvalidRequest: there is no such form.
@@ -30,8 +30,15 @@ async def export(request: Request, catalogue: Catalogue, sessions: Iterable[Conv
     if request.method == "HEAD":
         return Response(media_type=JSON_LINES, headers=_HEADERS)
     parts = _gathered(_openai(catalogue, sessions) if form == "openai" else _lines(catalogue, sessions))
-    first = await in_thread(next, parts, b"")
-    return StreamingResponse(chain((first,), parts), media_type=JSON_LINES, headers=_HEADERS)
+    first = await BULK.run(next, parts, b"")
+
+    async def every() -> AsyncIterator[bytes]:
+        part = first
+        while part:
+            yield part
+            part = await BULK.run(next, parts, b"")
+
+    return Written(every(), JSON_LINES, _HEADERS)
 
 
 def _lines(catalogue: Catalogue, sessions: Iterable[Conversation]) -> Iterator[bytes]:
@@ -52,7 +59,7 @@ def _gathered(parts: Iterable[bytes]) -> Iterator[bytes]:
     for part in parts:
         waiting.append(part)
         size += len(part)
-        if size >= _WRITE:
+        if size >= WRITE:
             yield b"".join(waiting)
             waiting.clear()
             size = 0

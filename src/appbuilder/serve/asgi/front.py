@@ -7,6 +7,7 @@ from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+from anyio import to_thread
 from starlette.exceptions import HTTPException
 
 from appbuilder import errors
@@ -21,7 +22,6 @@ from appbuilder.serve.asgi.http import (
     REQUEST_ID_HEADERS,
     BrokenBody,
     header_of,
-    in_thread,
     send_whole,
 )
 from appbuilder.serve.asgi.observed import Answer, Observed
@@ -74,7 +74,7 @@ class Lifespan:
         the drain begins at SIGTERM, where the server lets this process see it.
         """
         await receive()  # lifespan.startup
-        await in_thread(self.start)
+        await to_thread.run_sync(self.start)
         with at_sigterm(self._begin_drain) as seen:
             if not seen:
                 logger.warning(
@@ -84,8 +84,8 @@ class Lifespan:
                 )
             await send({"type": "lifespan.startup.complete"})
             await receive()  # lifespan.shutdown
-            await in_thread(self._begin_drain().join)
-        await in_thread(self.close)
+            await to_thread.run_sync(self._begin_drain().join)
+        await to_thread.run_sync(self.close)
         await send({"type": "lifespan.shutdown.complete"})
 
     def end(self) -> None:

@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
-from anyio import CapacityLimiter, to_thread
-from anyio.lowlevel import RunVar
 from starlette.requests import Request
 from starlette.responses import Response
 
 from appbuilder import errors, jsontext
 from appbuilder.serve.asking import Identity, Receive, Scope, Send
+from appbuilder.serve.pools import PARSING
 from appbuilder.settings import Settings
 from appbuilder.wire import chat
 from appbuilder.wire.body import json_object as body_object
@@ -150,24 +149,7 @@ async def apart(size: int, work: Callable[[], _T]) -> _T:
     """
     if size <= _LARGE:
         return work()
-    return await to_thread.run_sync(work, limiter=_limiter())
-
-
-def _limiter() -> CapacityLimiter:
-    try:
-        return _LIMITER.get()
-    except LookupError:
-        limiter = CapacityLimiter(_AT_ONCE)
-        _LIMITER.set(limiter)
-        return limiter
+    return await PARSING.run(work)
 
 
 _LARGE = 64 * 1024
-_AT_ONCE = 2
-"""Large bodies that are read or written at a time; more would only wait for the interpreter."""
-_LIMITER: RunVar[CapacityLimiter] = RunVar("appbuilder.apart")
-
-
-async def in_thread(function: Callable[..., _T], *args: Any) -> _T:
-    """Runs what blocks, the store for instance, off the event loop."""
-    return await to_thread.run_sync(function, *args)

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 from appbuilder import clock
 from appbuilder.engine.request import Guard, TurnRequest
 from appbuilder.errors import ConfigurationError, Forbidden, RateLimited
-from appbuilder.serve.asgi.hooks import call_hook
-from appbuilder.serve.asgi.http import in_thread
+from appbuilder.serve.asgi.hooks import HookThreads, call_hook
 from appbuilder.serve.asking import ANONYMOUS, Identity, address_of
+from appbuilder.serve.pools import TURNS
 from appbuilder.settings import Settings
 
 MOST_CALLERS = 10_000
@@ -50,6 +50,7 @@ class Limits:
         self._rates = Rates(settings.rate) if settings.rate else None
         self._counts = counts
         self._hook = hook
+        self._threads = HookThreads()
 
     @property
     def any(self) -> bool:
@@ -72,14 +73,16 @@ class Limits:
                 raise RateLimited("You have begun too many turns; wait a moment.", wait)
         if self._hook is not None:
             if guard is not None:
-                await in_thread(guard)
+                await TURNS.run(guard)
             await self._ask(self._hook, identity, turn.session_id)
 
     async def _ask(self, hook: TurnHook, identity: Identity, session_id: str) -> None:
         def tokens_today() -> int:
             return self._counts.tokens_since(session_id, datetime.combine(clock.now().date(), time.min))
 
-        word = await call_hook("APPBUILDER_TURN_HOOK", hook, identity, session_id, tokens_today)
+        word = await call_hook(
+            self._threads, "APPBUILDER_TURN_HOOK", hook, identity, session_id, tokens_today
+        )
         if word is None or word is True:
             return
         if word is False or isinstance(word, str):
@@ -147,6 +150,11 @@ class Buckets:
 def caller_key(identity: Identity) -> str:
     """Whose turns are counted together: a caller's; of those nobody knows, an address's."""
     return address_key(identity.peer) if identity.owner == ANONYMOUS else identity.owner
+
+
+def charged_to(identity: Identity) -> str:
+    """Whose work is counted together where a visitor would only need another cookie to be another caller."""
+    return address_key(identity.peer) if identity.is_visitor else caller_key(identity)
 
 
 def address_key(peer: str) -> str:

@@ -11,9 +11,10 @@ from starlette.routing import BaseRoute, Route
 from appbuilder import telemetry
 from appbuilder.errors import Forbidden
 from appbuilder.per_process import PerProcess
-from appbuilder.serve.asgi.http import NOT_KEPT, caller, in_thread
+from appbuilder.serve.asgi.http import NOT_KEPT, caller
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import is_local, read_asking
+from appbuilder.serve.pools import PROBES
 
 if TYPE_CHECKING:
     from appbuilder.serve.asgi.prometheus import Exposition
@@ -33,7 +34,7 @@ def routes(service: Service) -> list[BaseRoute]:
         """The metrics, in the text format of Prometheus."""
         if service.settings.auth and not is_local(read_asking(request.scope)):
             _check_administrator(request)
-        body, content_type = await in_thread(numbers.written, request.headers.get("accept", ""))
+        body, content_type = await PROBES.run(numbers.written, request.headers.get("accept", ""))
         return Response(body, headers={**NOT_KEPT, "Content-Type": content_type})
 
     return [Route("/metrics", metrics)]

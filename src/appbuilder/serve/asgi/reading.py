@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from appbuilder.core.catalogue import Catalogue, Place, StoredRow
+from appbuilder.core.store import TURN_KEY
 from appbuilder.errors import InvalidRequest
 from appbuilder.wire.transcript import Exchange, exchange, turns
 
 _ROWS_A_TURN = 4
+_NEWEST_ROWS = 200
+"""Rows in which the newest turn of a session is, with what its component keeps of a turn."""
 MOST_ROWS = 4000
 """Rows that are read for one page: a turn may have many, and of one that has more the newest are told."""
 _CURSOR = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6})~(.{1,36})", re.ASCII)
@@ -25,30 +28,63 @@ class TurnPage:
     next: str | None
 
 
-def newest_turns(catalogue: Catalogue, session_id: str, limit: int, cursor: str | None) -> TurnPage:
-    """The newest *limit* turns, or those before *cursor*. It blocks.
+def newest_turns(
+    catalogue: Catalogue, session_id: str, limit: int, cursor: str | None, most_bytes: int
+) -> TurnPage:
+    """The newest *limit* turns, or those before *cursor*, in at most *most_bytes*. It blocks.
 
-    :raises InvalidRequest: *cursor* is none of ours.
+    A turn that is larger is given alone.
+
+    :raises InvalidRequest: *cursor* is not one of ours.
     """
-    before = _place(cursor)
+    place, left = _place(cursor), most_bytes
     rows: list[StoredRow] = []
     while True:
         step = min(max(_ROWS_A_TURN * limit, len(rows)), MOST_ROWS - len(rows))
-        earlier = catalogue.rows(session_id, step, before=rows[0].place if rows else before)
-        rows[:0] = earlier
+        read = catalogue.read_back(session_id, place, step, max(1, left))
+        rows[:0], place = read.rows, read.next
+        left -= sum(row.size for row in read.rows)
         found = list(turns(rows))
         # Of the first turn there may be more rows before these.
-        if not earlier or len(found) > limit or len(rows) >= MOST_ROWS:
+        if place is None or len(found) > limit or len(rows) >= MOST_ROWS:
             break
-    if earlier and len(found) > 1:
+        if len(read.rows) < step and found:  # the bytes have come to their end
+            if len(found) == 1:
+                outline = catalogue.outline(session_id, place, MOST_ROWS - len(rows), longest=0)
+                rows[:0], place, limit = outline.rows, outline.next, 1
+                found = list(turns(rows))
+            break
+    if place is not None and len(found) > 1:
         found = found[1:]
     told = found[-limit:]
-    first = told[0][0] if told else rows[0] if rows else None
-    return TurnPage([exchange(each) for each in told], _cursor(first) if first and earlier else None)
+    exchanges = [_exchange(catalogue, session_id, each) for each in told]
+    if place is None and len(told) == len(found):
+        return TurnPage(exchanges, None)
+    first = told[0][0].place if told else place
+    return TurnPage(exchanges, None if first is None else _cursor(first))
 
 
-def _cursor(row: StoredRow) -> str:
-    at, row_id = row.place
+def _exchange(catalogue: Catalogue, session_id: str, turn: Sequence[StoredRow]) -> Exchange:
+    """What was said in a turn of which some rows may only be outlined.
+
+    What says it all are its own row, or its first and its last.
+    """
+    ends = turn[-1:] if turn[-1].key == TURN_KEY or len(turn) == 1 else (turn[0], turn[-1])
+    return exchange([
+        each if each.value is not None
+        else next(iter(catalogue.read_on(session_id, (each.created_at, ""), 1, 1).rows), each)
+        for each in ends
+    ])
+
+
+def newest_turn_id(catalogue: Catalogue, session_id: str) -> str | None:
+    """The id of a session's newest turn; None: it has none. It blocks."""
+    found = list(turns(catalogue.outline(session_id, None, _NEWEST_ROWS, longest=0).rows))
+    return exchange(found[-1]).id if found else None
+
+
+def _cursor(place: Place) -> str:
+    at, row_id = place
     return f"{at.isoformat(timespec='microseconds')}~{row_id}"
 
 

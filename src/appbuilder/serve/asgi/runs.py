@@ -13,10 +13,11 @@ from appbuilder.core.runs import LiveRun
 from appbuilder.engine.stopping import LOOK_EVERY, Stopping
 from appbuilder.errors import NotFound
 from appbuilder.serve.asgi import query
-from appbuilder.serve.asgi.http import caller, in_thread, reply
+from appbuilder.serve.asgi.http import caller, reply
 from appbuilder.serve.asgi.ownership import may_see
 from appbuilder.serve.asgi.paths import at
 from appbuilder.serve.asgi.service import Service
+from appbuilder.serve.pools import READS, TURNS
 from appbuilder.wire import told
 from appbuilder.wire.chat import checked_id
 
@@ -43,7 +44,7 @@ class Runs:
         owners = query.owners(request, identity)
         if identity.sees_all_others and not query.owner(request)[0]:
             owners = None
-        found = await in_thread(self._register.runs, owners)
+        found = await READS.run(self._register.runs, owners)
         return reply(told.envelope({"runs": [told.run(each) for each in found]}))
 
     async def read(self, request: Request) -> Response:
@@ -53,7 +54,7 @@ class Runs:
     async def stop(self, request: Request) -> Response:
         """Stops it, wherever it runs; what was answered so far is kept."""
         run = await self._find(request)
-        if not await in_thread(self._register.stop, run.id):
+        if not await TURNS.run(self._register.stop, run.id):
             raise _no_run()
         return reply(told.envelope({"id": run.id, "state": "stopping"}))
 
@@ -61,7 +62,7 @@ class Runs:
         """:raises NotFound: there is no such run any more, or it is somebody else's."""
         identity = caller(request)
         run_id = checked_id(request.path_params["run_id"], "run_id")
-        for run in await in_thread(self._register.runs, None):
+        for run in await READS.run(self._register.runs, None):
             if run.id == run_id and may_see(identity, run.owner):
                 return run
         raise _no_run()
@@ -74,7 +75,7 @@ async def stop_all(service: Service, meant: Callable[[LiveRun], bool]) -> None:
     """
     stopping = Stopping(service.register, meant)
     while True:
-        if await in_thread(stopping.ended):
+        if await TURNS.run(stopping.ended):
             return
         await asyncio.sleep(LOOK_EVERY)
 

@@ -5,7 +5,9 @@ Whoever may not see a session is told what he would be told if there were none.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,15 +16,18 @@ from starlette.routing import BaseRoute
 from appbuilder.core.catalogue import Catalogue, Conversation, Rating, all_conversations, title_of
 from appbuilder.errors import InvalidRequest, NotFound
 from appbuilder.serve.asgi import query
+from appbuilder.serve.asgi.bulk import WRITE, ClientLeft, Written, each_of, in_slices, presence
 from appbuilder.serve.asgi.exports import export
-from appbuilder.serve.asgi.http import caller, in_thread, json_object, reply
+from appbuilder.serve.asgi.http import JSON, NOT_KEPT, caller, json_object, reply
 from appbuilder.serve.asgi.imports import bring_in
+from appbuilder.serve.asgi.limits import charged_to
 from appbuilder.serve.asgi.ownership import require_session
 from appbuilder.serve.asgi.paths import at
 from appbuilder.serve.asgi.reading import newest_turns
 from appbuilder.serve.asgi.runs import stop_all
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import Identity
+from appbuilder.serve.pools import BULK, READS, WRITES, Lines, Slots
 from appbuilder.wire import told
 from appbuilder.wire.chat import checked_id
 from appbuilder.wire.openapi_sessions import (
@@ -34,6 +39,8 @@ from appbuilder.wire.openapi_sessions import (
     MOST_TURNS,
     USUAL_LIMIT,
 )
+
+_T = TypeVar("_T")
 
 
 def routes(service: Service) -> list[BaseRoute]:
@@ -55,6 +62,8 @@ class Sessions:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._lines = Lines()
+        self._slots = Slots(service.settings.bulk_requests, service.settings.bulk_per_caller)
 
     async def list(self, request: Request) -> Response:
         """The caller's own; for administrators also those of others."""
@@ -67,7 +76,7 @@ class Sessions:
             found = self._catalogue.page(owners, search=search, limit=limit, cursor=cursor)
             return {"sessions": [told.session(each) for each in found.conversations], "next": found.next}
 
-        return reply(told.envelope(await in_thread(page)))
+        return await self._read(request, lambda: reply(told.envelope(page())))
 
     async def read(self, request: Request) -> Response:
         """One of them, with its newest turns, or those before a cursor."""
@@ -75,13 +84,22 @@ class Sessions:
         limit = query.number(request, "limit", usual=USUAL_LIMIT, most=MOST_TURNS)
         cursor = query.text(request, "cursor")
 
-        def read() -> told.Members:
+        def read() -> list[bytes]:
             found = self._require(identity, session_id)
-            page = newest_turns(self._catalogue, session_id, limit, cursor)
+            page = newest_turns(self._catalogue, session_id, limit, cursor, self._service.settings.page_bytes)
             ratings = self._catalogue.ratings([each.id for each in page.turns])
-            return {**told.session(found), "turns": told.turns(page.turns, ratings), "next": page.next}
+            return list(told.session_with_turns(found, page.turns, ratings, page.next))
 
-        return reply(told.envelope(await in_thread(read)))
+        async with AsyncExitStack() as held:
+            await self._wait_in_line(request, held)
+            parts = await READS.run(read)
+            length = sum(map(len, parts))
+            if length <= WRITE:
+                return Response(b"".join(parts), 200, NOT_KEPT, JSON)
+            # Its caller's next reads wait until this one has been read, too.
+            answer = Written(each_of(parts), JSON, {**NOT_KEPT, "Content-Length": str(length)})
+            answer.held = held.pop_all()
+            return answer
 
     async def rename(self, request: Request) -> Response:
         """Another title."""
@@ -93,14 +111,14 @@ class Sessions:
             self._catalogue.rename(session_id, title)
             return told.session(self._require(identity, session_id))
 
-        return reply(told.envelope(await in_thread(rename)))
+        return reply(told.envelope(await self._read(request, rename)))
 
     async def delete(self, request: Request) -> Response:
         """Stops what runs in it, and deletes it."""
         identity, session_id = caller(request), _id(request, "session_id")
-        await in_thread(self._require, identity, session_id)
+        await self._read(request, lambda: self._require(identity, session_id))
         await stop_all(self._service, lambda run: run.session_id == session_id)
-        await in_thread(self._catalogue.delete, session_id)
+        await self._read(request, lambda: self._catalogue.delete(session_id))
         self._service.known.forget(session_id)
         return reply(told.envelope({"session_id": session_id}))
 
@@ -129,23 +147,33 @@ class Sessions:
                 raise _no_turn()
             return bool(work(turn_id))
 
-        return await in_thread(with_turn)
+        return await self._read(request, with_turn)
 
     # Files
 
     async def export(self, request: Request) -> Response:
         """One session as a file."""
-        found = await in_thread(self._require, caller(request), _id(request, "session_id"))
-        return await export(request, self._catalogue, [found])
+        session_id = _id(request, "session_id")
+        found = await self._read(request, lambda: self._require(caller(request), session_id))
+        return await self._export(request, [found])
 
     async def export_all(self, request: Request) -> Response:
         """Sessions as a file: the caller's own, for administrators also those of others."""
         owners = query.owners(request, caller(request))
-        return await export(request, self._catalogue, all_conversations(self._catalogue, owners))
+        return await self._export(request, all_conversations(self._catalogue, owners))
+
+    async def _export(self, request: Request, found: Iterable[Conversation]) -> Response:
+        async with AsyncExitStack() as held:
+            await held.enter_async_context(self._slots.slot(charged_to(caller(request))))
+            answer = await export(request, self._catalogue, found)
+            if isinstance(answer, Written):
+                answer.held = held.pop_all()
+            return answer
 
     async def bring_in(self, request: Request) -> Response:
         """Sessions from a file."""
-        return reply(told.envelope(await bring_in(request, caller(request), self._service)))
+        async with self._slots.slot(charged_to(caller(request))):  # before the file comes
+            return reply(told.envelope(await bring_in(request, caller(request), self._service)))
 
     # Users
 
@@ -155,14 +183,36 @@ class Sessions:
         if not named:
             raise InvalidRequest("Say whose sessions are to be erased: user=NAME.")
         query.check_owner(caller(request), owner)
-        await stop_all(self._service, lambda run: run.owner == owner)
-        erased = await in_thread(self._catalogue.erase, owner)
-        self._service.known.forget_all()
-        if owner is not None:
-            await in_thread(self._service.transcripts.forget, owner)
+        erased = 0
+
+        def erasing() -> Iterator[None]:
+            nonlocal erased
+            for count in self._catalogue.erasing(owner):
+                erased += count
+                yield
+
+        async with self._slots.slot(charged_to(caller(request))), presence(request.receive) as here:
+            await stop_all(self._service, lambda run: run.owner == owner)
+            try:
+                await in_slices(WRITES, erasing(), here, writing=True)
+            finally:
+                self._service.known.forget_all()
+            if owner is not None:
+                await BULK.run(self._service.transcripts.forget, owner)
         return reply(told.envelope({"sessions": erased}))
 
     # What they share
+
+    async def _read(self, request: Request, work: Callable[[], _T]) -> _T:
+        """Runs *work*, a small read or change, when it is its caller's turn."""
+        async with AsyncExitStack() as held:
+            await self._wait_in_line(request, held)
+            return await READS.run(work)
+
+    async def _wait_in_line(self, request: Request, held: AsyncExitStack) -> None:
+        waited = await held.enter_async_context(self._lines.place(charged_to(caller(request))))
+        if waited and await request.is_disconnected():
+            raise ClientLeft("The client has left.")
 
     @property
     def _catalogue(self) -> Catalogue:

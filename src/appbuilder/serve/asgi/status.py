@@ -9,10 +9,11 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from appbuilder import errors, jsontext
-from appbuilder.serve.asgi.http import JSON, in_thread, reply
+from appbuilder.serve.asgi.http import JSON, reply
 from appbuilder.serve.asgi.readiness import Readiness
 from appbuilder.serve.asgi.reference import page
 from appbuilder.serve.asgi.service import Service
+from appbuilder.serve.pools import PROBES
 from appbuilder.wire import openapi
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
@@ -45,7 +46,7 @@ def routes(service: Service) -> list[BaseRoute]:
         return page(document, address)
 
     async def docs(request: Request) -> Response:
-        html = await in_thread(rendered, str(request.base_url).rstrip("/"))
+        html = await PROBES.run(rendered, str(request.base_url).rstrip("/"))
         return HTMLResponse(html, headers={"Content-Security-Policy": _POLICY})
 
     return [

@@ -11,11 +11,11 @@ from appbuilder.engine.engine import Run
 from appbuilder.engine.keeping import Keeping
 from appbuilder.engine.request import Guard, TurnRequest
 from appbuilder.errors import AppBuilderError, InvalidRequest, SessionBusy
-from appbuilder.serve.asgi.http import in_thread
 from appbuilder.serve.asgi.limits import Limits, caller_key
 from appbuilder.serve.asgi.ownership import guard_for, told_user
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import Identity
+from appbuilder.serve.pools import TURNS
 from appbuilder.wire.chat import ON_DISCONNECT_HEADER
 from appbuilder.wire.problems import problem
 
@@ -59,7 +59,7 @@ async def begin(
         return engine.start(request, on_disconnect=on_disconnect)
     except SessionBusy:
         if guard is not None:
-            await in_thread(guard)  # who may not use the session is not told that it is busy
+            await TURNS.run(guard)  # who may not use the session is not told that it is busy
         raise
     finally:
         if turn.account is None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
 
 from appbuilder.core.catalogue import Catalogue, Conversation, ConversationPage, title_of
+from appbuilder.serve.asgi.limits import charged_to
 from appbuilder.serve.asking import Identity
 from appbuilder.serve.chainlit.turns import PageTurns
+from appbuilder.serve.pools import READS, Lines
+
+_T = TypeVar("_T")
 
 
 class Conversations:
@@ -20,31 +26,37 @@ class Conversations:
     def __init__(self, catalogue: Catalogue, turns: PageTurns) -> None:
         self._catalogue = catalogue
         self._turns = turns
+        self._lines = Lines()
 
     async def page(
         self, identity: Identity, *, search: str, limit: int, cursor: str | None
     ) -> ConversationPage:
         """As :meth:`Catalogue.page` of the identity's owners; what has just begun comes first."""
-        begun = await self._just_begun(identity.owner) if cursor is None and not search else []
-        page = await asyncio.to_thread(
-            self._catalogue.page, identity.owners, search=search, limit=limit, cursor=cursor
-        )
+        begun = await self._just_begun(identity) if cursor is None and not search else []
+        asked = partial(self._catalogue.page, search=search, limit=limit, cursor=cursor)
+        page = await self.reading(identity, asked, identity.owners)
         ended = {each.session_id for each in page.conversations}
         still = [each for each in begun if each.session_id not in ended]
         return replace(page, conversations=[*still, *page.conversations])
 
     async def find(self, identity: Identity, session_id: str) -> Conversation | None:
         """The conversation; None: there is none, or it is somebody else's."""
-        begun = await self._just_begun(identity.owner)
-        conversation = await asyncio.to_thread(self._catalogue.find, session_id)
+        begun = await self._just_begun(identity)
+        conversation = await self.reading(identity, self._catalogue.find, session_id)
         if conversation is None:
             return next((each for each in begun if each.session_id == session_id), None)
         return conversation if conversation.owner in identity.owners else None
 
-    async def _just_begun(self, owner: str) -> list[Conversation]:
+    async def reading(self, identity: Identity, work: Callable[..., _T], *args: Any) -> _T:
+        """Runs *work*, which asks the database, when it is this caller's turn."""
+        async with self._lines.place(charged_to(identity)):
+            return await READS.run(work, *args)
+
+    async def _just_begun(self, identity: Identity) -> list[Conversation]:
+        owner = identity.owner
         begun = {turn.run.request.session_id: turn for turn in self._turns.begun_by(owner)}
         return [
             Conversation(session_id, owner, title_of(turn.words), turn.began, turn.began)
             for session_id, turn in begun.items()
-            if await asyncio.to_thread(self._catalogue.find, session_id) is None
+            if await self.reading(identity, self._catalogue.find, session_id) is None
         ]

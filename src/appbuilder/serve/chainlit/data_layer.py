@@ -6,9 +6,9 @@ of which it makes five or six a turn and waits for none, write nothing.
 
 from __future__ import annotations
 
-import asyncio
 import re
-from typing import TYPE_CHECKING, Any, TypeGuard
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from chainlit.data.base import BaseDataLayer
 from chainlit.types import Feedback, PageInfo, PaginatedResponse, Pagination, ThreadDict, ThreadFilter
@@ -25,6 +25,8 @@ from appbuilder.serve.chainlit.turns import PageTurns
 if TYPE_CHECKING:
     from chainlit.element import Element, ElementDict
     from chainlit.step import StepDict
+
+_T = TypeVar("_T")
 
 MOST_LISTED = 100
 _LONGEST_COMMENT = 4000
@@ -88,7 +90,7 @@ class CatalogueLayer(BaseDataLayer):
             told = {"author": self._turns.author, "language": who.language}
             return threads.opened(conversation, who.identity.owner, shown, **told)
 
-        thread: ThreadDict = await asyncio.to_thread(open_it)
+        thread: ThreadDict = await self._reading(open_it)
         return thread
 
     async def get_thread_author(self, thread_id: str) -> str:
@@ -105,14 +107,17 @@ class CatalogueLayer(BaseDataLayer):
     ) -> None:
         # Chainlit's own naming of a new conversation brings the user; the engine has named it already.
         if name is not None and user_id is None and await self._find(thread_id):
-            await asyncio.to_thread(self._catalogue.rename, thread_id, title_of(name))
+            await self._reading(self._catalogue.rename, thread_id, title_of(name))
             await self._turns.tabs.tell_renamed(asking().identity.owner)
 
     async def delete_thread(self, thread_id: str) -> None:
         if await self._find(thread_id):
             await self._turns.stop_and_wait(thread_id)
-            await asyncio.to_thread(self._catalogue.delete, thread_id)
+            await self._reading(self._catalogue.delete, thread_id)
             await self._turns.tabs.tell_deleted(thread_id)
+
+    async def _reading(self, work: Callable[..., _T], *args: Any) -> _T:
+        return await self._conversations.reading(asking().identity, work, *args)
 
     async def _find(self, session_id: str) -> Conversation | None:
         if not is_conversation_id(session_id):
@@ -124,17 +129,17 @@ class CatalogueLayer(BaseDataLayer):
     async def upsert_feedback(self, feedback: Feedback) -> str:
         await self._check_turn(feedback.forId)
         rating = Rating(feedback.value == 1, (feedback.comment or "")[:_LONGEST_COMMENT])
-        await asyncio.to_thread(self._catalogue.rate, feedback.forId, rating)
+        await self._reading(self._catalogue.rate, feedback.forId, rating)
         return feedback.forId
 
     async def delete_feedback(self, feedback_id: str) -> bool:
         await self._check_turn(feedback_id)
-        return await asyncio.to_thread(self._catalogue.unrate, feedback_id)
+        return await self._reading(self._catalogue.unrate, feedback_id)
 
     async def _check_turn(self, turn_id: str) -> None:
         if not is_conversation_id(turn_id):
             raise NotFound("There is no such answer.")
-        session_id = await asyncio.to_thread(self._catalogue.conversation_of, turn_id)
+        session_id = await self._reading(self._catalogue.conversation_of, turn_id)
         if session_id is None or await self._find(session_id) is None:
             raise NotFound("There is no such answer.")
 

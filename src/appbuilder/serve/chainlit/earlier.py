@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,7 +69,7 @@ class Earlier:
         conversation = await self._conversations.find(identity, session_id)
         if conversation is None:
             raise NotFound("There is no such conversation.")
-        html = await asyncio.to_thread(self._render, conversation, place, language)
+        html = await self._conversations.reading(identity, self._render, conversation, place, language)
         return HTMLResponse(html)
 
     def _render(self, conversation: Conversation, before: Place | None, language: str) -> str:

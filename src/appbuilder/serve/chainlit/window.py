@@ -15,7 +15,6 @@ MOST_TURNS = 50
 MOST_BYTES = 1024 * 1024
 """Bytes of their rows; a single turn may have more."""
 MOST_ROWS = 2000
-_FIRST_ROWS = 2
 _ROWS_AT_ONCE = 200
 
 Turn = Sequence[StoredRow]
@@ -45,26 +44,26 @@ def newest(
 ) -> Window:
     """The newest turns (before a place), the oldest of them first.
 
-    Rows are read a few at a time, fewer where they are large, so that neither the length of a conversation
-    nor the size of its turns decides what this takes.
+    No more rows are read than fit, so that neither the length of a conversation nor the size of its turns
+    decides what this takes.
 
     :raises StoreUnavailable: the database did not answer in time or refused.
     """
     rows: list[StoredRow] = []
     sizes: dict[str, int] = {}
-    total, at_once = 0, _FIRST_ROWS
+    total = 0
     while True:
-        found = catalogue.rows(session_id, at_once, before=rows[0].place if rows else before)
+        left = max(1, most_bytes - total)
+        read = catalogue.read_back(session_id, before, _ROWS_AT_ONCE, left)
+        found, before = read.rows, read.next
         rows = [*found, *rows]
         sizes |= {row.id: len(jsontext.dumps(row.value)) for row in found}
         total = sum(sizes.values())
-        if len(found) < at_once:
+        if before is None:
             return _cut(rows, sizes, most_turns, most_bytes, whole=True)
         sure = _sure(rows)
         if (sure and total >= most_bytes) or sure > most_turns or len(rows) >= MOST_ROWS:
             return _cut(rows, sizes, most_turns, most_bytes, whole=False)
-        fitting = (most_bytes - total) * len(rows) // max(1, total) + 1
-        at_once = min(_ROWS_AT_ONCE, max(_FIRST_ROWS, fitting))
 
 
 def _sure(rows: Sequence[StoredRow]) -> int:

@@ -6,7 +6,7 @@ Every read is one that an index serves: a page of the catalogue, and of each con
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
@@ -20,13 +20,15 @@ from appbuilder.serve.asgi.admin import shown, turns
 from appbuilder.serve.asgi.admin.forms import check_own_page, fields
 from appbuilder.serve.asgi.admin.pages import HEADERS, STATIC, page
 from appbuilder.serve.asgi.admin.texts import Words
-from appbuilder.serve.asgi.http import IDENTITY, caller, in_thread
+from appbuilder.serve.asgi.http import IDENTITY, caller
+from appbuilder.serve.asgi.limits import charged_to
 from appbuilder.serve.asgi.runs import stop_all
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import Identity, read_asking
 from appbuilder.serve.chainlit.routes import OUR_ICON
 from appbuilder.serve.chainlit.texts import is_chinese
 from appbuilder.serve.chainlit.web import language
+from appbuilder.serve.pools import BULK, TURNS, Lines
 from appbuilder.wire.problems import problem
 
 PATH = "/admin"
@@ -34,7 +36,8 @@ PATH = "/admin"
 LISTED = 25
 """Sessions on one page of the list."""
 COUNTED_ROWS = 120
-"""Rows of a session that its line in the list sums up; of a longer one the newest."""
+"""Rows of a session that its line in the list sums up; of a longer one the newest. Large ones are counted
+as turns, and their tokens not read."""
 SHOWN_ROWS = 400
 """Rows of a session on one page of it."""
 _LONGEST_SEARCH = 300
@@ -45,6 +48,8 @@ _STATIC = {
     "thumb.svg": (STATIC / "thumb.svg", "image/svg+xml"),
     "icon.svg": (OUR_ICON, "image/svg+xml"),
 }
+
+_T = TypeVar("_T")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -74,6 +79,7 @@ class Admin:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._lines = Lines()
 
     def guarded(self, endpoint: Endpoint) -> Endpoint:
         """*endpoint* for administrators; its errors are pages."""
@@ -100,7 +106,8 @@ class Admin:
         asked = request.query_params
         search, owner = (asked.get(name, "").strip()[:_LONGEST_SEARCH] for name in ("q", "owner"))
         cursor = asked.get("cursor")
-        return await in_thread(self._sessions, self._frame(request, "sessions"), search, owner, cursor)
+        frame = self._frame(request, "sessions")
+        return await self._run(request, self._sessions, frame, search, owner, cursor)
 
     def _sessions(self, frame: dict[str, Any], search: str, owner: str, cursor: str | None) -> Response:
         catalogue = self._catalogue
@@ -123,7 +130,7 @@ class Admin:
         """One of them, with what was said."""
         before = shown.place(request.query_params.get("before"))
         frame, session_id = self._frame(request, "sessions"), request.path_params["session_id"]
-        return await in_thread(self._session, frame, caller(request), session_id, before)
+        return await self._run(request, self._session, frame, caller(request), session_id, before)
 
     def _session(
         self, frame: dict[str, Any], viewer: Identity, session_id: str, before: Place | None
@@ -132,10 +139,11 @@ class Admin:
         conversation = catalogue.find(session_id)
         if conversation is None:
             return page("problem.html", 404, told=frame["words"]["not_found"], **frame)
-        rows: Sequence[StoredRow] = catalogue.rows(session_id, SHOWN_ROWS + 1, before=before)
-        whole = len(rows) <= SHOWN_ROWS
+        read = catalogue.read_back(session_id, before, SHOWN_ROWS, self._service.settings.page_bytes)
+        rows: Sequence[StoredRow] = read.rows
+        whole = read.next is None
         if not whole:
-            rows = turns.whole_turns(rows[1:])
+            rows = turns.whole_turns(rows)
         # A rating is a row too, but not always one of this page.
         rated = None if before is None else catalogue.ratings([row.id for row in rows])
         told = turns.turns(rows, rated)
@@ -146,20 +154,20 @@ class Admin:
             session=conversation,
             turns=told,
             sums=turns.totals(told, whole=whole) if before is None else None,
-            earlier=None if whole else f"{here}?before={quote(shown.written(rows[0].place))}",
+            earlier=None if whole or not rows else f"{here}?before={quote(shown.written(rows[0].place))}",
             newest=None if before is None else here,
             chat=self._chat_path(conversation, viewer),
         )
 
     async def runs(self, request: Request) -> Response:
         """What is under way, in all processes."""
-        found = await in_thread(self._service.register.runs, None)
+        found = await self._run(request, self._service.register.runs, None)
         return page("runs.html", runs=found, now=clock.now(), **self._frame(request, "runs"))
 
     async def keys(self, request: Request) -> Response:
         """Who has a key; the secrets are kept nowhere."""
         keys = self._service.keys
-        found = [] if keys is None else await in_thread(keys.list)
+        found = [] if keys is None else await self._run(request, keys.list)
         return page("keys.html", api_keys=found, **self._frame(request, "keys"))
 
     async def static(self, request: Request) -> Response:
@@ -177,26 +185,31 @@ class Admin:
         if not title:
             raise InvalidRequest("A title has at least one character.")
         session_id = request.path_params["session_id"]
-        if not await in_thread(self._catalogue.rename, session_id, title):
+        if not await self._run(request, self._catalogue.rename, session_id, title):
             raise NotFound("There is no such session.")
         return _go_to(_session_path(_base(request), session_id))
 
     async def delete(self, request: Request) -> Response:
         """Stops what runs in it, and deletes it."""
         session_id = request.path_params["session_id"]
-        if await in_thread(self._catalogue.find, session_id) is None:
+        if await self._run(request, self._catalogue.find, session_id) is None:
             raise NotFound("There is no such session.")
         await stop_all(self._service, lambda run: run.session_id == session_id)
-        await in_thread(self._catalogue.delete, session_id)
+        await self._run(request, self._catalogue.delete, session_id)
         self._service.known.forget(session_id)
         return _go_to(_base(request))
 
     async def stop(self, request: Request) -> Response:
         """Stops a run, wherever it is; one that has ended meanwhile is as well."""
-        await in_thread(self._service.register.stop, request.path_params["run_id"])
+        await TURNS.run(self._service.register.stop, request.path_params["run_id"])
         return _go_to(_base(request) + "/runs")
 
     # What they share
+
+    async def _run(self, request: Request, work: Callable[..., _T], *args: Any) -> _T:
+        """Runs *work*, which blocks, when it is its caller's turn."""
+        async with self._lines.place(charged_to(caller(request))):
+            return await BULK.run(work, *args)
 
     @property
     def _has_login(self) -> bool:
@@ -228,9 +241,10 @@ class Admin:
 
 
 def _totals(catalogue: Catalogue, conversation: Conversation) -> turns.Totals:
-    rows = catalogue.rows(conversation.session_id, COUNTED_ROWS + 1)
-    whole = len(rows) <= COUNTED_ROWS
-    return turns.totals(turns.turns(rows if whole else turns.whole_turns(rows[1:])), whole=whole)
+    outline = catalogue.outline(conversation.session_id, None, COUNTED_ROWS)
+    whole = outline.next is None
+    rows = outline.rows if whole else turns.whole_turns(outline.rows)
+    return turns.totals(turns.turns(rows), whole=whole, counted=all(row.value is not None for row in rows))
 
 
 def _base(request: Request) -> str:

@@ -77,7 +77,7 @@ class Turn:
 
 @dataclass(slots=True)
 class Totals:
-    """Sums over turns; ``whole`` False: there are earlier ones."""
+    """Sums over turns. ``whole`` False: there are earlier ones; ``counted``: all tokens were read."""
 
     turns: int = 0
     tokens: int = 0
@@ -85,6 +85,7 @@ class Totals:
     bad: int = 0
     failed: int = 0
     whole: bool = True
+    counted: bool = True
 
 
 def turns(rows: Sequence[StoredRow], ratings: Mapping[str, Rating] | None = None) -> list[Turn]:
@@ -126,9 +127,9 @@ def is_aside(row: StoredRow) -> bool:
     return row.key != TURN_KEY and row.key.startswith(RESERVED_PREFIX)
 
 
-def totals(told: Iterable[Turn], *, whole: bool = True) -> Totals:
+def totals(told: Iterable[Turn], *, whole: bool = True, counted: bool = True) -> Totals:
     """What the turns are together."""
-    sums = Totals(whole=whole)
+    sums = Totals(whole=whole, counted=counted)
     for turn in told:
         sums.turns += 1
         sums.tokens += turn.tokens.total

@@ -7,10 +7,9 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
 
-from anyio import to_thread
-
 from appbuilder import clock
 from appbuilder.core.keys import ApiKey, Keys
+from appbuilder.serve.pools import AUTH
 
 FRESH = 2.0
 """Seconds for which what the database said holds."""
@@ -37,7 +36,7 @@ class KeyRing:
         if until > clock.monotonic():
             return key
         asked = clock.monotonic()
-        key = await to_thread.run_sync(self._keys.find, secret)
+        key = await AUTH.run(self._keys.find, secret)
         self._found[digest] = (asked + FRESH, key)
         self._found.move_to_end(digest)
         if len(self._found) > _MOST:
@@ -50,7 +49,7 @@ class KeyRing:
             async with self._listing:
                 if self._all_until <= clock.monotonic():
                     asked = clock.monotonic()
-                    every = await to_thread.run_sync(self._keys.list)
+                    every = await AUTH.run(self._keys.list)
                     self._all = {key.id: key for key in every if key.revoked_at is None}
                     self._all_until = asked + FRESH
         return self._all.get(key_id)

@@ -15,6 +15,7 @@ from appbuilder.serve.asgi.auth.hosts import listed
 from appbuilder.serve.asgi.auth.origins import cookies_count
 from appbuilder.serve.asgi.auth.page import KEY, VISITOR, PageDoor, visitor_of
 from appbuilder.serve.asgi.auth.tokens import Tokens, tokens_of
+from appbuilder.serve.asgi.hooks import HookThreads
 from appbuilder.serve.asking import ANONYMOUS, Asking, Identity, is_local
 from appbuilder.serve.chainlit.identity import LOGIN_DAYS, VISITOR_DAYS, PageGate
 from appbuilder.serve.chainlit.page import LOCAL_USER
@@ -158,6 +159,7 @@ class GuardedDoor:
         self.page = page
         self._ring = ring
         self._tokens = tokens
+        self._threads = HookThreads()
         self._hook = hook
         self._cookies = cookies
         self._administrators = frozenset(administrators)
@@ -190,7 +192,7 @@ class GuardedDoor:
         return None if key is None else self._user(key.user, key.administrator)
 
     async def _by_hook(self, asking: Asking) -> Identity | None:
-        found = None if self._hook is None else await hooks.ask(self._hook, asking)
+        found = None if self._hook is None else await hooks.ask(self._hook, asking, self._threads)
         return None if found is None else self._user(found.name, found.administrator)
 
     def _user(self, name: str, administrator: bool = False) -> Identity:

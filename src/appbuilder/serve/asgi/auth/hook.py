@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from appbuilder.errors import ConfigurationError
 from appbuilder.serve.asgi.auth.credential import user_name
 from appbuilder.serve.asgi.auth.origins import cookies_count
-from appbuilder.serve.asgi.hooks import call_hook
+from appbuilder.serve.asgi.hooks import HookThreads, call_hook
 from appbuilder.serve.asking import Asking
 
 
@@ -48,14 +48,14 @@ Hook = Callable[[HookRequest], Any]
 awaitable of these; it may raise errors of :mod:`appbuilder.errors`."""
 
 
-async def ask(hook: Hook, asking: Asking) -> HookUser | None:
-    """Whom *hook* finds.
+async def ask(hook: Hook, asking: Asking, threads: HookThreads) -> HookUser | None:
+    """Whom *hook* finds, in one of *threads* if it is synchronous.
 
     :raises ServiceUnavailable: it failed, or took too long.
     :raises ConfigurationError: it returned something else.
     :raises AppBuilderError: what it raised.
     """
-    return _user(await call_hook("APPBUILDER_AUTH_HOOK", hook, _request(asking)))
+    return _user(await call_hook(threads, "APPBUILDER_AUTH_HOOK", hook, _request(asking)))
 
 
 def _request(asking: Asking) -> HookRequest:

@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 
 import httpx2
 import jwt
-from anyio import to_thread
 
 from appbuilder import clock, jsontext
 from appbuilder.errors import ConfigurationError, ServiceUnavailable
 from appbuilder.logs import logger
 from appbuilder.serve.asking import is_loopback_name
+from appbuilder.serve.pools import AUTH
 
 _KIND = {
     **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), ("RSA", None)),
@@ -215,6 +215,6 @@ def _file(path: Path) -> Source:
         raise ConfigurationError(f"APPBUILDER_JWT_JWKS: {path} cannot be used: {error}") from None
 
     async def read() -> Fetched:
-        return await to_thread.run_sync(path.read_bytes), SHORTEST
+        return await AUTH.run(path.read_bytes), SHORTEST
 
     return read

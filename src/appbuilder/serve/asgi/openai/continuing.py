@@ -10,14 +10,14 @@ from appbuilder.core.message import text_of
 from appbuilder.engine.request import Guard
 from appbuilder.errors import AppBuilderError, PayloadTooLarge
 from appbuilder.serve.asgi.ownership import may_continue, may_see
-from appbuilder.serve.asgi.reading import newest_turns
+from appbuilder.serve.asgi.reading import newest_turn_id
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import Identity
 from appbuilder.wire.openai.responses import no_item, no_response, not_newest, response_id, turn_of_item
 from appbuilder.wire.transcript import exchange
 
-_AT_ONCE = 20
-"""Turns read in one look."""
+_AT_ONCE = 4
+"""Turns read in one look: each may be many megabytes."""
 _MOST_TEXT = 8 * 1024 * 1024
 """Characters of all the texts a request may refer to."""
 
@@ -109,8 +109,7 @@ def _is_callers(service: Service, identity: Identity, session_id: str) -> bool:
 
 
 def _is_newest(service: Service, session_id: str, turn_id: str) -> bool:
-    turns = newest_turns(service.store.catalogue(), session_id, 1, None).turns
-    return bool(turns) and turns[-1].id == turn_id
+    return newest_turn_id(service.store.catalogue(), session_id) == turn_id
 
 
 def _newest(service: Service, session_id: str, turn_id: str, refusal: Callable[[], AppBuilderError]) -> Guard:

@@ -11,8 +11,8 @@ from appbuilder.engine.log import Outcome
 from appbuilder.errors import StoreUnavailable
 from appbuilder.ids import new_id
 from appbuilder.logs import logger
-from appbuilder.serve.asgi.http import in_thread
 from appbuilder.serve.asking import ANONYMOUS, Identity
+from appbuilder.serve.pools import TURNS
 from appbuilder.wire.chat import Header
 from appbuilder.wire.openai import open_webui
 from appbuilder.wire.openai.messages import Said, Talk
@@ -48,7 +48,7 @@ async def recognized(transcripts: Transcripts, identity: Identity, talk: Talk) -
     before: str | None = None
     session_id: str | None = None
     if talk.before:
-        before, session_id = await in_thread(_take, transcripts, owner, talk.before)
+        before, session_id = await TURNS.run(_take, transcripts, owner, talk.before)
     return _RecognizedPlace(
         session_id or new_id(), session_id is None, transcripts, owner, talk, before if session_id else None
     )
@@ -86,7 +86,7 @@ class _RecognizedPlace(Place):
         if self.taken is None and (outcome is None or outcome.answer is None):
             return
         try:
-            await in_thread(self._remember, outcome)
+            await TURNS.run(self._remember, outcome)
         except StoreUnavailable:
             # The turn itself is stored, or was refused; either way that is what the caller must hear.
             logger.warning("session %s will not be recognized by its history", self.session_id, exc_info=True)

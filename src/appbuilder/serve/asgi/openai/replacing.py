@@ -11,10 +11,10 @@ from appbuilder.wire.openai.messages import Talk, plain_text
 from appbuilder.wire.openai.transcripts import Pair, bare, goes_on_after, pairs
 from appbuilder.wire.transcript import exchange, turns
 
-_FIRST_ROWS, _MOST_ROWS = 8, 64
-"""Rows read at a time: few first, as a long text may stand in each."""
+_ROWS = 64
+"""Rows read at a time."""
 _MOST_TEXT = 8 * 1024 * 1024
-"""Characters of a session's texts that are looked at."""
+"""Bytes of a session's texts that are looked at."""
 _MOST_RESENT = 1000
 _FURTHER_TURNS = 100
 """Turns that are looked at beyond those that were sent again."""
@@ -38,17 +38,16 @@ def replaced_turns(catalogue: Catalogue, session_id: str, talk: Talk) -> Replace
 def _newest(catalogue: Catalogue, session_id: str, most: int) -> tuple[list[Sequence[StoredRow]], bool]:
     """The newest turns of a session, each as its rows; and whether they are all there are."""
     rows: list[StoredRow] = []
-    step, size = _FIRST_ROWS, 0
+    place, size = None, 0
     while True:
-        earlier = catalogue.rows(session_id, step, before=rows[0].place if rows else None)
-        rows[:0] = earlier
+        read = catalogue.read_back(session_id, place, _ROWS, max(1, _MOST_TEXT - size))
+        rows[:0], place = read.rows, read.next
         found = list(turns(rows))
-        if len(earlier) < step:
+        if place is None:
             return found, True
-        size += sum(len(text_of(row.value)) for row in earlier)
+        size += sum(row.size for row in read.rows)
         if len(found) > most or size > _MOST_TEXT:
             return found[1:], False  # of the first there may be more rows before these
-        step = min(2 * step, _MOST_ROWS)
 
 
 def _pair(turn: Sequence[StoredRow]) -> Pair:

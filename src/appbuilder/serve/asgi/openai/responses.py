@@ -13,7 +13,6 @@ from appbuilder.core.store import COMPLETE, INCOMPLETE
 from appbuilder.engine.engine import Run
 from appbuilder.engine.log import Outcome
 from appbuilder.errors import Draining, InvalidRequest, TurnCancelled, TurnTimeout
-from appbuilder.serve.asgi.http import in_thread
 from appbuilder.serve.asgi.openai.continuing import after_items, after_response, stored_turn
 from appbuilder.serve.asgi.openai.conversing import (
     Asked,
@@ -24,6 +23,7 @@ from appbuilder.serve.asgi.openai.conversing import (
 )
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import Identity, Receive, Scope, Send
+from appbuilder.serve.pools import READS, TURNS
 from appbuilder.wire.openai import parameters
 from appbuilder.wire.openai.response_events import ResponseEncoder
 from appbuilder.wire.openai.response_input import ResponseCall, read, resolved
@@ -66,10 +66,10 @@ class CreateResponse:
         """The request with what it refers to, and how it goes on."""
         service, session_id, guard, referred = self._service, call.session_id, None, False
         if call.previous is not None:
-            found = await in_thread(after_response, service, identity, call.previous)
+            found = await TURNS.run(after_response, service, identity, call.previous)
             session_id, guard = found.session_id, found.guard
         if call.references:
-            items = await in_thread(after_items, service, identity, call.references)
+            items = await TURNS.run(after_items, service, identity, call.references)
             call = resolved(call, items.texts)
             if session_id is None:
                 session_id, guard, referred = items.session_id, items.guard, items.session_id is not None
@@ -89,7 +89,7 @@ async def read_response(service: Service, identity: Identity, named: str) -> dic
 
     :raises NotFound: there is no such response, or it is not for the caller to see.
     """
-    session_id, row = await in_thread(stored_turn, service, identity, turn_of(named))
+    session_id, row = await READS.run(stored_turn, service, identity, turn_of(named))
     value: Mapping[str, Any] = row.value if isinstance(row.value, dict) else {}
     said = exchange([row])
     response = _stored(service, named, session_id, row.created_at, value.get(_NOTE))

@@ -1,0 +1,105 @@
+"""Work that takes longer than a request should: in slices, and only while its client is there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from starlette.responses import StreamingResponse
+
+from appbuilder import clock
+from appbuilder.errors import InvalidRequest
+from appbuilder.serve.asking import Receive, Scope, Send
+from appbuilder.serve.pools import Pool
+
+SLICE = 0.05
+"""Seconds after which a thread is given back, and the client looked for."""
+WRITE = 64 * 1024
+"""Bytes of one write; the next one waits until the client has read."""
+
+
+class ClientLeft(InvalidRequest):
+    """The client does not wait for the answer any more."""
+
+
+class Presence:
+    """Whether the client of a request is still there."""
+
+    def __init__(self, watching: asyncio.Task[None]) -> None:
+        self._watching = watching
+
+    @property
+    def left(self) -> bool:
+        """True once it has closed its connection."""
+        return self._watching.done()
+
+
+@asynccontextmanager
+async def presence(receive: Receive) -> AsyncIterator[Presence]:
+    """Watches whether the client leaves. The body has been read, or there is none."""
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    watching = asyncio.ensure_future(watch())
+    try:
+        yield Presence(watching)
+    finally:
+        watching.cancel()
+
+
+async def in_slices(pool: Pool, steps: Iterator[Any], here: Presence, *, writing: bool = False) -> None:
+    """Takes all *steps* in threads of *pool*.
+
+    :param writing: the steps write: half of the time is left to others that do. The thread is kept
+        meanwhile, so that they do not wait for the next one of its kind instead.
+    :raises ClientLeft: the client has left; the steps that are left are not taken.
+    """
+
+    def some() -> bool:
+        began = clock.monotonic()
+        for _ in steps:
+            took = clock.monotonic() - began
+            if took >= SLICE:
+                if writing:
+                    time.sleep(took)
+                return True
+        return False
+
+    while await pool.run(some):
+        if here.left:
+            raise ClientLeft("The client has left.")
+
+
+class Written(StreamingResponse):
+    """An answer that is written in small parts: what its client does not read stays where it is.
+
+    :param parts: what fails when one is taken cuts the answer off.
+    """
+
+    def __init__(self, parts: AsyncIterator[bytes], media_type: str, headers: Mapping[str, str]) -> None:
+        super().__init__(parts, headers=headers, media_type=media_type)
+        self.held = AsyncExitStack()
+        """Is closed when the answer has ended."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self.held, presence(receive) as here:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            async for part in self.body_iterator:
+                for at in range(0, len(part), WRITE):
+                    if here.left:
+                        return
+                    some = part[at : at + WRITE]
+                    await send({"type": "http.response.body", "body": some, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+
+
+async def each_of(parts: list[bytes]) -> AsyncIterator[bytes]:
+    """*parts*, which are let go of one by one."""
+    parts.reverse()
+    while parts:
+        yield parts.pop()

@@ -89,3 +89,20 @@ def test_more_rows_than_a_statement_takes(store: CataloguedStore, session_id: st
         say(store, session_id, str(number))
     say(store, session_id, "last", *all_rows(store.catalogue(), session_id))
     assert contents(store, session_id) == ["last"]
+
+
+def test_turns_by_their_ids(store: CataloguedStore, session_id: str) -> None:
+    catalogue, other = store.catalogue(), new_id()
+    one, two = say(store, session_id, "one"), say(store, other, "two")
+    ids = [turn.entry.row_id for turn in (one, two) if turn.entry]
+    found = catalogue.own_turns([*ids, new_id(), "\0", "x" * 50])
+    assert {name: (where, row.value["input"]) for name, (where, row) in found.items()} == {
+        ids[0]: (session_id, {"content": "one"}),
+        ids[1]: (other, {"content": "two"}),
+    }
+    assert found[ids[0]][1] in catalogue.rows(session_id, 10)
+    assert catalogue.own_turns([row.id for row in all_rows(catalogue, other) if row.key == "query"]) == {}
+    assert catalogue.own_turns([]) == {}
+    catalogue.delete(other)
+    assert list(catalogue.own_turns(ids)) == [ids[0]]
+    assert len(catalogue.own_turns([ids[0], *(new_id() for _ in range(250))])) == 1

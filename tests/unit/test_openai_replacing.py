@@ -227,6 +227,20 @@ def test_a_turn_that_is_stopped(text: str) -> None:
     assert kept == ([] if text else ["one"])
 
 
+def test_two_at_once() -> None:
+    """The second waits for its session, and replaces what the first has put there."""
+    chat = Chat()
+    chat.say("one")
+    chat.say("one", "re one", "two")
+    threads = [threading.Thread(target=chat.say, args=("one", "re one", f"two {at}")) for at in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert chat.shown == chat.remembered
+    assert len(chat.shown) == 2
+
+
 def test_turns_of_a_component_alone() -> None:
     """Stored over POST /chat of FlaskRuntime, without a row of the service's own."""
     chat = Chat()

@@ -4,8 +4,8 @@ Its headers come only where it runs with ENABLE_FORWARD_USER_INFO_HEADERS=true; 
 it sends nothing. The requests it makes for itself (titles, tags, follow-up questions, search queries...) look
 like any other: the chat's id stands in their headers too, and only the prompt tells them apart, unless the
 connection is set up to send the header {{TASK}} is meant for. Read in backend/open_webui of releases 0.6 to
-0.12: routers/openai.py, routers/tasks.py, utils/headers.py, utils/chat_id.py, utils/middleware.py and the
-prompt templates in config.py.
+0.12: routers/openai.py, routers/tasks.py, utils/{headers,chat_id,middleware,context_compaction,memory}.py and
+the prompt templates in config.py.
 """
 
 from __future__ import annotations
@@ -62,11 +62,12 @@ def is_task(header: Header, messages: Sequence[Mapping[str, Any]]) -> bool:
 
 
 _TASK_PROMPT = "### Task:"
-_HISTORY = "<chat_history>"
-"""Stands in the templates of tasks. That of retrieval begins like one, but holds a user's question."""
+_OF_TASKS = ("<chat_history>", "### Messages Being Compacted:")
+"""Stand in the templates of tasks. That of retrieval begins like one, but holds a user's question."""
 _OTHER_PROMPTS = (
     "Your task is to reflect the speaker's likely facial expression through a fitting emoji.",
     "You have been provided with a set of responses from various models to the latest user query",
+    "Review the completed conversation turn and decide whether long-term memory should change.",
 )
 _TOOL_CHOICE = "Available Tools:"
 _TOOL_QUERY = "Query: "
@@ -78,7 +79,7 @@ def _is_task_prompt(messages: Sequence[Mapping[str, Any]]) -> bool:
         return False
     prompt = text_in(said[0]["content"]).lstrip()
     if prompt.startswith(_TASK_PROMPT):
-        return _HISTORY in prompt
+        return any(mark in prompt for mark in _OF_TASKS)
     if prompt.startswith(_TOOL_QUERY):
         return any(
             text_in(each["content"]).lstrip().startswith(_TOOL_CHOICE)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
+import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -189,6 +193,70 @@ def test_tries_share_one_deadline(openai_server: OpenAIDouble, monkeypatch: pyte
     monkeypatch.setenv("APPBUILDER_RETRY_BACKOFF", "0.05")
     openai_server.default = Reply(status=504)
     timed_out(lambda: ask("openai/m", stream=False))
+
+
+def dribbled(answer: bytes, certificate: Path) -> Iterator[int]:
+    """The port of a TLS server that answers one request, a byte of its records at a time."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(into, out, server_side=True)
+
+    def done(work: Callable[[], Any], client: socket.socket) -> None:
+        while True:
+            try:
+                work()
+            except ssl.SSLWantReadError:
+                client.sendall(out.read())
+                into.write(client.recv(4096))
+            else:
+                client.sendall(out.read())
+                return
+
+    def serve() -> None:
+        client, _ = listening.accept()
+        with client, contextlib.suppress(OSError):
+            done(tls.do_handshake, client)
+            done(lambda: tls.read(4096), client)
+            tls.write(answer)
+            for byte in out.read():
+                client.send(bytes([byte]))
+                if left.wait(0.05):
+                    return
+
+    left = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listening.getsockname()[1]
+        left.set()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "patch", ["", "from gevent import monkey; monkey.patch_all()"], ids=["threads", "gevent"]
+)
+def test_a_record_of_tls_byte_by_byte(monkeypatch: pytest.MonkeyPatch, patch: str) -> None:
+    certificate = Path(__file__).parent / "data" / "localhost.pem"
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Long: " + b"x" * 400 + b"\r\n\r\n"
+    program = f"""
+{patch}
+import time
+from appbuilder import Message, Playground
+from appbuilder.errors import ModelTimeout
+before = time.monotonic()
+try:
+    Playground(model="openai/m").run(Message("x"))
+except ModelTimeout:
+    print(time.monotonic() - before < {BOUND})
+"""
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    with contextlib.contextmanager(dribbled)(answer, certificate) as port:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"https://localhost:{port}/v1")
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.split() == ["True"], done.stderr
 
 
 def test_under_gevent(openai_server: OpenAIDouble) -> None:

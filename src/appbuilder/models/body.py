@@ -33,6 +33,10 @@ class Body:
 
     def __init__(self, response: httpx2.Response, patience: Patience) -> None:
         self._patience = patience
+        try:
+            self._request: httpx2.Request | None = response.request
+        except RuntimeError:  # it came from no client
+            self._request = None
         self._chunks = self._within(response.iter_bytes())
         self._begin = self._first()
         self._html = self._begin[:1] == b"<" or "text/html" in response.headers.get("content-type", "")
@@ -93,7 +97,7 @@ class Body:
         for chunk in chunks:
             # A read that finds something at once is not held up by its own time-out.
             if self._patience.left() <= 0:
-                raise httpx2.ReadTimeout("the time is over")
+                raise httpx2.ReadTimeout("the time is over", request=self._request)
             yield chunk
 
 

@@ -11,11 +11,12 @@ import _socket
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import httpcore2
 
+from appbuilder.blocking import in_greenlets
 from appbuilder.core.cancel import CancelToken
 from appbuilder.core.context import current_context
 from appbuilder.models.patience import Patience
@@ -62,7 +63,8 @@ class _Stream(httpcore2.NetworkStream):
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         left = _left(timeout, httpcore2.ReadTimeout)
-        return self._until_cancelled(lambda: self._inner.read(max_bytes, left))
+        with _within(left, httpcore2.ReadTimeout):
+            return self._until_cancelled(lambda: self._inner.read(max_bytes, left))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._token = current_token()
@@ -77,7 +79,8 @@ class _Stream(httpcore2.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore2.NetworkStream:
-        return _Stream(self._inner.start_tls(ssl_context, server_hostname, timeout), self._token)
+        with _within(timeout, httpcore2.ConnectTimeout):
+            return _Stream(self._inner.start_tls(ssl_context, server_hostname, timeout), self._token)
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
@@ -107,6 +110,18 @@ def _left(timeout: float | None, over: type[Exception]) -> float | None:
     if left <= 0:
         raise over("the time is over")
     return left
+
+
+@contextlib.contextmanager
+def _within(seconds: float | None, over: type[Exception]) -> Iterator[None]:
+    """Bounds what waits more than once: in greenlets TLS begins its time-out again with each byte."""
+    if seconds is None or not in_greenlets():
+        yield
+        return
+    from gevent import Timeout
+
+    with Timeout(seconds, over("the time is over")):
+        yield
 
 
 def shut_down(sock: Any) -> None:

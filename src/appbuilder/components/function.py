@@ -67,6 +67,7 @@ class Function(Component):
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         super().__init__(meta=ComponentArguments(name=name))
         self.name = name
+        self.function = function
         self._call = _Call(function, name)
         # Functions of their own, so that each can have the signature by which the engine checks requests.
         if _is_async(function):

@@ -103,15 +103,22 @@ class OpenAIModel:
 
         return _READER.begin(send, self._settings, patience, "x-request-id", call.texts)
 
-    def _client(self) -> openai.OpenAI:
-        key = self._api_key
-        if not key:
+    def check(self) -> None:
+        """:raises ConfigurationError: there is no key, and the server is none of this machine."""
+        self._key()
+
+    def _key(self) -> str:
+        if not self._api_key:
             if urlsplit(self._base_url).hostname not in _LOOPBACK:
                 raise ConfigurationError(
                     f"No key for {self._base_url}. Set OPENAI_API_KEY, or use another model: "
                     "APPBUILDER_MODEL=local needs none."
                 )
-            key = "none"
+            return "none"
+        return self._api_key
+
+    def _client(self) -> openai.OpenAI:
+        key = self._key()
         # Trying again is ours: the package's own pauses cannot be broken off.
         return openai.OpenAI(api_key=key, base_url=self._base_url, http_client=http.client(), max_retries=0)
 

@@ -96,6 +96,7 @@ class ChainlitRuntime(Runtime):
             raise ConfigurationError(
                 f"The chat page needs {missing.name}: pip install 'appbuilder-runtime[chainlit]'"
             ) from None
+        self._say_unready()
         self._store.prepare()
         self._store.prepare_catalogue()
         if not page.users and page.user_header is None:

@@ -41,6 +41,7 @@ class FlaskRuntime(Runtime):
         from appbuilder.serve.server import serve
 
         logs.configure(self.settings.loglevel)
+        self._say_unready()
         serve(
             self._app(url_rule, debug=debug),
             host=host,

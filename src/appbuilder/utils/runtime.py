@@ -13,6 +13,7 @@ from appbuilder.core.component import as_answer, entry
 from appbuilder.core.context import get_context
 from appbuilder.core.message import AsyncContentStream, Message
 from appbuilder.errors import ConfigurationError
+from appbuilder.logs import logger
 from appbuilder.per_process import PerProcess
 from appbuilder.settings import Settings
 
@@ -114,6 +115,13 @@ class Runtime:
             uploads=page.uploads or settings.page_uploads,
             description=page.description or (description if isinstance(description, str) else ""),
         )
+
+    def _say_unready(self) -> None:
+        """Says at start what would fail every turn."""
+        from appbuilder.components.readiness import unready
+
+        if why := unready(self.component, self.settings):
+            logger.warning("the program's model cannot be called yet: %s", why)
 
     def _make_engine(self) -> Engine:
         return self._engine_of(self._answering)

@@ -124,6 +124,8 @@ class ServiceRuntime(Runtime):
             end_traces()
 
         app.lifespan.start()
+        if place is None or place.page_listener >= 0 or not place.page_socket:
+            self._say_unready()  # one worker of several says it
         ready()
         serve(
             app if place is None else _placed(app, place),

@@ -7,6 +7,7 @@ missing=""
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null 2>&1 ||
     missing="$missing postgresql"
 { command -v mariadbd || ls /usr/sbin/mariadbd; } >/dev/null 2>&1 || missing="$missing mariadb-server"
+{ command -v pgbouncer || ls /usr/sbin/pgbouncer; } >/dev/null 2>&1 || missing="$missing pgbouncer"
 command -v strace >/dev/null 2>&1 || missing="$missing strace"
 [ -x /usr/bin/chromium ] || missing="$missing chromium"
 # A file and not fc-list, which need not be there.

@@ -231,3 +231,43 @@ class MariaServer(Server):
         )
         with connection, connection.cursor() as cursor:
             cursor.execute(sql)
+
+
+class PgBouncer:
+    """A connection pooler in front of a PostgreSQL server.
+
+    :param mode: what it lends a connection for: ``session`` or ``transaction``.
+    """
+
+    def __init__(self, server: PostgresServer, mode: str) -> None:
+        self.port = free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix="appbuilder-pgbouncer-"))
+        (self.folder / "users").write_text(f'"tester" "{PASSWORD}"\n')
+        (self.folder / "ini").write_text(
+            f"[databases]\n* = host=127.0.0.1 port={server.port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
+            f"listen_port = {self.port}\nunix_socket_dir =\nauth_type = plain\n"
+            f"auth_file = {self.folder}/users\npool_mode = {mode}\n"
+        )
+        for each in (self.folder, *self.folder.iterdir()):
+            each.chmod(0o755)
+        command = [program("pgbouncer", "/usr/sbin"), f"{self.folder}/ini"]
+        self.process = subprocess.Popen(
+            server.as_account(command, dies_with_us=True),
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        self._wait()
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while True:
+            try:
+                return socket.create_connection(("127.0.0.1", self.port)).close()
+            except OSError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.02)
+
+    def remove(self) -> None:
+        self.process.kill()
+        self.process.wait(60)
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -19,7 +19,7 @@ from appbuilder.store.sql import SqlStore
 NAMES = {
     "sqlite": {"journal_mode", "synchronous", "rights of the file"},
     "postgresql": {"fsync", "synchronous_commit", "full_page_writes", "max_connections",
-                   "clock of the database"},
+                   "clock of the database", "connection pooler", "encoding"},
     "mysql": {"innodb_flush_log_at_trx_commit", "sync_binlog", "log_bin", "innodb_doublewrite",
               "max_connections", "clock of the database"},
 }

@@ -21,6 +21,8 @@ PER_CONNECTION = 4
 """Threads that ask the database at the same time, for each connection of the pool..."""
 MOST_THREADS = 200
 """...and how many at most."""
+_LOCKS = 5.0
+"""Seconds to wait for locks of others."""
 _THREADS = "threads and connections"
 
 
@@ -129,8 +131,15 @@ def _database(settings: Settings) -> Iterator[Check]:
     if any("not there yet" in fact.value for fact in facts):
         yield Check(_THREADS, None, "There is nothing to be asked for yet.")
     else:
+        yield attempt("storing", lambda: _storing(store))
         yield attempt(_THREADS, lambda: _threads(store, settings))
     store.close()
+
+
+def _storing(store: SqlStore) -> Check:
+    # Without the lock of a session: a service that runs on the file would share it from then on.
+    store.check_writable(_LOCKS, locking=False)
+    return Check("storing", True, "A turn can be stored.")
 
 
 def _threads(store: SqlStore, settings: Settings) -> Check:

@@ -92,7 +92,7 @@ def _health(remote: Remote) -> Check:
 
 def _ready(remote: Remote) -> Check:
     remote.fetch("/ready")
-    return Check("database", True, "The service reaches its database.")
+    return Check("database", True, "The service can store a turn.")
 
 
 def _clock(remote: Remote) -> Check:

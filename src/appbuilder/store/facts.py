@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Connection, inspect
 
@@ -17,8 +17,18 @@ from appbuilder.store import migrate, service_schema
 from appbuilder.store.backend import Backend
 from appbuilder.store.schema import INDEXES, TABLE
 
+if TYPE_CHECKING:
+    from appbuilder.store.postgres import PostgresBackend
+
 CLOCKS_APART = 1.0
 """Seconds between this host's clock and the database's that are worth a word."""
+
+
+TRANSACTION_POOLING = (
+    "The database is behind a connection pooler in transaction mode (PgBouncer: pool_mode = transaction), "
+    "where the locks of sessions do not hold: with several workers or hosts, two turns of a session may run "
+    "at once. Let it pool sessions (pool_mode = session), or name the server itself."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,8 @@ _POSTGRES = {
     "synchronous_commit": "Where it is off, a crash loses turns that were acknowledged.",
     "full_page_writes": "Without it a crash of the machine may leave torn pages.",
 }
+ENCODINGS = ("UTF8", "SQL_ASCII")
+"""Encodings of a PostgreSQL database that hold every text; SQL_ASCII stores the bytes it is given."""
 _FLUSH = "Set it to 1: otherwise a crash loses turns that were acknowledged."
 _SQLITE_SYNCHRONOUS = {0: "off", 1: "normal", 2: "full", 3: "extra"}
 
@@ -48,11 +60,11 @@ def facts(backend: Backend, kind: str, now: str, settings: Settings) -> list[Fac
     """:param kind: name of SQLAlchemy's backend.
     :param now: the database's time, in its SQL.
     """
-    return backend.look(lambda connection: list(_all(connection, backend.decode, kind, now, settings)))
+    return backend.look(lambda connection: list(_all(connection, backend, kind, now, settings)))
 
 
 def _all(
-    connection: Connection, decode: Callable[[Any], datetime], kind: str, now: str, settings: Settings
+    connection: Connection, backend: Backend, kind: str, now: str, settings: Settings
 ) -> Iterator[Fact]:
     def ask(sql: str) -> Any:
         return connection.exec_driver_sql(sql).scalar()
@@ -61,10 +73,11 @@ def _all(
         yield from _sqlite(ask, connection.exec_driver_sql("PRAGMA database_list").all())
     elif kind == "postgresql":
         yield from _postgres(ask)
+        yield _pooler(cast("PostgresBackend", backend).pooler())
     else:
         yield from _mysql(connection, ask)
     if kind != "sqlite":
-        yield _clock(lambda: decode(ask(f"SELECT {now}")))
+        yield _clock(lambda: backend.decode(ask(f"SELECT {now}")))
         yield _connections(kind, ask, settings)
     yield Fact("connections per process", str(settings.db_pool), None)
     yield from _schema(connection)
@@ -100,6 +113,15 @@ def _postgres(ask: Callable[[str], Any]) -> Iterator[Fact]:
     for name, advice in _POSTGRES.items():
         value = str(ask(f"SHOW {name}"))
         yield _fact(name, value, value != "off", advice)
+    encoding = str(ask("SHOW server_encoding"))
+    yield _fact("encoding", encoding, encoding in ENCODINGS, "It cannot hold every text: use one in UTF8.")
+
+
+def _pooler(lends: str) -> Fact:
+    return _fact(
+        "connection pooler", f"lends a connection for a {lends}" if lends else "none", lends != "transaction",
+        TRANSACTION_POOLING,
+    )
 
 
 def _mysql(connection: Connection, ask: Callable[[str], Any]) -> Iterator[Fact]:

@@ -23,14 +23,14 @@ from appbuilder import clock
 from appbuilder.errors import ConfigurationError
 from appbuilder.logs import logger
 from appbuilder.settings import Settings
-from appbuilder.store import catalogue_sql, migrate, statements
+from appbuilder.store import catalogue_sql, facts, migrate, statements
 from appbuilder.store.catalogue_sql import CatalogueSql
 from appbuilder.store.schema import TABLE
 from appbuilder.store.server import CONNECT_TIMEOUT, GRACE, PREPARE_TIMEOUT, ServerBackend, digest
 from appbuilder.store.urls import PLACES
 
-ENCODINGS = ("UTF8", "SQL_ASCII")
-"""Encodings of a database that hold every text; SQL_ASCII stores the bytes it is given."""
+_LOOKS = 10
+"""A pooler lends the connection that came back last, unless others come in between."""
 
 
 class _BoundedConnection(psycopg.Connection[Any]):
@@ -95,16 +95,33 @@ class PostgresBackend(ServerBackend):
             connection.silence = timeout + GRACE
             # By statement, not as a start-up option, which PgBouncer refuses. Asynchronous commits,
             # where the server is set up for them, would lose acknowledged turns.
-            connection.execute(
-                "SELECT set_config('statement_timeout', %s, false), set_config('synchronous_commit', "
+            found = connection.execute(
+                "SELECT pg_backend_pid(), set_config('statement_timeout', %s, false), "
+                "set_config('synchronous_commit', "
                 "CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' "
                 "ELSE current_setting('synchronous_commit') END, false)",
                 (str(int(timeout * 1000)),),
             )
             connection.commit()
+            if found.fetchall()[0][0] != connection.info.backend_pid:
+                # A pooler is in between: a prepared statement may be on another connection the next time.
+                connection.prepare_threshold = None
             return connection
 
         event.listen(engine, "do_connect", connect)
+
+    def pooler(self) -> str:
+        """What a connection pooler on the way, as PgBouncer is one, lends its connections for.
+
+        :returns: ``transaction``, ``session``, or nothing where there is no pooler that can be seen.
+        """
+        with contextlib.closing(self.connect_apart()) as one:
+            if one.info.backend_pid == _process_of(one):
+                return ""
+            with contextlib.closing(self.connect_apart()) as two:
+                # Both are open: one process of the server for both shows that it is not kept for one of them.
+                same = any(_process_of(one) == _process_of(two) for _ in range(_LOOKS))
+        return "transaction" if same else "session"
 
     @contextlib.contextmanager
     def transaction(self, connection: Connection, session_id: str) -> Iterator[None]:
@@ -135,6 +152,13 @@ class PostgresBackend(ServerBackend):
         connection.commit()
 
 
+def _process_of(connection: Any) -> int:
+    """The process of the server that answers now; a pooler tells its clients another number."""
+    number = int(connection.execute("SELECT pg_backend_pid()").fetchall()[0][0])
+    connection.commit()
+    return number
+
+
 def _has_jsonb(connection: Connection) -> bool:
     """Whether the values are jsonb, as some other program made them: it takes no text with a NUL character,
     and does not keep values as they were written."""
@@ -149,7 +173,7 @@ def _has_jsonb(connection: Connection) -> bool:
 def check_encoding(connection: Connection) -> None:
     """:raises ConfigurationError: the database cannot hold every text."""
     encoding = str(connection.exec_driver_sql("SHOW server_encoding").scalar())
-    if encoding not in ENCODINGS:
+    if encoding not in facts.ENCODINGS:
         raise ConfigurationError(
             f"The database has the encoding {encoding}, which cannot hold every text, an emoji for instance: "
             "create one with CREATE DATABASE name ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE template0, "

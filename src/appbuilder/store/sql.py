@@ -17,6 +17,7 @@ from appbuilder.core.locks import SessionLocks
 from appbuilder.core.store import COMPLETE, STATE, TurnEntry, TurnRecord
 from appbuilder.errors import AppBuilderError, ConfigurationError
 from appbuilder.ids import new_id, new_row_id
+from appbuilder.logs import logger
 from appbuilder.settings import Settings
 from appbuilder.store import locks_sole, rows, urls
 from appbuilder.store.backend import Backend
@@ -28,6 +29,7 @@ from appbuilder.store.locks import FreeLocks
 if TYPE_CHECKING:
     from appbuilder.store.facts import Fact
     from appbuilder.store.keys import SqlKeys
+    from appbuilder.store.postgres import PostgresBackend
     from appbuilder.store.register import SqlRunRegister
     from appbuilder.store.server import ServerBackend
     from appbuilder.store.service_tables import ServiceTables
@@ -164,6 +166,18 @@ class SqlStore:
         if self.url.get_backend_name() == "sqlite" and not self.url.query and not os.path.exists(path):
             return [Fact("database", "not there yet", None, "The file is made at the first start.")]
         return self._preparing(look)
+
+    def warn_of_pooling(self) -> None:
+        """Logs a warning where session locks do not hold, as connections are pooled by the transaction.
+
+        :raises ConfigurationError: as :meth:`prepare`.
+        """
+        if self.url.get_backend_name() != "postgresql":
+            return
+        from appbuilder.store.facts import TRANSACTION_POOLING
+
+        if self._preparing(lambda backend: cast("PostgresBackend", backend).pooler()) == "transaction":
+            logger.warning(TRANSACTION_POOLING)
 
     def _tables(self) -> ServiceTables:
         from appbuilder.store.service_tables import ServiceTables

@@ -157,6 +157,7 @@ class ServiceRuntime(Runtime):
             from appbuilder.serve.asgi.front import Lifespan
         check_exposure(self.settings, host)
         self._store.prepare_service()
+        self._store.warn_of_pooling()
         service = self._service(host, place.name if place is not None else "")
         lifespan = Lifespan(
             start=lambda: service.register.start(service.engine),

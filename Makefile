@@ -4,17 +4,20 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Debian 12's pip warns about packages without pyproject.toml, unless it builds them as it builds the others.
+export PIP_USE_PEP517 := 1
 
 .PHONY: help demo test lint types docs
 
 help: ## Show the targets.
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 # Debian's python3 comes without the part of venv that installs pip.
 $(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
 	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { \
-	  echo "installing python3-venv, which $(PYTHON) lacks"; \
-	  $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends python3-venv && \
+	  echo "Debian's package python3-venv, which $(PYTHON) lacks: about 20 seconds."; \
+	  $(SUDO) apt-get update -qq && $(SUDO) apt-get install -qqy --no-install-recommends python3-venv >/dev/null && \
 	  rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
 
 $(VENV)/.ready: $(BIN)/pip pyproject.toml constraints.txt
@@ -25,15 +28,16 @@ $(VENV)/.ready: $(BIN)/pip pyproject.toml constraints.txt
 .PHONY: openmp
 openmp:
 	@PATH="$$PATH:/sbin:/usr/sbin" ldconfig -p | grep -q 'libgomp\.so\.1' || { \
-	  echo "installing libgomp1, which the local model's engine needs"; \
-	  $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends libgomp1; }
+	  echo "Debian's package libgomp1, which the local model's engine needs: a few seconds."; \
+	  $(SUDO) apt-get update -qq && $(SUDO) apt-get install -qqy --no-install-recommends libgomp1 >/dev/null; }
 
 $(VENV)/.demo: $(BIN)/pip pyproject.toml constraints.txt
-	$(BIN)/pip install -q -c constraints.txt -e '.[chainlit,local]'
+	@echo "Python packages: about 140, installed once into $(VENV), in a minute or two."
+	@$(BIN)/pip install -c constraints.txt -e '.[chainlit,local]'
 	@touch $@
 
 demo: $(VENV)/.demo openmp ## Serve the example with a local model: the API on 127.0.0.1:8091, the chat page on 8092.
-	$(BIN)/python examples/demo.py
+	@$(BIN)/python examples/demo.py
 
 test: $(VENV)/.ready openmp ## Install what the tests need (database servers included) and run the whole suite.
 	tests/services/install.sh
@@ -68,6 +72,10 @@ chaos: $(VENV)/.ready ## kill -9 at random points under load (KILLS=200): nothin
 .PHONY: soak
 soak: $(VENV)/.ready ## 10,000 idle streams, 1,000 slow readers, five times the load: a trivial request stays quick.
 	$(BIN)/python -m tests.process.soak
+
+.PHONY: install-check
+install-check: $(VENV)/.ready ## The built wheel as users install it, by pip of Debian 12 and 13: what pip tries, what starts.
+	$(BIN)/python -m pytest -q -rP tests/install
 
 .PHONY: py313
 py313: ## The unit ring on Debian 13's Python 3.13, in a chroot (root; kept in /var/cache/appbuilder-py313).

@@ -53,12 +53,11 @@ def _bar() -> Any:
         DownloadColumn,
         TextColumn,
         TimeRemainingColumn,
-        TransferSpeedColumn,
     )
     from rich.progress import Progress as Bar
 
     # Without a thread of its own, which under gevent would be a greenlet drawing at odd times.
     return Bar(
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
-        TimeRemainingColumn(), console=Console(stderr=True), auto_refresh=False,
+        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn(),
+        console=Console(stderr=True), auto_refresh=False,
     )

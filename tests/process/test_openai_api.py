@@ -281,6 +281,18 @@ def before_texts(said: list[Any]) -> list[str]:
     return [each["text"] for each in said if each.get("type") == "item_reference"]
 
 
+def test_a_response_is_gone_on_from_after_a_try_that_failed(service: Talking) -> None:
+    one = service.respond("before the try")
+    named = {"previous_response_id": one.body["id"]}
+    reference = {"type": "item_reference", "id": one.body["output"][0]["id"]}
+    failing = do("fail", kind="ValueError", mark="try-again")
+    check(service.ask({"input": failing, **named}, RESPONSES), 500)
+    check(service.ask({"input": [reference, *dialogue(failing)]}, RESPONSES), 500)
+    two = service.respond([reference, *dialogue("again")])
+    assert (two.session, two.before) == (one.session, ["before the try"])
+    check(service.ask({"input": "late", **named}, RESPONSES), 400, "previous_response_id")
+
+
 def test_items_that_cannot_be_referred_to(guarded: Talking) -> None:
     one = guarded.respond("mine alone", key="ann")
     item = one.body["output"][0]["id"]

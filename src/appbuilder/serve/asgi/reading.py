@@ -14,7 +14,7 @@ from appbuilder.wire.transcript import Exchange, exchange, turns
 
 _ROWS_A_TURN = 4
 _NEWEST_ROWS = 200
-"""Rows in which the newest turn of a session is, with what its component keeps of a turn."""
+"""Rows in which the newest turns of a session are, with what its component keeps of a turn."""
 MOST_ROWS = 4000
 """Rows that are read for one page: a turn may have many, and of one that has more the newest are told."""
 _CURSOR = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6})~(.{1,36})", re.ASCII)
@@ -77,10 +77,10 @@ def _exchange(catalogue: Catalogue, session_id: str, turn: Sequence[StoredRow]) 
     ])
 
 
-def newest_turn_id(catalogue: Catalogue, session_id: str) -> str | None:
-    """The id of a session's newest turn; None: it has none. It blocks."""
-    found = list(turns(catalogue.outline(session_id, None, _NEWEST_ROWS, longest=0).rows))
-    return exchange(found[-1]).id if found else None
+def newest_turn_ids(catalogue: Catalogue, session_id: str) -> list[str]:
+    """The ids of a session's newest turns, the newest last. It blocks."""
+    rows = catalogue.outline(session_id, None, _NEWEST_ROWS, longest=0).rows
+    return [exchange(turn).id for turn in turns(rows)]
 
 
 def _cursor(place: Place) -> str:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 from appbuilder.core.catalogue import StoredRow
 from appbuilder.core.message import text_of
+from appbuilder.core.store import COMPLETE
 from appbuilder.engine.request import Guard
 from appbuilder.errors import AppBuilderError, PayloadTooLarge
 from appbuilder.serve.asgi.ownership import may_continue, may_see
-from appbuilder.serve.asgi.reading import newest_turn_id
+from appbuilder.serve.asgi.reading import newest_turn_ids
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import Identity
 from appbuilder.wire.openai.responses import no_item, no_response, not_newest, response_id, turn_of_item
@@ -18,6 +19,8 @@ from appbuilder.wire.transcript import exchange
 
 _AT_ONCE = 4
 """Turns read in one look: each may be many megabytes."""
+_MOST_TRIES = 20
+"""Turns without an answer after which a response can still be gone on from."""
 _MOST_TEXT = 8 * 1024 * 1024
 """Characters of all the texts a request may refer to."""
 
@@ -109,7 +112,19 @@ def _is_callers(service: Service, identity: Identity, session_id: str) -> bool:
 
 
 def _is_newest(service: Service, session_id: str, turn_id: str) -> bool:
-    return newest_turn_id(service.store.catalogue(), session_id) == turn_id
+    """Whether nothing was answered after this turn: what failed or was stopped can be asked again."""
+    catalogue = service.store.catalogue()
+    ids = newest_turn_ids(catalogue, session_id)
+    if turn_id not in ids:
+        return False
+    later = ids[ids.index(turn_id) + 1 :]
+    if len(later) > _MOST_TRIES:
+        return False
+    for each in later:  # one by one: each may be many megabytes
+        found = catalogue.own_turns([each]).get(each)
+        if found is None or exchange([found[1]]).state == COMPLETE:
+            return False
+    return True
 
 
 def _newest(service: Service, session_id: str, turn_id: str, refusal: Callable[[], AppBuilderError]) -> Guard:

@@ -6,18 +6,20 @@ from collections.abc import Sequence
 
 from appbuilder.core.catalogue import Catalogue, StoredRow
 from appbuilder.core.message import text_of
-from appbuilder.core.store import ReplacedTurns
+from appbuilder.core.store import TURN_KEY, ReplacedTurns
 from appbuilder.wire.openai.messages import Talk, plain_text
 from appbuilder.wire.openai.transcripts import Pair, bare, goes_on_after, pairs
 from appbuilder.wire.transcript import exchange, turns
 
-_ROWS = 64
-"""Rows read at a time."""
-_MOST_TEXT = 8 * 1024 * 1024
-"""Bytes of a session's texts that are looked at."""
+_MOST_BYTES = 8 * 1024 * 1024
+"""Of a session's texts that are looked at."""
 _MOST_RESENT = 1000
+"""Turns a client sent again that are looked for..."""
 _FURTHER_TURNS = 100
-"""Turns that are looked at beyond those that were sent again."""
+"""...and turns that are looked at beyond as many."""
+_MOST_TRIES = 10
+"""Turns, tries to answer the first question, that one more replaces."""
+_ROWS_A_TURN = 4
 
 
 def replaced_turns(catalogue: Catalogue, session_id: str, talk: Talk) -> ReplacedTurns | None:
@@ -26,7 +28,11 @@ def replaced_turns(catalogue: Catalogue, session_id: str, talk: Talk) -> Replace
     :raises StoreUnavailable: the database does not answer.
     """
     resent = pairs(talk)
-    stored, from_start = _newest(catalogue, session_id, min(len(resent), _MOST_RESENT) + _FURTHER_TURNS)
+    further = _FURTHER_TURNS if resent else _MOST_TRIES
+    most = _ROWS_A_TURN * (min(len(resent), _MOST_RESENT) + further)
+    if _goes_on(catalogue, session_id, resent, most):
+        return None
+    stored, from_start = _newest(catalogue, session_id, most)
     said = [_pair(turn) for turn in stored]
     kept = goes_on_after(resent, talk.asked, said, from_start=from_start)
     gone = [] if kept is None else stored[kept:]
@@ -35,19 +41,34 @@ def replaced_turns(catalogue: Catalogue, session_id: str, talk: Talk) -> Replace
     return ReplacedTurns([row.id for turn in gone for row in turn], gone[0][0].place)
 
 
+def _goes_on(catalogue: Catalogue, session_id: str, resent: Sequence[Pair], most: int) -> bool:
+    """Whether a request simply goes on: as many turns are stored as were sent again, the newest the same.
+
+    Nearly all do, and only one turn is read for it.
+    """
+    outline = catalogue.outline(session_id, None, most, longest=0)
+    there = list(turns(outline.rows))
+    if outline.next is not None or len(there) != len(resent):
+        return not there
+    if not there:
+        return True
+    newest = there[-1][-1]
+    found = catalogue.own_turns([newest.id]).get(newest.id) if newest.key == TURN_KEY else None
+    return found is not None and _pair([found[1]]) == resent[-1]
+
+
 def _newest(catalogue: Catalogue, session_id: str, most: int) -> tuple[list[Sequence[StoredRow]], bool]:
     """The newest turns of a session, each as its rows; and whether they are all there are."""
     rows: list[StoredRow] = []
-    place, size = None, 0
+    place, left = None, _MOST_BYTES
     while True:
-        read = catalogue.read_back(session_id, place, _ROWS, max(1, _MOST_TEXT - size))
+        read = catalogue.read_back(session_id, place, most - len(rows), max(1, left))
         rows[:0], place = read.rows, read.next
-        found = list(turns(rows))
+        left -= sum(row.size for row in read.rows)
         if place is None:
-            return found, True
-        size += sum(row.size for row in read.rows)
-        if len(found) > most or size > _MOST_TEXT:
-            return found[1:], False  # of the first there may be more rows before these
+            return list(turns(rows)), True
+        if left <= 0 or len(rows) >= most or not read.rows:
+            return list(turns(rows))[1:], False  # of the first there may be more rows before these
 
 
 def _pair(turn: Sequence[StoredRow]) -> Pair:

@@ -34,6 +34,19 @@ Which HTTP status each becomes is decided in one table: :mod:`appbuilder.wire.pr
 
 from __future__ import annotations
 
+from enum import IntEnum
+
+
+class Audience(IntEnum):
+    """Who reads what is said of an error: strangers; the user on this machine of a service without
+    authentication, who sees the sentences that the log has; that user during development (``--reload``), who
+    also sees the texts of the program's own errors.
+    """
+
+    STRANGER = 0
+    LOCAL = 1
+    DEVELOPER = 2
+
 
 class AppBuilderError(Exception):
     """Base of all errors of this package."""

@@ -128,14 +128,14 @@ def _told(error: BaseException, seen: set[int]) -> Iterator[str]:
     if error.__traceback__ is not None:
         yield "Traceback (most recent call last):\n"
         yield from traceback.format_tb(error.__traceback__)
-    yield f"{_kind(error)}: {str(error) if _is_ours(error) else WITHHELD}\n"
+    yield f"{_kind(error)}: {str(error) if is_ours(error) else WITHHELD}\n"
     for number, part in enumerate(getattr(error, "exceptions", ()), start=1):
         if isinstance(part, BaseException) and id(part) not in seen:
             yield f"\nPart {number} of {_kind(error)}:\n\n"
             yield from _told(part, seen)
 
 
-def _is_ours(error: BaseException) -> bool:
+def is_ours(error: BaseException) -> bool:
     """Whether an error's text is written by this package, which puts no user's words into it.
 
     A class of ours is not enough: a component may raise it with a text of its own. What is meant for the

@@ -47,6 +47,7 @@ def configure_service(
     *,
     form: str,
     texts: bool,
+    error_texts: bool = False,
     requests: bool = False,
     turn_ids: Callable[[], Mapping[str, str]],
 ) -> None:
@@ -58,6 +59,7 @@ def configure_service(
     :param level: of our own lines; those of the component and of libraries begin at INFO at the lowest.
     :param form: ``text`` or ``json``.
     :param texts: whether lines may hold what users and the component say, and the texts of errors.
+    :param error_texts: whether they hold the texts of errors, without those of users.
     :param requests: whether there is a line for each request.
     :param turn_ids: the ids of the turn that runs in the current context.
     """
@@ -65,7 +67,7 @@ def configure_service(
 
     global _texts_wanted  # noqa: PLW0603 - of the process, as the loggers are
     _texts_wanted = texts
-    handler = log_lines.handler(form, texts=texts, turn_ids=turn_ids)
+    handler = log_lines.handler(form, texts=texts or error_texts, turn_ids=turn_ids)
     root, server = logging.getLogger(), logging.getLogger("uvicorn")
     ours = [root] if not _of_others(root) else [logger, server]
     for each in (root, logger, server):

@@ -351,7 +351,7 @@ def test_an_answer_json_has_no_form_for(server: Server) -> None:
 def test_an_answer_that_is_neither_text_nor_json(server: Server) -> None:
     for stream in (False, True):
         said = check(rawhttp.chat(server.port, {"message": {"do": "opaque"}, "stream": stream}), 500)
-        assert "Opaque" not in json.dumps(said), "that is the developer's affair"
+        assert "with what a user said" not in json.dumps(said)
     eventually(lambda: "scripted.Opaque is neither text" in server.log)
     assert "with what a user said" not in server.log
 
@@ -368,8 +368,10 @@ def test_odd_pieces_are_valid_events(server: Server) -> None:
         assert len(block.decode().splitlines()) == 1, "iter_lines of httpx and requests cuts at U+2028"
     events = [json.loads(block[6:]) for block in blocks]
     contents = [event["result"]["answer_message"].get("content") for event in events]
-    assert contents == ["", "bytes\ufffd", "\n\ndata: {}\n\n", "\r", "\u2028\u2029", "\x00", "\ufffd",
-                        "x" * 2_000_000, {"a": [1, None]}, 7, "in a message", "", ""]
+    assert contents[:6] == ["", "bytes\ufffd", "\n\ndata: {}\n\n", "\r", "\u2028\u2029", "\x00"]
+    assert contents[-5:] == [{"a": [1, None]}, 7, "in a message", "", ""]
+    # Half a pair waits for the next piece, and a piece that is too long leaves as several.
+    assert "".join(contents[6:-5]) == "\ufffd" + "x" * 2_000_000
     whole = rawhttp.chat(server.port, {"message": {"do": "odd", "mark": "odd"}}).content
     kept = rows(f"sqlite:///{server.folder}/chat.db", "session_id = 'odd' AND message_key = 'answer'")
     assert kept[0]["message_value"]["content"] == whole

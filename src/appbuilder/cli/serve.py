@@ -54,13 +54,13 @@ def _supervise(target: str, listener: socket.socket, settings: Settings, *, relo
     """Serves in further processes, which load *target* by themselves; returns the exit status."""
     from appbuilder import logs
     from appbuilder.serve.asgi.shared_metrics import shared_metrics
-    from appbuilder.serve.asgi.supervisor import Supervisor, check_platform, program_changes
+    from appbuilder.serve.asgi.supervisor import RELOADS, Supervisor, check_platform, program_changes
     from appbuilder.serve.chainlit.secret import for_workers
     from appbuilder.serve.signals import signals
 
     check_platform(settings.workers)
     logs.configure_service(settings.loglevel, form=settings.log_format, texts=False, turn_ids=dict)
-    environ = {**os.environ, **for_workers(settings).to_environ()}
+    environ = {**os.environ, **for_workers(settings).to_environ(), **({RELOADS: "1"} if reload else {})}
     # SIGTERM ends this process when all is put away, not when the supervisor has done its part.
     with signals(), shared_metrics(environ) as worker_ended:
         supervisor = Supervisor(

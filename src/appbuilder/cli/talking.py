@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from appbuilder import jsontext
 from appbuilder.core.message import text_of
-from appbuilder.errors import AppBuilderError, ConfigurationError, TurnCancelled
+from appbuilder.errors import AppBuilderError, Audience, ConfigurationError, TurnCancelled
 from appbuilder.ids import new_row_id
 from appbuilder.models.sse import EventTooLong, SseDecoder
 from appbuilder.settings import Settings
@@ -187,9 +187,9 @@ class Local:
 
 
 def _explained(error: AppBuilderError) -> Mapping[str, Any]:
-    from appbuilder.wire.problems import problem
+    from appbuilder.wire.problems import explained
 
-    return {"kind": type(error).__name__, "text": problem(error).text}
+    return explained(error, audience=Audience.DEVELOPER)
 
 
 def _told(error: AppBuilderError) -> str:

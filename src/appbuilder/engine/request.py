@@ -10,6 +10,7 @@ from appbuilder.core.attachment import Attachment
 from appbuilder.core.store import ReplacedTurns
 from appbuilder.engine.budget import Account
 from appbuilder.engine.keeping import Keeping
+from appbuilder.errors import Audience
 from appbuilder.ids import new_id, new_row_id
 
 
@@ -24,7 +25,7 @@ class TurnRequest:
     nothing of the turn is kept, not even what the component appends. ``replaces`` finds the turns that this
     one takes the place of, see :data:`Replaces`. ``door`` is the way it came in, see
     :class:`appbuilder.telemetry.Sink`. ``account`` is what the request takes of the memory; its holder holds
-    it until the turn has begun.
+    it until the turn has begun. ``audience`` says what the one who asks may read of an error.
     """
 
     message: Any
@@ -44,6 +45,7 @@ class TurnRequest:
     door: str = "chat"
     run_id: str = field(default_factory=new_row_id, compare=False)
     account: Account | None = field(default=None, compare=False, repr=False)
+    audience: Audience = Audience.STRANGER
 
     def admitted(
         self,
@@ -52,6 +54,7 @@ class TurnRequest:
         keep: Keeping | None,
         user_id: str | None,
         account: Account | None = None,
+        audience: Audience = Audience.STRANGER,
     ) -> TurnRequest:
         """The same request with what the service adds; written out, as each turn of the service needs it."""
         return TurnRequest(
@@ -72,6 +75,7 @@ class TurnRequest:
             self.door,
             self.run_id,
             account,
+            audience,
         )
 
 

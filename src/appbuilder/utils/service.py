@@ -16,7 +16,7 @@ from appbuilder.components.function import as_component
 from appbuilder.core.component import entry, parameters_of
 from appbuilder.core.context import log_ids
 from appbuilder.errors import ConfigurationError
-from appbuilder.serve.asgi.supervisor import SECRET
+from appbuilder.serve.asgi.supervisor import RELOADED, SECRET
 from appbuilder.serve.chainlit.load import no_page, with_page
 from appbuilder.settings import Settings
 from appbuilder.utils.runtime import Runtime
@@ -142,6 +142,7 @@ class ServiceRuntime(Runtime):
             level,
             form=settings.log_format,
             texts=settings.log_texts,
+            error_texts=RELOADED,
             requests=settings.access_log,
             turn_ids=log_ids,
         )

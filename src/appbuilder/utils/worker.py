@@ -15,7 +15,7 @@ from appbuilder.settings import Settings
 from appbuilder.utils.loading import load_service
 
 FAILED = 2
-"""Exit status of a worker that is not set up rightly."""
+"""Exit status of a worker that is misconfigured."""
 
 
 def main(arguments: Sequence[str]) -> int:

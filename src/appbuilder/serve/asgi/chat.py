@@ -78,4 +78,4 @@ class ChatEvents:
         if outcome.answer is not None:
             return chat.last_event(request.session_id, outcome.answer)
         assert outcome.error is not None
-        return chat.error_event(problem(outcome.error), request.request_id)
+        return chat.error_event(problem(outcome.error, audience=request.audience), request.request_id)

@@ -25,7 +25,7 @@ from appbuilder.serve.asgi.http import (
     send_whole,
 )
 from appbuilder.serve.asgi.observed import Answer, Observed
-from appbuilder.serve.asgi.service import Service
+from appbuilder.serve.asgi.service import Service, audience
 from appbuilder.serve.asking import App, Asking, Receive, Scope, Send, read_asking
 from appbuilder.serve.signals import at_sigterm
 from appbuilder.wire import chat
@@ -204,7 +204,7 @@ class Front:
 
     async def _tell(self, scope: Scope, send: Send, error: Exception, request_id: str) -> None:
         error = _ours(error)
-        what = problem(error)
+        what = problem(error, audience=audience(self._service.settings, scope.get(IDENTITY)))
         if what.status >= 500 and not isinstance(error, errors.AppBuilderError):
             logger.error("request %s failed", request_id, exc_info=error)
         headers = [(name, request_id.encode()) for name in REQUEST_ID_HEADERS] + _headers_of(error, what)

@@ -11,8 +11,12 @@ from appbuilder.core.keys import Keys
 from appbuilder.core.runs import RunRegister
 from appbuilder.core.transcripts import Transcripts
 from appbuilder.engine.engine import Engine
+from appbuilder.errors import Audience
+from appbuilder.serve.asgi import supervisor
 from appbuilder.serve.asgi.auth.authenticator import Authenticator
 from appbuilder.serve.asgi.known import KnownSessions
+from appbuilder.serve.asking import Identity
+from appbuilder.serve.chainlit.page import LOCAL_USER
 from appbuilder.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,3 +46,10 @@ class Service:
     needs_credential: bool = False
     keys: Keys | None = None
     known: KnownSessions = field(default_factory=KnownSessions)
+
+
+def audience(settings: Settings, identity: Identity | None) -> Audience:
+    """What a caller may read of an error."""
+    if identity is None or identity.owner != LOCAL_USER or settings.auth or settings.allow_anonymous:
+        return Audience.STRANGER
+    return Audience.DEVELOPER if supervisor.RELOADED else Audience.LOCAL

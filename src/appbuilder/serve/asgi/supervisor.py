@@ -63,6 +63,10 @@ class Place:
 
 
 SECRET = "APPBUILDER_RELAY_SECRET"  # noqa: S105 - the name of a variable
+RELOADS = "APPBUILDER_RELOADS"
+"""Tells a worker that it is started again when the program changes."""
+RELOADED = RELOADS in os.environ
+"""Whether this process is such a worker: the program's author is at work."""
 """The environment variable in which workers find what shows that a request was passed on by another."""
 
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from appbuilder import telemetry
 from appbuilder.engine.engine import Run
 from appbuilder.engine.keeping import Keeping
 from appbuilder.engine.request import Guard, TurnRequest
-from appbuilder.errors import AppBuilderError, InvalidRequest, SessionBusy
+from appbuilder.errors import AppBuilderError, Audience, InvalidRequest, SessionBusy
 from appbuilder.serve.asgi.limits import Limits, caller_key
 from appbuilder.serve.asgi.ownership import guard_for, told_user
-from appbuilder.serve.asgi.service import Service
+from appbuilder.serve.asgi.service import Service, audience
 from appbuilder.serve.asking import Identity
 from appbuilder.serve.pools import TURNS
 from appbuilder.wire.chat import ON_DISCONNECT_HEADER
-from appbuilder.wire.problems import problem
+from appbuilder.wire.problems import explained
 
 _CHOICES = ("cancel", "continue")
 NO_NOTE: Mapping[str, Any] = {}
@@ -44,16 +45,20 @@ async def begin(
     limits = service.limits
     if limits.any:
         await _check(limits, identity, turn, guard)
-    texts = service.settings.history
+    texts, reader = service.settings.history, audience(service.settings, identity)
     if turn.keep is None:
         # The run's id is the id of its turn.
-        keep = Keeping(turn.run_id, identity.owner, _explained, texts, note)
+        keep = Keeping(turn.run_id, identity.owner, _EXPLAINED[reader], texts, note)
     else:
-        keep = replace(turn.keep, texts=texts)
+        keep = replace(turn.keep, texts=texts, explain=_EXPLAINED[reader])
     engine = service.engine()
     account = turn.account or engine.budget.account(caller_key(identity))
     request = turn.admitted(
-        guard=guard, keep=keep, user_id=told_user(service, identity, turn.user_id), account=account
+        guard=guard,
+        keep=keep,
+        user_id=told_user(service, identity, turn.user_id),
+        account=account,
+        audience=reader,
     )
     try:
         return engine.start(request, on_disconnect=on_disconnect)
@@ -85,5 +90,4 @@ async def _check(limits: Limits, identity: Identity, turn: TurnRequest, guard: G
         raise
 
 
-def _explained(error: AppBuilderError) -> Mapping[str, Any]:
-    return {"kind": type(error).__name__, "text": problem(error).text}
+_EXPLAINED = {each: partial(explained, audience=each) for each in Audience}

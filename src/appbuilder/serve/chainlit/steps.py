@@ -151,8 +151,9 @@ def part_id(place: Place, number: int) -> str:
 
 
 def error_line(place: Place, error: Mapping[str, Any]) -> str:
-    """One line for *error* (``kind, text`` and, in debug, ``traceback``) that names the request."""
-    words = text(str(error.get("kind")), place.language, str(error.get("text", "")))
+    """One line for *error* (see :func:`appbuilder.wire.problems.explained`) that names the request."""
+    own = str(error.get("text", ""))
+    words = own if error.get("own") else text(str(error.get("kind")), place.language, own)
     line = f"{words} ({text('request', place.language)}: `{place.request_id}`)"
     trace = error.get("traceback")
     return f"{line}\n\n{fenced(str(trace), 'text')}" if trace else line

@@ -15,7 +15,7 @@ from appbuilder.engine.engine import Engine, Run
 from appbuilder.engine.keeping import Keeping
 from appbuilder.engine.reader import batches
 from appbuilder.engine.request import TurnRequest
-from appbuilder.errors import AppBuilderError, InvalidRequest, PayloadTooLarge, TurnCancelled
+from appbuilder.errors import AppBuilderError, Audience, InvalidRequest, PayloadTooLarge, TurnCancelled
 from appbuilder.ids import is_new_id, new_row_id
 from appbuilder.jsontext import clean, dumps
 from appbuilder.serve.asking import Identity
@@ -23,7 +23,7 @@ from appbuilder.serve.chainlit.screen import LiveTurn, Screen
 from appbuilder.serve.chainlit.steps import Place
 from appbuilder.serve.chainlit.tabs import Tabs
 from appbuilder.serve.chainlit.web import MOST_BODY, MOST_FILES
-from appbuilder.wire.problems import problem
+from appbuilder.wire.problems import explained
 
 Show = Callable[[LiveTurn, bool], Awaitable[None]]
 """Shows a turn; the second argument is whether it waited for one that is shown before it."""
@@ -81,7 +81,7 @@ class PageTurns:
         try:
             live = await self._start(place, identity, words, attachments(message))
         except AppBuilderError as error:
-            await self._screen(session, place).refuse(_beginning(words), error)
+            await self._screen(session, place, Audience.STRANGER).refuse(_beginning(words), error)
             return
         self._live.setdefault(place.session_id, []).append(live)
         ended = asyncio.create_task(self._forget_when_ended(place.session_id, live))
@@ -129,7 +129,7 @@ class PageTurns:
             if waited:
                 # The browser has shown the question when it was sent, above what came before it.
                 await session.emit("delete_message", {"id": request.request_id})
-            await self._screen(session, place).show(live)
+            await self._screen(session, place, request.audience).show(live)
             await session.emit("task_end", {})
 
         return show
@@ -162,7 +162,7 @@ class PageTurns:
             stream=True,
             request_id=place.request_id,
             user_id=identity.name,
-            keep=Keeping(place.turn_id, identity.owner, self._explain_for_keeping),
+            keep=Keeping(place.turn_id, identity.owner, explained),
             watch=self._steps,
             attachments=files,
             door="page",
@@ -181,20 +181,15 @@ class PageTurns:
         if not turns:
             del self._live[session_id]
 
-    def _screen(self, session: Any, place: Place) -> Screen:
+    def _screen(self, session: Any, place: Place, audience: Audience) -> Screen:
         async def emit(event: str, data: Any) -> None:
             # Looked up anew each time: a browser that reconnects gets another.
             await session.emit(event, data)
 
-        return Screen(emit, place, self._explain)
+        return Screen(emit, place, lambda error: self._explain(error, audience))
 
-    def _explain(self, error: AppBuilderError) -> dict[str, Any]:
-        what = problem(error, debug=self._debug)
-        told = {"kind": type(error).__name__, "text": what.text}
-        return told if what.traceback is None else {**told, "traceback": what.traceback}
-
-    def _explain_for_keeping(self, error: AppBuilderError) -> dict[str, Any]:
-        return {"kind": type(error).__name__, "text": problem(error).text}
+    def _explain(self, error: AppBuilderError, audience: Audience) -> dict[str, Any]:
+        return explained(error, debug=self._debug, audience=audience)
 
 
 def _beginning(words: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from appbuilder.engine.engine import Run
 from appbuilder.engine.log import Outcome
+from appbuilder.engine.request import TurnRequest
 from appbuilder.serve.asgi.openai.conversing import (
     Asked,
     converse,
@@ -37,19 +38,19 @@ class ChatCompletions:
 
         def answering(run: Run) -> _Answering:
             head = Head(f"chatcmpl-{turn_id_of(run)}", created, service.name)
-            return _Answering(head, run.request.request_id, include_usage=call.include_usage)
+            return _Answering(head, run.request, include_usage=call.include_usage)
 
         await converse(service, identity, asked, answering, scope, receive, send)
 
 
 class _Answering:
-    def __init__(self, head: Head, request_id: str, *, include_usage: bool) -> None:
+    def __init__(self, head: Head, request: TurnRequest, *, include_usage: bool) -> None:
         self._head = head
-        self._request_id = request_id
+        self._request = request
         self._include_usage = include_usage
 
     def stream(self) -> _Chunks:
-        return _Chunks(ChunkEncoder(self._head, include_usage=self._include_usage), self._request_id)
+        return _Chunks(ChunkEncoder(self._head, include_usage=self._include_usage), self._request)
 
     def whole(self, answer: Mapping[str, Any]) -> bytes:
         usage = usage_of(answer.get("token_usage"))
@@ -59,9 +60,9 @@ class _Answering:
 class _Chunks:
     """The events of one stream."""
 
-    def __init__(self, encoder: ChunkEncoder, request_id: str) -> None:
+    def __init__(self, encoder: ChunkEncoder, request: TurnRequest) -> None:
         self._encoder = encoder
-        self._request_id = request_id
+        self._request = request
 
     def pieces(self, pieces: Sequence[Any]) -> bytes:
         return self._encoder.pieces(pieces)
@@ -71,4 +72,5 @@ class _Chunks:
             usage = usage_of(outcome.answer.get("token_usage"))
             return self._encoder.end(usage, finish_reason(outcome.answer))
         assert outcome.error is not None
-        return self._encoder.error(problem(outcome.error), outcome.error, self._request_id)
+        what = problem(outcome.error, audience=self._request.audience)
+        return self._encoder.error(what, outcome.error, self._request.request_id)

@@ -96,7 +96,8 @@ async def read_request(
         members = json_object(body, settings.max_values)
         return read(members, model=service.name, takes=service.takes)
 
-    return on_behalf(identity, header), await apart(len(body), call)
+    identity = scope[IDENTITY] = on_behalf(identity, header)  # errors are told to that one, too
+    return identity, await apart(len(body), call)
 
 
 async def converse(  # noqa: PLR0917 - an ASGI application, and what it serves

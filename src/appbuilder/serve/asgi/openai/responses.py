@@ -12,7 +12,7 @@ from appbuilder.core.message import text_of
 from appbuilder.core.store import COMPLETE, INCOMPLETE
 from appbuilder.engine.engine import Run
 from appbuilder.engine.log import Outcome
-from appbuilder.errors import Draining, InvalidRequest, TurnCancelled, TurnTimeout
+from appbuilder.errors import Audience, Draining, InvalidRequest, TurnCancelled, TurnTimeout
 from appbuilder.serve.asgi.openai.continuing import after_items, after_response, stored_turn
 from appbuilder.serve.asgi.openai.conversing import (
     Asked,
@@ -150,6 +150,11 @@ class _Answering:
     def whole(self, answer: Mapping[str, Any]) -> bytes:
         return jsontext.dumps(answered(self._response, answer, self.completed()))
 
+    @property
+    def audience(self) -> Audience:
+        """What the one who asks may read of an error."""
+        return self._run.request.audience
+
     def completed(self) -> int:
         """When it was, in seconds since 1970; the same as what is worked out of what is stored."""
         took = self._run.milliseconds
@@ -174,5 +179,5 @@ class _Events:
         cut = isinstance(error, TurnCancelled) and not isinstance(error, TurnTimeout)
         if cut or isinstance(error, Draining):
             return self._encoder.stopped()
-        what = problem(error)
+        what = problem(error, audience=self._answering.audience)
         return self._encoder.failed(what.status, what.text)

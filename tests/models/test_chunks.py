@@ -136,6 +136,12 @@ def test_a_tool_without_a_name(delta: Any) -> None:
         delta_of(chunk(delta))
 
 
+def test_an_answer_that_ended_with_an_error(openai_server: OpenAIDouble) -> None:
+    openai_server.default = Reply(["half"], finish="error")
+    with pytest.raises(ModelUnavailable, match="while the model answered"):
+        answer("openai/m")
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("pieces", [[], ["let me see"]])
 def test_a_models_calls_are_an_error(openai_server: OpenAIDouble, pieces: list[str], stream: bool) -> None:
@@ -217,6 +223,15 @@ def test_a_connection_that_is_left_open_is_not_waited_for(
         monkeypatch.setenv("OPENAI_BASE_URL", double.base_url)
         assert answer("openai/m")[0] == "x"
         double.wait_for_left()
+
+
+def test_a_gateway_that_counts_with_each_event(gateway: GatewayDouble) -> None:
+    counted, plain = {"answer": "x", "usage": {"total_tokens": 1}}, {"answer": "y"}
+    for said in ((counted, plain), (plain, counted)):
+        gateway.reply(Reply(raw=events(*said, done=False)))
+    with pytest.raises(ModelUnavailable, match="cut short"):
+        answer("eb-4")
+    assert answer("eb-4")[0] == "yx"
 
 
 def test_a_gateways_done_is_an_end(gateway: GatewayDouble) -> None:

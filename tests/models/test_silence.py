@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import socket
 import ssl
@@ -12,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -22,6 +24,7 @@ from appbuilder.models.openai import OpenAIModel
 from appbuilder.models.patience import Patience
 from appbuilder.settings import Settings
 from appbuilder.testing import AppDouble, AppReply, GatewayDouble, OpenAIDouble, Reply
+from appbuilder.testing.server import Exchange
 
 DEADLINE = 0.2
 BOUND = 5.0
@@ -186,6 +189,39 @@ def test_the_time_a_component_takes_is_not_the_servers(openai_server: OpenAIDoub
     threading.Event().wait(DEADLINE * 1.5)
     gate.set()
     assert list(content) == ["二", "三"]
+
+
+def test_a_file_may_take_its_time(
+    app_server: AppDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file larger than what the sockets hold, sent to a server that reads it slowly."""
+    monkeypatch.setenv("APPBUILDER_MODEL_TIMEOUT", "1")
+    file = tmp_path / "f.bin"
+    file.write_bytes(b"x" * 32_000_000)
+    client = AppBuilderClient("app-1")
+    conversation = client.create_conversation()
+    read = Exchange.do_POST
+
+    class Slow(io.RawIOBase):
+        def __init__(self, source: Any) -> None:
+            self.source = source
+
+        def read(self, size: int = -1) -> bytes:
+            data = b""
+            while len(data) < size:
+                threading.Event().wait(0.05)
+                data += self.source.read(min(1_000_000, size - len(data)))
+            return data
+
+    def slowly(exchange: Exchange) -> None:
+        source, exchange.rfile = exchange.rfile, Slow(exchange.rfile)  # type: ignore[assignment]
+        read(exchange)
+        exchange.rfile = source
+
+    with mock.patch.object(Exchange, "do_POST", slowly):
+        before = clock.monotonic()
+        assert client.upload_local_file(conversation, str(file)) == "file-1"
+        assert clock.monotonic() - before > 1
 
 
 def test_tries_share_one_deadline(openai_server: OpenAIDouble, monkeypatch: pytest.MonkeyPatch) -> None:

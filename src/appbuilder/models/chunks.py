@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from appbuilder.errors import ModelRejected
+from appbuilder.errors import ModelRejected, ModelUnavailable
 from appbuilder.jsontext import NotJson
 from appbuilder.models.base import Delta
 from appbuilder.models.failures import Failure
@@ -24,7 +24,7 @@ def delta_of(chunk: Mapping[str, Any]) -> Delta:
     """What *chunk* (or a whole completion) says.
 
     :raises ValueError: a member has a type it cannot have.
-    :raises Failure: the model asks for a tool.
+    :raises Failure: the model asks for a tool, or its server failed on the way.
     """
     text, reasons, calls = "", [], list[Any]()
     for choice in _list(chunk, "choices"):
@@ -42,6 +42,8 @@ def delta_of(chunk: Mapping[str, Any]) -> Delta:
             reasons.append(reason)
     if calls or any(reason in _CALLS for reason in reasons):
         raise Failure(_unhandled(calls))
+    if "error" in reasons:
+        raise Failure(ModelUnavailable("The model server failed while the model answered."))
     return Delta(text, _usage(chunk), response=_response(chunk, reasons) if reasons else {})
 
 

@@ -246,6 +246,8 @@ def with_retries(
     :raises AppBuilderError: the last failure's error.
     :raises TurnCancelled: *token* was set meanwhile; it ends a pause too.
     """
+    if patience is not None:
+        patience.left()  # it counts from now on, connecting included
     for number in range(settings.model_retries + 1):
         if token is not None:
             token.raise_if_cancelled()

@@ -139,11 +139,11 @@ def _streamed(response: httpx2.Response, patience: Patience, callers_credential:
             found += size
             if found > MAX_BODY:
                 raise jsontext.NotJson("what its tools found is longer than 8 MiB")
-        if "usage" in event:
-            events.ended = True
-            patience.shorten(LAST_WORDS)
-        elif delta.extra or delta.text.strip():
+        events.ended = "usage" in event
+        if delta.extra or delta.text.strip():
             patience.renew()
+        elif events.ended:
+            patience.shorten(LAST_WORDS)
         if delta.text or delta.usage or delta.extra or delta.response:
             yield delta
     if rest := halves.end():

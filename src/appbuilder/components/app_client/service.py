@@ -85,7 +85,8 @@ class AppService:
         wait = http.timeouts(self._settings, self._timeout)
         # The file may take its time; what is sent of it at once may not.
         wait.write = float(http.patience(wait))
-        return self._call(self._request("POST", path, wait=wait, files=parts), _ONCE, texts)
+        request = self._request("POST", path, wait=wait, files=parts)
+        return self._call(request, _ONCE, texts, sends_for_long=True)
 
     def run(
         self, path: str, body: Mapping[str, Any], texts: Sequence[str]
@@ -101,7 +102,9 @@ class AppService:
 
         return _ONCE.begin(send, self._settings, patience, REQUEST_ID, texts)
 
-    def _call(self, request: httpx2.Request, reader: Reader, texts: Sequence[str]) -> Told:
+    def _call(
+        self, request: httpx2.Request, reader: Reader, texts: Sequence[str], *, sends_for_long: bool = False
+    ) -> Told:
         patience = _patience(request)
 
         def attempt() -> Told:
@@ -112,7 +115,8 @@ class AppService:
                 response.close()
             return members, response.headers.get(REQUEST_ID, "")
 
-        return with_retries(lambda: reader.read(attempt), self._settings, current_token(), texts, patience)
+        of_all = None if sends_for_long else patience
+        return with_retries(lambda: reader.read(attempt), self._settings, current_token(), texts, of_all)
 
     def _json(self, method: str, path: str, body: Mapping[str, Any] | None) -> httpx2.Request:
         content = None if body is None else jsontext.dumps(body)

@@ -219,7 +219,7 @@ class CataloguedStore(SessionStore, Protocol):
 
     @property
     def failures(self) -> int:
-        """How often a turn could not be read or written for the database's sake, so far."""
+        """How often something failed for the database's sake, so far."""
 
     def check_writable(self, timeout: float) -> None:
         """Proves that a turn could be stored now, and leaves no trace of that.

@@ -7,6 +7,7 @@ passed on; otherwise the class and the code of the error.
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from typing import Any
 
 from sqlalchemy import exc
@@ -37,6 +38,10 @@ _SAFE_STATES = frozenset({
 
 # What SQLite says of a whole file.
 _SAFE_SQLITE = frozenset({"file is not a database", "database disk image is malformed"})
+
+
+failures: Counter[URL] = Counter()
+"""How often something failed for each database's sake, in this process."""
 
 
 def is_busy(error: BaseException) -> bool:
@@ -87,6 +92,7 @@ def unavailable(error: BaseException, url: URL, doing: str) -> AppBuilderError:
     """The error to raise instead (``from None``, so that the driver's text stays out of tracebacks): a
     StoreUnavailable, or a ValueNotStorable where to try again cannot help.
     """
+    failures[url] += 1
     if isinstance(error, StoreUnavailable):
         return error
     if isinstance(error, ConfigurationError):

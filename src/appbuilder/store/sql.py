@@ -22,7 +22,7 @@ from appbuilder.settings import Settings
 from appbuilder.store import locks_sole, rows, urls
 from appbuilder.store.backend import Backend
 from appbuilder.store.catalogue import SqlCatalogue
-from appbuilder.store.errors import CONNECT_FAILURES, FAILURES, unavailable, unusable
+from appbuilder.store.errors import CONNECT_FAILURES, FAILURES, failures, unavailable, unusable
 from appbuilder.store.failure_kinds import BAD_OPTION, NO_PACKAGE
 from appbuilder.store.locks import FreeLocks
 
@@ -69,8 +69,6 @@ class SqlStore:
         self._catalogue = SqlCatalogue(url, self._live)
         self._locks: SessionLocks | None = None
         self._further: list[Callable[[Backend], None]] = []
-        self.failures = 0
-        """How often a turn could not be read or written for the database's sake."""
 
     def __repr__(self) -> str:
         return f"SqlStore({urls.show(self.url)!r})"
@@ -235,7 +233,7 @@ class SqlStore:
                 lambda count, after: backend.page(session_id, key, count, after), limit, end
             )
         except FAILURES as error:
-            raise self._failed(error, "history was read") from None
+            raise unavailable(error, self.url, "history was read") from None
 
     def commit(self, turn: TurnRecord) -> None:
         if not turn.rows and turn.entry is None:
@@ -245,11 +243,12 @@ class SqlStore:
         try:
             backend.write(prepared)
         except FAILURES as error:
-            raise self._failed(error, "a turn was written") from None
+            raise unavailable(error, self.url, "a turn was written") from None
 
-    def _failed(self, error: BaseException, doing: str) -> AppBuilderError:
-        self.failures += 1
-        return unavailable(error, self.url, doing)
+    @property
+    def failures(self) -> int:
+        """How often something failed for the database's sake, in this process."""
+        return failures[self.url]
 
     @property
     def commits_later(self) -> bool:
@@ -264,7 +263,7 @@ class SqlStore:
         def told(error: BaseException | None) -> None:
             if isinstance(error, FAILURES):
                 try:  # raised, as the log shows the texts of errors that this package has raised
-                    raise self._failed(error, "a turn was written") from None
+                    raise unavailable(error, self.url, "a turn was written") from None
                 except AppBuilderError as raised:
                     error = raised
             tell(error)

@@ -45,7 +45,7 @@ class Readiness:
     """Answers whether turns can be stored.
 
     :param check: proves it, or raises what is in the way; told how many seconds it may wait for locks.
-    :param failures: how many turns have failed for the database's sake, so far.
+    :param failures: how often something has failed for the database's sake, so far.
     """
 
     def __init__(self, check: Callable[[float], None], failures: Callable[[], int]) -> None:

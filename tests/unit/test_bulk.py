@@ -49,11 +49,17 @@ def test_an_import_has_so_many_lines(file: bytes) -> None:
 
 
 def test_many_errors_in_one_line_are_told_as_one() -> None:
-    parts = [1] * 100_000
+    parts = [1] * 90_000
     line = json.dumps({"messages": [{"role": "user", "content": parts}]}).encode()
     said = Desk().bring_in(line, status=400)
     assert said.startswith("Line 1: messages.0.content")
     assert len(said) < 300
+
+
+def test_a_line_has_so_many_values() -> None:
+    file = ONE + b'{"messages": [], "more": [' + b"1," * 200 + b"1]}"
+    assert Desk(max_values=100).bring_in(file, status=400) == "Line 2: it holds more than 100 values."
+    assert Desk(max_values=1000).bring_in(file)["empty"] == 1
 
 
 def test_sessions_are_written_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

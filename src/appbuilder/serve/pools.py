@@ -1,14 +1,14 @@
 """Threads for what blocks: a bounded number for each kind of work, so that one kind never waits for another.
 
-A caller's reads take at most :data:`READS_EACH` of the threads for reading; the caller's next ones wait in
-line, in which they hold neither a thread nor memory.
+One caller takes a few threads of a kind; what else it asks for waits in line, where it holds neither a thread
+nor memory.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -18,45 +18,44 @@ from appbuilder.errors import Overloaded, RateLimited
 
 _T = TypeVar("_T")
 
-READS_EACH = 2
-"""Reads of one caller at the same time."""
 MOST_IN_LINE = 200
-"""Reads of one caller that wait; more are refused."""
+"""Calls of one caller that wait in one pool; more are refused."""
 
 
 class Pool:
     """Threads for one kind of work. To be used on an event loop; each loop has its own.
 
     :param threads: calls at the same time.
+    :param each: of these, the calls of one caller.
     """
 
-    def __init__(self, name: str, threads: int) -> None:
+    def __init__(self, name: str, threads: int, each: int = MOST_IN_LINE) -> None:
         self.threads = threads
-        self._limiter: RunVar[CapacityLimiter] = RunVar(f"appbuilder-{name}")
+        self._each = each
+        self._here: RunVar[tuple[CapacityLimiter, Lines]] = RunVar(f"appbuilder-{name}")
 
     async def run(self, function: Callable[..., _T], *args: Any) -> _T:
         """Runs *function*, which blocks, off the event loop."""
-        limiter = self._limiter.get(None)
-        if limiter is None:
-            limiter = CapacityLimiter(self.threads)
-            self._limiter.set(limiter)
-        return await to_thread.run_sync(function, *args, limiter=limiter)
+        return await to_thread.run_sync(function, *args, limiter=self._state()[0])
 
+    async def run_for(self, caller: str, function: Callable[..., _T], *args: Any) -> _T:
+        """Runs it when it is this caller's turn; raises as :meth:`place`."""
+        async with self.place(caller):
+            return await self.run(function, *args)
 
-PARSING = Pool("parsing", 2)
-"""Bodies that are large; more at the same time would only wait for the interpreter."""
-AUTH = Pool("auth", 16)
-"""Who is asking: keys, key sets."""
-TURNS = Pool("turns", 40)
-"""What a turn asks of the database before it begins and when it has ended; stopping a run."""
-PROBES = Pool("probes", 4)
-"""``/ready``, ``/metrics``, the reference."""
-READS = Pool("reads", 6)
-"""Sessions and runs: lists, reading, renaming, rating, deleting."""
-BULK = Pool("bulk", 2)
-"""Imports, exports, erasing, the admin page."""
-WRITES = Pool("writes", 1)
-"""What an import or an erasure writes: SQLite has one writer at a time, and turns need it too."""
+    def place(self, caller: str) -> AbstractAsyncContextManager[bool]:
+        """Waits until the caller may run one more; gives whether that took time.
+
+        :raises RateLimited: too many of the caller's wait already.
+        """
+        return self._state()[1].place(caller)
+
+    def _state(self) -> tuple[CapacityLimiter, Lines]:
+        state = self._here.get(None)
+        if state is None:
+            state = CapacityLimiter(self.threads), Lines(self._each)
+            self._here.set(state)
+        return state
 
 
 class Lines:
@@ -65,17 +64,14 @@ class Lines:
     To be used on one event loop.
     """
 
-    def __init__(self, most: int = READS_EACH, waiting: int = MOST_IN_LINE) -> None:
+    def __init__(self, most: int, waiting: int = MOST_IN_LINE) -> None:
         self._most = most
         self._waiting = waiting
         self._lines: dict[str, tuple[asyncio.Semaphore, list[None]]] = {}
 
     @asynccontextmanager
     async def place(self, caller: str) -> AsyncIterator[bool]:
-        """Waits for a place; gives whether it had to be waited for.
-
-        :raises RateLimited: too many of the caller's wait already.
-        """
+        """As :meth:`Pool.place`."""
         if caller not in self._lines:
             self._lines[caller] = (asyncio.Semaphore(self._most), [])
         places, here = self._lines[caller]
@@ -90,6 +86,22 @@ class Lines:
             here.pop()
             if not here:
                 del self._lines[caller]
+
+
+PARSING = Pool("parsing", 2)
+"""Bodies that are large; more at the same time would only wait for the interpreter."""
+AUTH = Pool("auth", 16)
+"""Who is asking: keys, key sets."""
+TURNS = Pool("turns", 40, each=10)
+"""What a turn asks of the database before it begins and when it has ended; stopping a run."""
+PROBES = Pool("probes", 4)
+"""``/metrics``, the reference."""
+READS = Pool("reads", 6, each=2)
+"""Sessions and runs: lists, reading, renaming, rating, deleting."""
+BULK = Pool("bulk", 2, each=2)
+"""Imports, exports, erasing, the admin page."""
+WRITES = Pool("writes", 1)
+"""What an import or an erasure writes: SQLite has one writer at a time, and turns need it too."""
 
 
 class Slots:

@@ -145,7 +145,9 @@ def openai_line(rows: Iterable[StoredRow]) -> Iterator[bytes]:
     yield b"]}\n"
 
 
-def read(lines: Iterable[bytes], *, trusted: bool = False, most_lines: int = 0) -> Iterator[Transcript]:
+def read(
+    lines: Iterable[bytes], *, trusted: bool = False, most_lines: int = 0, max_values: int = 0
+) -> Iterator[Transcript]:
     """The sessions in a file, one after the other; empty lines are passed over.
 
     Of OpenAI's messages those of ``user`` and ``assistant`` are taken, under a new session id; others
@@ -153,13 +155,13 @@ def read(lines: Iterable[bytes], *, trusted: bool = False, most_lines: int = 0) 
 
     :param trusted: False, where a caller of the service sends the file: rows by which the service itself
         remembers things, but turns and ratings, are left out; they might name what is another caller's.
-    :param most_lines: as of :func:`entries`.
+    :param most_lines: with *max_values* as ``most`` of :func:`entries`.
     :raises InvalidRequest: a line cannot be read; the text says which and why.
     :raises PayloadTooLarge: there are too many.
     """
     listed: Conversation | None = None
     rows: list[StoredRow] = []
-    for number, entry in entries(lines, most_lines):
+    for number, entry in entries(lines, most_lines, max_values):
         if isinstance(entry, RowLine):
             if listed is None or entry.session_id != listed.session_id:
                 raise InvalidRequest(f"Line {number}: this row does not follow the line of its session.")

@@ -137,10 +137,11 @@ _KINDS: Mapping[str, TypeAdapter[Line]] = {
 }
 
 
-def entries(lines: Iterable[bytes], most: int = 0) -> Iterator[tuple[int, Line]]:
+def entries(lines: Iterable[bytes], most: int = 0, max_values: int = 0) -> Iterator[tuple[int, Line]]:
     """What each line says, with its number.
 
     :param most: lines there may be, where each message of a line of OpenAI's messages counts as one; 0: any.
+    :param max_values: values of one line, as of :func:`jsontext.loads`.
     :raises PayloadTooLarge: there are more.
     """
     left = most or sys.maxsize
@@ -151,7 +152,7 @@ def entries(lines: Iterable[bytes], most: int = 0) -> Iterator[tuple[int, Line]]
         if not line.strip():
             continue
         try:
-            entry = _parse(line, left, most)
+            entry = _parse(line, left, most, max_values)
         except _Unfit as error:
             raise InvalidRequest(f"Line {number}: {error}.") from None
         if isinstance(entry, MessagesLine):
@@ -166,9 +167,11 @@ def _too_many(most: int) -> PayloadTooLarge:
     )
 
 
-def _parse(line: bytes, left: int, most: int) -> Line:
+def _parse(line: bytes, left: int, most: int, max_values: int) -> Line:
     try:
-        value = jsontext.loads(line, _DEPTH, long_numbers=True)
+        value = jsontext.loads(line, _DEPTH, long_numbers=True, max_values=max_values)
+    except jsontext.TooManyValues as error:
+        raise _Unfit(str(error)) from None
     except jsontext.NotJson as error:
         raise _Unfit(f"not valid JSON, {error}") from None
     if not isinstance(value, dict):

@@ -8,10 +8,13 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from starlette.responses import StreamingResponse
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 
 from appbuilder import clock
 from appbuilder.errors import InvalidRequest
+from appbuilder.serve.asgi.http import JSON, NOT_KEPT, caller
+from appbuilder.serve.asgi.limits import charged_to
 from appbuilder.serve.asking import Receive, Scope, Send
 from appbuilder.serve.pools import Pool
 
@@ -96,6 +99,27 @@ class Written(StreamingResponse):
                     some = part[at : at + WRITE]
                     await send({"type": "http.response.body", "body": some, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
+
+
+async def wait_in_line(request: Request, pool: Pool, held: AsyncExitStack) -> None:
+    """Takes a place of the caller's in *pool*, which *held* gives back.
+
+    :raises RateLimited: too many of the caller's wait already.
+    :raises ClientLeft: the client has left meanwhile.
+    """
+    waited = await held.enter_async_context(pool.place(charged_to(caller(request))))
+    if waited and await request.is_disconnected():
+        raise ClientLeft("The client has left.")
+
+
+def answer_in_parts(parts: list[bytes], held: AsyncExitStack) -> Response:
+    """*parts* as one JSON answer; what is *held* is kept until a large one has been read."""
+    length = sum(map(len, parts))
+    if length <= WRITE:
+        return Response(b"".join(parts), 200, NOT_KEPT, JSON)
+    answer = Written(each_of(parts), JSON, {**NOT_KEPT, "Content-Length": str(length)})
+    answer.held = held.pop_all()
+    return answer
 
 
 async def each_of(parts: list[bytes]) -> AsyncIterator[bytes]:

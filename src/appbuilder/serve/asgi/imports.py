@@ -131,7 +131,8 @@ class _Bringing:
     def _sessions(self) -> Iterator[Transcript]:
         # A list of all lines would be many times the file.
         lines = io.BytesIO(self._body)
-        return transcript.read(lines, trusted=self._of_all, most_lines=self._settings.import_lines)
+        most_lines, max_values = self._settings.import_lines, self._settings.max_values
+        return transcript.read(lines, trusted=self._of_all, most_lines=most_lines, max_values=max_values)
 
     def _bring(self, some: Sequence[NewSession]) -> None:
         """Stores sessions, or notes that they exist already."""

@@ -73,7 +73,7 @@ class Limits:
                 raise RateLimited("You have begun too many turns; wait a moment.", wait)
         if self._hook is not None:
             if guard is not None:
-                await TURNS.run(guard)
+                await TURNS.run_for(charged_to(identity), guard)
             await self._ask(self._hook, identity, turn.session_id)
 
     async def _ask(self, hook: TurnHook, identity: Identity, session_id: str) -> None:

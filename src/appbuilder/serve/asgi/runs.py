@@ -14,6 +14,7 @@ from appbuilder.engine.stopping import LOOK_EVERY, Stopping
 from appbuilder.errors import NotFound
 from appbuilder.serve.asgi import query
 from appbuilder.serve.asgi.http import caller, reply
+from appbuilder.serve.asgi.limits import charged_to
 from appbuilder.serve.asgi.ownership import may_see
 from appbuilder.serve.asgi.paths import at
 from appbuilder.serve.asgi.service import Service
@@ -44,7 +45,7 @@ class Runs:
         owners = query.owners(request, identity)
         if identity.sees_all_others and not query.owner(request)[0]:
             owners = None
-        found = await READS.run(self._register.runs, owners)
+        found = await READS.run_for(charged_to(identity), self._register.runs, owners)
         return reply(told.envelope({"runs": [told.run(each) for each in found]}))
 
     async def read(self, request: Request) -> Response:
@@ -62,7 +63,7 @@ class Runs:
         """:raises NotFound: there is no such run any more, or it is somebody else's."""
         identity = caller(request)
         run_id = checked_id(request.path_params["run_id"], "run_id")
-        for run in await READS.run(self._register.runs, None):
+        for run in await READS.run_for(charged_to(identity), self._register.runs, None):
             if run.id == run_id and may_see(identity, run.owner):
                 return run
         raise _no_run()

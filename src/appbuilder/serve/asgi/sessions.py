@@ -16,9 +16,9 @@ from starlette.routing import BaseRoute
 from appbuilder.core.catalogue import Catalogue, Conversation, Rating, all_conversations, title_of
 from appbuilder.errors import InvalidRequest, NotFound
 from appbuilder.serve.asgi import query
-from appbuilder.serve.asgi.bulk import WRITE, ClientLeft, Written, each_of, in_slices, presence
+from appbuilder.serve.asgi.bulk import Written, answer_in_parts, in_slices, presence, wait_in_line
 from appbuilder.serve.asgi.exports import export
-from appbuilder.serve.asgi.http import JSON, NOT_KEPT, caller, json_object, reply
+from appbuilder.serve.asgi.http import caller, json_object, reply
 from appbuilder.serve.asgi.imports import bring_in
 from appbuilder.serve.asgi.limits import charged_to
 from appbuilder.serve.asgi.ownership import require_session
@@ -27,7 +27,7 @@ from appbuilder.serve.asgi.reading import newest_turns
 from appbuilder.serve.asgi.runs import stop_all
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import Identity
-from appbuilder.serve.pools import BULK, READS, WRITES, Lines, Slots
+from appbuilder.serve.pools import BULK, READS, WRITES, Slots
 from appbuilder.wire import told
 from appbuilder.wire.chat import checked_id
 from appbuilder.wire.openapi_sessions import (
@@ -62,7 +62,6 @@ class Sessions:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._lines = Lines()
         self._slots = Slots(service.settings.bulk_requests, service.settings.bulk_per_caller)
 
     async def list(self, request: Request) -> Response:
@@ -91,15 +90,8 @@ class Sessions:
             return list(told.session_with_turns(found, page.turns, ratings, page.next))
 
         async with AsyncExitStack() as held:
-            await self._wait_in_line(request, held)
-            parts = await READS.run(read)
-            length = sum(map(len, parts))
-            if length <= WRITE:
-                return Response(b"".join(parts), 200, NOT_KEPT, JSON)
-            # Its caller's next reads wait until this one has been read, too.
-            answer = Written(each_of(parts), JSON, {**NOT_KEPT, "Content-Length": str(length)})
-            answer.held = held.pop_all()
-            return answer
+            await wait_in_line(request, READS, held)
+            return answer_in_parts(await READS.run(read), held)
 
     async def rename(self, request: Request) -> Response:
         """Another title."""
@@ -206,13 +198,8 @@ class Sessions:
     async def _read(self, request: Request, work: Callable[[], _T]) -> _T:
         """Runs *work*, a small read or change, when it is its caller's turn."""
         async with AsyncExitStack() as held:
-            await self._wait_in_line(request, held)
+            await wait_in_line(request, READS, held)
             return await READS.run(work)
-
-    async def _wait_in_line(self, request: Request, held: AsyncExitStack) -> None:
-        waited = await held.enter_async_context(self._lines.place(charged_to(caller(request))))
-        if waited and await request.is_disconnected():
-            raise ClientLeft("The client has left.")
 
     @property
     def _catalogue(self) -> Catalogue:

@@ -12,7 +12,7 @@ from appbuilder.engine.engine import Run
 from appbuilder.engine.keeping import Keeping
 from appbuilder.engine.request import Guard, TurnRequest
 from appbuilder.errors import AppBuilderError, Audience, InvalidRequest, SessionBusy
-from appbuilder.serve.asgi.limits import Limits, caller_key
+from appbuilder.serve.asgi.limits import Limits, caller_key, charged_to
 from appbuilder.serve.asgi.ownership import guard_for, told_user
 from appbuilder.serve.asgi.service import Service, audience
 from appbuilder.serve.asking import Identity
@@ -64,7 +64,8 @@ async def begin(
         return engine.start(request, on_disconnect=on_disconnect)
     except SessionBusy:
         if guard is not None:
-            await TURNS.run(guard)  # who may not use the session is not told that it is busy
+            # Who may not use the session is not told that it is busy.
+            await TURNS.run_for(charged_to(identity), guard)
         raise
     finally:
         if turn.account is None:

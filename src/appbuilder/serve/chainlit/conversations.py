@@ -11,7 +11,7 @@ from appbuilder.core.catalogue import Catalogue, Conversation, ConversationPage,
 from appbuilder.serve.asgi.limits import charged_to
 from appbuilder.serve.asking import Identity
 from appbuilder.serve.chainlit.turns import PageTurns
-from appbuilder.serve.pools import READS, Lines
+from appbuilder.serve.pools import READS
 
 _T = TypeVar("_T")
 
@@ -26,7 +26,6 @@ class Conversations:
     def __init__(self, catalogue: Catalogue, turns: PageTurns) -> None:
         self._catalogue = catalogue
         self._turns = turns
-        self._lines = Lines()
 
     async def page(
         self, identity: Identity, *, search: str, limit: int, cursor: str | None
@@ -49,8 +48,7 @@ class Conversations:
 
     async def reading(self, identity: Identity, work: Callable[..., _T], *args: Any) -> _T:
         """Runs *work*, which asks the database, when it is this caller's turn."""
-        async with self._lines.place(charged_to(identity)):
-            return await READS.run(work, *args)
+        return await READS.run_for(charged_to(identity), work, *args)
 
     async def _just_begun(self, identity: Identity) -> list[Conversation]:
         owner = identity.owner

@@ -28,7 +28,7 @@ from appbuilder.serve.asking import Identity, read_asking
 from appbuilder.serve.chainlit.routes import OUR_ICON
 from appbuilder.serve.chainlit.texts import is_chinese
 from appbuilder.serve.chainlit.web import language
-from appbuilder.serve.pools import BULK, TURNS, Lines
+from appbuilder.serve.pools import BULK, TURNS
 from appbuilder.wire.problems import problem
 
 PATH = "/admin"
@@ -79,7 +79,6 @@ class Admin:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._lines = Lines()
 
     def guarded(self, endpoint: Endpoint) -> Endpoint:
         """*endpoint* for administrators; its errors are pages."""
@@ -208,8 +207,7 @@ class Admin:
 
     async def _run(self, request: Request, work: Callable[..., _T], *args: Any) -> _T:
         """Runs *work*, which blocks, when it is its caller's turn."""
-        async with self._lines.place(charged_to(caller(request))):
-            return await BULK.run(work, *args)
+        return await BULK.run_for(charged_to(caller(request)), work, *args)
 
     @property
     def _has_login(self) -> bool:

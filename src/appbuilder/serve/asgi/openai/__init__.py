@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from appbuilder import jsontext
 from appbuilder.errors import NotFound
+from appbuilder.serve.asgi.bulk import answer_in_parts, wait_in_line
 from appbuilder.serve.asgi.http import REQUEST_ID, REQUEST_ID_HEADERS, caller, reply
 from appbuilder.serve.asgi.openai.chat import ChatCompletions
 from appbuilder.serve.asgi.openai.conversing import now_in_seconds
 from appbuilder.serve.asgi.openai.responses import CreateResponse, read_response
 from appbuilder.serve.asgi.service import Service
+from appbuilder.serve.pools import READS
 from appbuilder.wire.openai.errors import body as error_body
 from appbuilder.wire.openai.models import model, model_list
 
@@ -37,7 +41,10 @@ def routes(service: Service) -> Sequence[BaseRoute]:
         return _told(request, model(service.name, started))
 
     async def response(request: Request) -> Response:
-        return _told(request, await read_response(service, caller(request), request.path_params["id"]))
+        async with AsyncExitStack() as held:
+            await wait_in_line(request, READS, held)
+            found = await read_response(service, caller(request), request.path_params["id"])
+            return _with_id(request, answer_in_parts([jsontext.dumps(found)], held))
 
     return [
         Route("/v1/models", models, methods=["GET"]),
@@ -50,7 +57,10 @@ def routes(service: Service) -> Sequence[BaseRoute]:
 
 def _told(request: Request, value: Any) -> Response:
     """*value* as JSON, with the request's id, as every answer of this API has it."""
-    answer = reply(value)
+    return _with_id(request, reply(value))
+
+
+def _with_id(request: Request, answer: Response) -> Response:
     request_id = request.scope[REQUEST_ID].encode()
     answer.raw_headers.extend((name, request_id) for name in REQUEST_ID_HEADERS)
     return answer

@@ -48,7 +48,7 @@ async def recognized(transcripts: Transcripts, identity: Identity, talk: Talk) -
     before: str | None = None
     session_id: str | None = None
     if talk.before:
-        before, session_id = await TURNS.run(_take, transcripts, owner, talk.before)
+        before, session_id = await TURNS.run_for(owner, _take, transcripts, owner, talk.before)
     return _RecognizedPlace(
         session_id or new_id(), session_id is None, transcripts, owner, talk, before if session_id else None
     )
@@ -86,7 +86,7 @@ class _RecognizedPlace(Place):
         if self.taken is None and (outcome is None or outcome.answer is None):
             return
         try:
-            await TURNS.run(self._remember, outcome)
+            await TURNS.run_for(self.owner, self._remember, outcome)
         except StoreUnavailable:
             # The turn itself is stored, or was refused; either way that is what the caller must hear.
             logger.warning("session %s will not be recognized by its history", self.session_id, exc_info=True)

@@ -13,6 +13,7 @@ from appbuilder.core.store import COMPLETE, INCOMPLETE
 from appbuilder.engine.engine import Run
 from appbuilder.engine.log import Outcome
 from appbuilder.errors import Audience, Draining, InvalidRequest, TurnCancelled, TurnTimeout
+from appbuilder.serve.asgi.limits import charged_to
 from appbuilder.serve.asgi.openai.continuing import after_items, after_response, stored_turn
 from appbuilder.serve.asgi.openai.conversing import (
     Asked,
@@ -65,11 +66,12 @@ class CreateResponse:
     async def _asked(self, identity: Identity, call: ResponseCall) -> tuple[ResponseCall, Asked]:
         """The request with what it refers to, and how it goes on."""
         service, session_id, guard, referred = self._service, call.session_id, None, False
+        who = charged_to(identity)
         if call.previous is not None:
-            found = await TURNS.run(after_response, service, identity, call.previous)
+            found = await TURNS.run_for(who, after_response, service, identity, call.previous)
             session_id, guard = found.session_id, found.guard
         if call.references:
-            items = await TURNS.run(after_items, service, identity, call.references)
+            items = await TURNS.run_for(who, after_items, service, identity, call.references)
             call = resolved(call, items.texts)
             if session_id is None:
                 session_id, guard, referred = items.session_id, items.guard, items.session_id is not None

@@ -74,10 +74,12 @@ def test_users_log_in_and_each_sees_his_own(
 
     red.reload()
     expect(red.listed).to_have_text(["小红的问题"])
+    tab = Chat(red.page.context.new_page(), red.address).open()
     red.page.locator("#user-nav-button").click()
     expect(red.page.get_by_role("menu")).to_contain_text("小红")
     red.page.get_by_role("menuitem").click()
     red.page.wait_for_url("**/login*")
+    tab.page.wait_for_url("**/login*")
     red.page.goto(f"{red.address}/thread/{mine}")
     red.page.wait_for_url("**/login*")
     expect(red.page.get_by_text("小红的问题")).to_have_count(0)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tests.process import page_client, rawhttp
 from tests.process.page_client import FOREIGN_HOST, Browser, Chat, PageServer, Refused
+from tests.process.serving import eventually
 
 USERS = {"ann": "secret-of-ann", "bob": "secret-of-bob", "ada": "secret-of-ada"}
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE")
@@ -366,8 +367,32 @@ def test_users_log_in(users: PageServer) -> None:
         assert chat.ask("hello") == "hello"
     left = dict(ann.cookies)
     assert ann.request("POST", "/logout").status == 200
-    assert set(ann.cookies.values()) == {""}
-    assert left
+    assert sorted(map(bool, ann.cookies.values())) == [False, True], "the browser is known, not its user"
+    assert ann.request("GET", "/user").status == 401
+    ann.cookies.update(left)
+    assert ann.request("GET", "/user").status == 401, "the old cookie has ended"
+    with pytest.raises(Refused):
+        ann.connect()
+
+
+def test_logging_out_closes_the_pages_of_that_login(users: PageServer) -> None:
+    ann, again = logged_in(users, "ann"), logged_in(users, "ann")
+    with ann.connect() as chat, again.connect() as other:
+        assert chat.ask("hello") == other.ask("hello") == "hello"
+        assert ann.request("POST", "/logout").status == 200
+        eventually(lambda: chat.closed.is_set())
+        assert other.ask("still here") == "still here"
+
+
+def test_wrong_passwords_keep_nobody_out_who_was_here_before(users: PageServer) -> None:
+    bob = logged_in(users, "bob")
+    stranger = users.browser()
+    answers = {stranger.log_in("bob", "wrong").status for _ in range(12)}
+    assert answers == {401, 429}
+    assert stranger.log_in("bob", USERS["bob"]).status == 429
+    assert bob.log_in("bob", USERS["bob"]).status == 200
+    assert all(stranger.log_in(f"nobody {number}", "wrong").status == 401 for number in range(100))
+    assert stranger.log_in("ann", USERS["ann"]).status == 200
 
 
 @pytest.mark.parametrize(

@@ -123,9 +123,19 @@ def test_a_revoked_key_ends_and_with_it_the_login_and_the_open_page(service: Gua
 def test_logging_out(service: Guarded) -> None:
     browser = service.browser("ann")
     assert browser.request("GET", "/sessions").status == 200
+    left = dict(browser.cookies)
     assert browser.request("POST", "/logout").status == 200
     assert set(browser.cookies.values()) == {""}
     assert browser.request("GET", "/sessions").status == 401
+    browser.cookies.update(left)
+    for path in ("/sessions", "/user", "/thread/x/earlier"):
+        assert browser.request("GET", path).status in {401, 303}, "the old cookie has ended"
+
+
+def test_a_hundred_wrong_logins_keep_nobody_out(service: Guarded) -> None:
+    stranger = service.caller()
+    assert {stranger.log_in("ann", f"ab_{number}").status for number in range(101)} == {401}
+    assert service.browser("ann").request("GET", "/sessions").status == 200
 
 
 def test_cookies_that_are_not_ours(service: Guarded) -> None:

@@ -21,6 +21,7 @@ from appbuilder.core.catalogue import (
     Rating,
     SomeRows,
     StoredRow,
+    all_conversations,
     title_of,
 )
 from appbuilder.core.store import TURN_KEY
@@ -28,6 +29,7 @@ from appbuilder.errors import InvalidRequest
 from appbuilder.ids import new_id
 from appbuilder.settings import Settings
 from appbuilder.store import removal
+from appbuilder.store.conversations import logout_id
 from appbuilder.store.memory import MemoryStore
 from appbuilder.store.sql import SqlStore
 from appbuilder.store.urls import parse
@@ -500,3 +502,29 @@ class TestBegunOverChat:
 
 def turn_of(catalogue: Catalogue, session_id: str) -> str:
     return next(row.id for row in catalogue.rows(session_id, 100) if row.key == TURN_KEY)
+
+
+def test_logins_that_have_ended(catalogue: Catalogue) -> None:
+    login, other = new_id(), new_id()
+    until = clock.now() + timedelta(days=15)
+    catalogue.end_login(login, until)
+    catalogue.end_login(login, until)
+    assert catalogue.is_ended(login)
+    assert not catalogue.is_ended(other)
+    # It is kept in a row of the table, which is not of a conversation, and does not go with old ones.
+    assert catalogue.conversation_of(logout_id(login)) is None
+    before = [each.session_id for each in all_conversations(catalogue, None)]
+    catalogue.end_login(other, until)
+    assert [each.session_id for each in all_conversations(catalogue, None)] == before
+    catalogue.prune(clock.now() - timedelta(days=36_500))
+    assert catalogue.is_ended(login)
+
+
+def test_what_was_noted_of_a_login_goes_with_time(store: CataloguedStore) -> None:
+    catalogue: Any = store.catalogue()
+    old, fresh = new_id(), new_id()
+    catalogue.end_login(old, clock.now() - timedelta(seconds=1))
+    catalogue._tidy_at = 0.0
+    catalogue.end_login(fresh, clock.now() + timedelta(days=1))
+    assert not catalogue.is_ended(old)
+    assert catalogue.is_ended(fresh)

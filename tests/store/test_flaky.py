@@ -79,7 +79,7 @@ def test_its_catalogue_fails_too(operation: str) -> None:
         "read_on": ("s", None, 1, 1), "outline": ("s", None, 1), "import_sessions": ([],),
         "rename": ("s", "x"),
         "rate": ("x", Rating(True)), "prune": (stamp,), "tokens_since": ("s", stamp),
-        "import_rows": ("s", "x", "title", [row]),
+        "import_rows": ("s", "x", "title", [row]), "end_login": ("x", stamp),
     }
     store.fail(operation)
     call = getattr(store.catalogue(), operation)

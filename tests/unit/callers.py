@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import pytest
 
 from appbuilder import clock
+from appbuilder.core.catalogue import Catalogue
 from appbuilder.core.keys import ApiKey
 from appbuilder.errors import StoreUnavailable
 from appbuilder.serve.asgi.auth.authenticator import Authenticator, make_authenticator
@@ -56,10 +57,13 @@ def identified(door: Authenticator, request: Asking) -> Identity | None:
     return asyncio.run(door.identify(request))
 
 
-def authenticator(keys: MemoryKeys | None = None, **given: Any) -> Authenticator:
+def authenticator(
+    keys: MemoryKeys | None = None, catalogue: Catalogue | None = None, **given: Any
+) -> Authenticator:
     """What the settings *given* make; ``hook`` and ``host`` are handed on."""
     hook, host = given.pop("hook", None), given.pop("host", "0.0.0.0")
-    return make_authenticator(Settings(page_secret=SECRET, **given), keys, host=host, hook=hook)
+    settings = Settings(page_secret=SECRET, **given)
+    return make_authenticator(settings, keys, host=host, hook=hook, catalogue=catalogue)
 
 
 def documented(page: str, name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,10 +13,15 @@ from hypothesis import strategies as st
 from itsdangerous import URLSafeTimedSerializer
 
 from appbuilder import clock
-from appbuilder.errors import ConfigurationError
+from appbuilder.core.catalogue import Catalogue
+from appbuilder.errors import ConfigurationError, RateLimited, StoreUnavailable
 from appbuilder.serve.asking import Asking, Identity, host_name, is_local, over_https, read_asking
-from appbuilder.serve.chainlit.identity import LOGIN_DAYS, VISITOR_DAYS, Gate
+from appbuilder.serve.chainlit.identity import KNOWN, LOGIN_DAYS, VISITOR_DAYS, Gate
 from appbuilder.serve.chainlit.page import LOCAL_USER, Page, TrustedHeader
+from appbuilder.serve.chainlit.passwords import ATTEMPTS
+from appbuilder.serve.logins import Logins
+from appbuilder.store.memory import MemoryStore
+from appbuilder.testing.stores import FlakyStore
 
 KEY = b"k" * 32
 USERS = {"ann": "secret-a", "bob": "secret-b", "王芳": "secret-c"}
@@ -349,3 +355,55 @@ def test_the_first_proxy_says_whether_the_client_speaks_https(
 ) -> None:
     raw = [(name.encode(), value.encode()) for name, value in headers]
     assert over_https({"scheme": scheme, "headers": raw}) is secure
+
+
+# Logging out
+
+
+def page_of(catalogue: Catalogue | None) -> Gate:
+    return Gate(Page(users=USERS), KEY, Logins(catalogue))
+
+
+def who(gate: Gate, cookie: str) -> Identity | None:
+    return asyncio.run(gate.who({}, asking(cookies={gate.cookie_name: cookie})))
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_logging_out_ends_the_cookie(kept: bool) -> None:
+    catalogue = MemoryStore().catalogue() if kept else None
+    gate = page_of(catalogue)
+    cookie, other = (gate.log_in("ann", USERS["ann"]) or "" for _ in range(2))
+    assert who(gate, cookie) == who(gate, other) == Identity("ann", "user:ann")
+    request = asking(cookies={gate.cookie_name: cookie})
+    gate.log_out(request)
+    assert who(gate, cookie) is None
+    assert who(gate, gate.browser_cookie("ann")) is None, "what the browser keeps is not a login"
+    assert who(gate, other) is not None
+    if kept:
+        assert who(page_of(catalogue), cookie) is None, "nor after a restart"
+    gate.log_out(asking())
+
+
+def test_a_browser_that_was_logged_in_is_not_kept_out_by_others() -> None:
+    gate = page_of(None)
+    for _ in range(ATTEMPTS):
+        assert gate.log_in("ann", "wrong", asking()) is None
+    with pytest.raises(RateLimited):
+        gate.log_in("ann", USERS["ann"], asking())
+    known = asking(cookies={gate.cookie_name + KNOWN: gate.browser_cookie("ann")})
+    assert gate.log_in("ann", USERS["ann"], known)
+    for wrong in (gate.browser_cookie("bob"), "forged"):
+        with pytest.raises(RateLimited):
+            gate.log_in("ann", USERS["ann"], asking(cookies={gate.cookie_name + KNOWN: wrong}))
+
+
+def test_a_login_whose_end_cannot_be_looked_up() -> None:
+    store = FlakyStore(MemoryStore())
+    gate = page_of(store.catalogue())
+    cookie = gate.log_in("ann", USERS["ann"]) or ""
+    store.fail("is_ended")
+    with pytest.raises(StoreUnavailable):
+        who(gate, cookie)
+    assert who(gate, cookie) is not None
+    store.fail("is_ended")
+    assert who(gate, cookie) is not None, "it was known a moment ago"

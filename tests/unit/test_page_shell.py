@@ -40,7 +40,7 @@ def reached(page: Page, peer: str = "127.0.0.1") -> list[tuple[Any, Any]]:
 
     gate = Gate(page, b"k" * 32)
     facts = Facts(page, gate, limit=1, links=None, languages=[])
-    routes = Routes(gate, html="", facts=facts, icon=OUR_ICON, theme=None, earlier=nothing)
+    routes = Routes(gate, html="", facts=facts, icon=OUR_ICON, theme=None, earlier=nothing, ended=nothing)
     scope = {
         "type": "http",
         "method": "GET",

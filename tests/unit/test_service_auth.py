@@ -21,14 +21,15 @@ from tests.unit.callers import (
     stopped_clock,
 )
 
-from appbuilder.errors import ConfigurationError, Forbidden, RateLimited, StoreUnavailable, Unauthenticated
+from appbuilder.errors import ConfigurationError, Forbidden, StoreUnavailable, Unauthenticated
 from appbuilder.serve.asgi.auth import api_keys
 from appbuilder.serve.asgi.auth.authenticator import Authenticator, check_exposure
 from appbuilder.serve.asgi.auth.credential import Credential, credential_of
 from appbuilder.serve.asgi.http import IDENTITY
 from appbuilder.serve.asking import Asking, Identity
-from appbuilder.serve.chainlit.passwords import PEER_ATTEMPTS
 from appbuilder.settings import Settings
+from appbuilder.store.memory import MemoryStore
+from appbuilder.testing.stores import FlakyStore
 from appbuilder.utils.service import ServiceRuntime
 
 LOCAL = Identity("local", "local", sees_all_others=True)
@@ -42,7 +43,7 @@ def still(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def on_page(door: Authenticator, request: Asking) -> Identity | None:
     """Whom the page's gate makes of whom the front has found."""
-    return door.page.who({IDENTITY: identified(door, request)}, request)
+    return asyncio.run(door.page.who({IDENTITY: identified(door, request)}, request))
 
 
 # Nobody has to say who he is
@@ -137,7 +138,7 @@ def test_a_wrong_credential_is_refused_whatever_else_there_is(headers: list[tupl
     keys = MemoryKeys()
     keys.add("laptop", "ann")
     door = authenticator(keys, auth="keys", hook=None)
-    cookie = door.page.log_in("ann", "ab_secret1", "p")
+    cookie = door.page.log_in("ann", "ab_secret1")
     assert cookie
     for request in (
         asking(*headers), local(*headers), asking(*headers, cookies={door.page.cookie_name: cookie})
@@ -194,7 +195,7 @@ def test_a_user_logs_in_with_a_key_and_is_the_same_on_page_and_api() -> None:
     _, secret = keys.add("laptop", "ann")
     door = authenticator(keys, auth="keys")
     assert door.page.has_login
-    cookie = door.page.log_in("ann", secret, "p")
+    cookie = door.page.log_in("ann", secret)
     assert cookie
     request = asking(cookies={door.page.cookie_name: cookie})
     assert identified(door, request) == identified(door, asking(bearer(secret)))
@@ -206,20 +207,46 @@ def test_a_login_needs_the_key_s_own_user() -> None:
     _, secret = keys.add("laptop", "ann")
     page = authenticator(keys, auth="keys").page
     for name, password in (("bob", secret), ("ann", "ab_wrong"), ("", secret), ("laptop", secret)):
-        assert page.log_in(name, password, "p") is None
+        assert page.log_in(name, password) is None
 
 
-def test_wrong_logins_are_counted_by_address(still: Clock) -> None:
+def test_wrong_keys_keep_nobody_out(still: Clock) -> None:
     keys = MemoryKeys()
     _, secret = keys.add("laptop", "ann")
     page = authenticator(keys, auth="keys").page
-    for number in range(PEER_ATTEMPTS):
-        assert page.log_in("ann", f"ab_{number}", "p") is None
-    with pytest.raises(RateLimited):
-        page.log_in("ann", secret, "p")
-    assert page.log_in("ann", secret, "another address")
+    for number in range(200):
+        assert page.log_in("ann", f"ab_{number}") is None
+    assert page.log_in("ann", secret)
+
+
+def test_logging_out_ends_the_cookie_in_every_process(still: Clock) -> None:
+    keys, catalogue = MemoryKeys(), FlakyStore(MemoryStore())
+    _, secret = keys.add("laptop", "ann")
+    here, there = (authenticator(keys, catalogue.catalogue(), auth="keys") for _ in range(2))
+    cookie, other = here.page.log_in("ann", secret) or "", here.page.log_in("ann", secret) or ""
+    request, on_another = (asking(cookies={here.page.cookie_name: each}) for each in (cookie, other))
+    found = identified(there, request)
+    assert found is not None
+    assert found.login == here.page.login_of(request) != ""
+    here.page.log_out(request)
+    for door in (here, there):
+        assert identified(door, request) is None
+        assert identified(door, on_another) is not None, "another browser stays logged in"
+    catalogue.fail("is_ended", 2)
+    assert identified(there, on_another) is not None, "it was known a moment ago"
     still.now += 61
-    assert page.log_in("ann", secret, "p")
+    with pytest.raises(StoreUnavailable):
+        identified(there, on_another)
+
+
+def test_a_cookie_without_a_login_is_none() -> None:
+    keys = MemoryKeys()
+    key, _ = keys.add("laptop", "ann")
+    door = authenticator(keys, auth="keys")
+    cookies: Any = door.page
+    request = asking(cookies={cookies.cookie_name: cookies._cookies.sign({"key": key.id})})
+    assert identified(door, request) is None
+    door.page.log_out(request)
 
 
 def test_with_the_key_the_login_ends(still: Clock) -> None:
@@ -227,7 +254,7 @@ def test_with_the_key_the_login_ends(still: Clock) -> None:
     _, secret = keys.add("laptop", "ann")
     keys.add("phone", "ann")
     door = authenticator(keys, auth="keys")
-    cookie = door.page.log_in("ann", secret, "p")
+    cookie = door.page.log_in("ann", secret)
     assert cookie
     request = asking(cookies={door.page.cookie_name: cookie})
     assert identified(door, request)
@@ -244,7 +271,7 @@ def test_a_login_does_not_count_for_other_sites_pages(headers: list[tuple[str, s
     keys = MemoryKeys()
     _, secret = keys.add("laptop", "ann")
     door = authenticator(keys, auth="keys", cors_origins="*")
-    cookies = {door.page.cookie_name: door.page.log_in("ann", secret, "p") or ""}
+    cookies = {door.page.cookie_name: door.page.log_in("ann", secret) or ""}
     assert identified(door, asking(*headers, cookies=cookies, method=method)) is None
     followed = [CROSS, ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")]
     assert identified(door, asking(*followed, cookies=cookies)), "a link to the page"
@@ -255,7 +282,7 @@ def test_cookies_are_good_for_what_they_were_made_for() -> None:
     _, secret = keys.add("laptop", "ann")
     users, visitors = authenticator(keys, auth="keys"), authenticator(allow_anonymous=True)
     assert users.page.cookie_name == visitors.page.cookie_name
-    login = users.page.log_in("ann", secret, "p") or ""
+    login = users.page.log_in("ann", secret) or ""
     visitor = on_page(visitors, asking())
     assert visitor is not None
     assert identified(users, asking(cookies={users.page.cookie_name: visitor.cookie})) is None
@@ -269,7 +296,7 @@ def test_a_changed_cookie_is_none(at: int, letter: str) -> None:
     keys = MemoryKeys()
     _, secret = keys.add("laptop", "ann")
     door = authenticator(keys, auth="keys")
-    cookie = door.page.log_in("ann", secret, "p") or ""
+    cookie = door.page.log_in("ann", secret) or ""
     at %= len(cookie)
     changed = cookie[:at] + letter + cookie[at + 1 :]
     # Of a signature's last letter two bits say nothing.

@@ -216,5 +216,5 @@ def test_each_credential_goes_its_own_way(tmp_path: Any) -> None:
     assert identified(door, asking()) is None
     with pytest.raises(Unauthenticated):
         identified(door, asking(bearer("unknown")))
-    cookie = door.page.log_in("ann", secret, "p") or ""
+    cookie = door.page.log_in("ann", secret) or ""
     assert identified(door, asking(("x-user", "bob"), cookies={door.page.cookie_name: cookie})) == ANN

@@ -17,6 +17,7 @@ from appbuilder.core.store import RESERVED_PREFIX, SessionStore
 CONVERSATION_PREFIX = RESERVED_PREFIX + "session."
 """Of the keys of conversations' own rows; what follows stands for the owner."""
 FEEDBACK_KEY = RESERVED_PREFIX + "feedback"
+LOGOUT_KEY = RESERVED_PREFIX + "logout"
 
 Owner = str | None
 """Who began a conversation; None: nobody known, it was begun over ``POST /chat`` or by the SDK."""
@@ -209,6 +210,16 @@ class Catalogue(Protocol):
 
     def unrate(self, turn_id: str) -> bool:
         """Takes a rating back; False: there is none."""
+
+    def end_login(self, login: str, until: datetime) -> None:
+        """Notes that a login of the chat page has ended.
+
+        :param login: its id.
+        :param until: UTC without a zone: the note is kept until then.
+        """
+
+    def is_ended(self, login: str) -> bool:
+        """Whether this login was noted as ended."""
 
 
 class CataloguedStore(SessionStore, Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -42,6 +42,7 @@ class Identity:
     :param owner: whose conversations these are; tells users, visitors and the local user apart.
     :param sees_all_others: True: also conversations that nobody began on a page.
     :param cookie: a cookie value to be set, where this one is new.
+    :param login: the id of the login on the page, where the request came with the cookie of one.
     :param peer: where somebody asks from who has not shown who he is: any number of visitors may be one.
     """
 
@@ -50,6 +51,7 @@ class Identity:
     sees_all_others: bool = False
     cookie: str = ""
     peer: str = ""
+    login: str = field(default="", compare=False, repr=False)
 
     @property
     def owners(self) -> tuple[Owner, ...]:

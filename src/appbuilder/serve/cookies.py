@@ -28,10 +28,13 @@ class SignedCookies:
         """The cookie's text."""
         return str(self._signer.dumps(value))
 
-    def read(self, asking: Asking, days: int) -> dict[str, Any]:
-        """What the request's cookie says; empty: it has none that we signed in the last *days* days."""
+    def read(self, asking: Asking, days: int, suffix: str = "") -> dict[str, Any]:
+        """What the request's cookie says; empty: it has none that was signed here in the last *days* days.
+
+        :param suffix: ends the cookie's name.
+        """
         try:
-            value = self._signer.loads(asking.cookies.get(self.name, ""), max_age=days * DAY)
+            value = self._signer.loads(asking.cookies.get(self.name + suffix, ""), max_age=days * DAY)
         except BadData:
             return {}
         return value if isinstance(value, dict) else {}

@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL
 from appbuilder import clock, jsontext
 from appbuilder.core.catalogue import (
     FEEDBACK_KEY,
+    LOGOUT_KEY,
     OUTLINED,
     Conversation,
     ConversationPage,
@@ -26,6 +27,7 @@ from appbuilder.core.catalogue import (
     StoredRow,
 )
 from appbuilder.core.store import TURN_KEY
+from appbuilder.ids import new_id
 from appbuilder.logs import logger
 from appbuilder.store import conversations, follow, removal, rows
 from appbuilder.store.backend import Backend
@@ -40,6 +42,8 @@ _TURNS_AT_ONCE = 100
 _BYTES_AT_ONCE = 1024 * 1024
 _VALUE = 3
 """The column of a row's text."""
+_TIDIED_EVERY = 3600.0
+"""Seconds between one removal of notes that are not needed any more and the next."""
 
 
 class SqlCatalogue:
@@ -50,6 +54,7 @@ class SqlCatalogue:
         self._url = url
         self._live = live
         self._followers: tuple[Backend, Follower] | None = None
+        self._tidy_at = 0.0
 
     def catch_up(self) -> None:
         """Lists conversations begun over ``POST /chat`` or by the SDK; the first time in all the table."""
@@ -242,6 +247,21 @@ class SqlCatalogue:
             return bool(execute(drop, (conversations.rating_id(turn_id),)).rowcount)
 
         return self._change(self.conversation_of(turn_id), "a rating was taken back", work)
+
+    def end_login(self, login: str, until: datetime) -> None:
+        row_id = conversations.logout_id(login)
+        with self._asking("the end of a login was written") as backend:
+            sql, at = backend.catalogue_sql, backend.encode(until)
+            # A session of its own, whose id cannot be guessed: what is deleted with one would end this note.
+            row = (row_id, new_id(), new_id(), LOGOUT_KEY, "{}", at, at, False)
+            backend.transact(lambda execute: execute(sql.replace, row))
+            if clock.monotonic() >= self._tidy_at:
+                self._tidy_at = clock.monotonic() + _TIDIED_EVERY
+                backend.transact(lambda execute: execute(sql.drop_logouts, (backend.encode(clock.now()),)))
+
+    def is_ended(self, login: str) -> bool:
+        with self._asking("a login was looked up") as backend:
+            return bool(backend.read(backend.catalogue_sql.logout, (conversations.logout_id(login),)))
 
     def _turn(self, turn_id: str) -> Sequence[Any] | None:
         """Session id and request id."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from appbuilder.core.catalogue import CONVERSATION_PREFIX, FEEDBACK_KEY, OUTLINED
+from appbuilder.core.catalogue import CONVERSATION_PREFIX, FEEDBACK_KEY, LOGOUT_KEY, OUTLINED
 from appbuilder.core.store import TURN_KEY
 from appbuilder.store import conversations
 from appbuilder.store.schema import HISTORY_INDEX, SESSION_INDEX, TABLE
 from appbuilder.store.statements import COLUMNS, NOT_OURS
 
 _ID_BEGIN = conversations.row_id("")[:8]
+_LOGOUT_BEGIN = conversations.logout_id("")[:8]
 CONVERSATIONS_INDEX = "ix_appbuilder_conversations"
 """`page`: the conversations of an owner by the time of their newest turn."""
 EVERYBODY_INDEX = "ix_appbuilder_everybody"
@@ -153,6 +154,13 @@ class CatalogueSql:
         """The eight columns; a row that is there stays as it is."""
         self.replace = insert + dialect.replace
         """The eight columns; a row that is there gets value, updated_at and deleted."""
+        self.logout = f"SELECT 1 FROM {TABLE} WHERE id = {mark} AND message_key = '{LOGOUT_KEY}'"
+        """row id; the primary key."""
+        self.drop_logouts = (
+            f"DELETE FROM {TABLE} WHERE id >= '{_LOGOUT_BEGIN}-' AND id < '{_LOGOUT_BEGIN}.' "
+            f"AND message_key = '{LOGOUT_KEY}' AND updated_at < {mark}"
+        )
+        """time; the primary key."""
         newest = f"SELECT session_id, max(created_at) FROM {TABLE}"
         in_order = f"GROUP BY session_id ORDER BY session_id LIMIT {mark}"
         self.sessions = f"{newest} {in_order}"

@@ -25,6 +25,7 @@ from appbuilder.errors import InvalidRequest
 from appbuilder.ids import derived_id
 
 NOBODY = CONVERSATION_PREFIX + "nobody"
+_LOGOUT = "logout"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,11 @@ def rating_text(turn_id: str, rating: Rating) -> str:
 def rating_of(value: Any) -> tuple[str, Rating]:
     """The turn's id, and its rating, from the row's value."""
     return str(value["turn"]), Rating(bool(value["good"]), str(value.get("comment") or ""))
+
+
+def logout_id(login: str) -> str:
+    """The id of the row that notes the end of a login."""
+    return derived_id(_LOGOUT, login)
 
 
 @dataclass(frozen=True, slots=True, order=True)

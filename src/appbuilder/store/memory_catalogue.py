@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from appbuilder import clock
 from appbuilder.core.catalogue import (
     FEEDBACK_KEY,
     OUTLINED,
@@ -32,6 +33,7 @@ class MemoryCatalogue:
 
     def __init__(self, table: MemoryTable) -> None:
         self._table = table
+        self._ended: dict[str, datetime] = {}
 
     def page(
         self, owners: Sequence[Owner] | None, *, search: str = "", limit: int = 20, cursor: str | None = None
@@ -195,6 +197,14 @@ class MemoryCatalogue:
                 return False
             row.deleted = True
             return True
+
+    def end_login(self, login: str, until: datetime) -> None:
+        with self._table.lock:
+            now = clock.now()
+            self._ended = {each: kept for each, kept in self._ended.items() if kept >= now} | {login: until}
+
+    def is_ended(self, login: str) -> bool:
+        return login in self._ended
 
     def _turn(self, turn_id: str) -> Row | None:
         row = self._table.by_id.get(turn_id)

@@ -27,7 +27,7 @@ from appbuilder.errors import StoreUnavailable
 CATALOGUE_OPERATIONS = (
     "page", "owner_of", "find", "rows", "read_back", "read_on", "outline", "rename", "delete", "erase",
     "erasing", "prune", "import_rows", "import_sessions", "tokens_since", "conversation_of",
-    "own_turns", "rate", "ratings", "unrate",
+    "own_turns", "rate", "ratings", "unrate", "end_login", "is_ended",
 )  # fmt: skip
 OPERATIONS = ("history", "commit", "ping", "check_writable", *CATALOGUE_OPERATIONS)
 
@@ -227,3 +227,11 @@ class _FlakyCatalogue:
     def unrate(self, turn_id: str) -> bool:
         self._store.meet("unrate")
         return self._catalogue.unrate(turn_id)
+
+    def end_login(self, login: str, until: datetime) -> None:
+        self._store.meet("end_login")
+        self._catalogue.end_login(login, until)
+
+    def is_ended(self, login: str) -> bool:
+        self._store.meet("is_ended")
+        return self._catalogue.is_ended(login)

@@ -180,7 +180,12 @@ class ServiceRuntime(Runtime):
             store=store,
             settings=settings,
             authenticator=make_authenticator(
-                settings, keys, host=host, hook=self._hooks.auth, database=repr(store)
+                settings,
+                keys,
+                host=host,
+                hook=self._hooks.auth,
+                database=repr(store),
+                catalogue=store.catalogue(),
             ),
             limits=Limits(settings, store.catalogue(), self._hooks.turn),
             register=store.run_register(worker_id),

@@ -40,6 +40,7 @@ from appbuilder.serve.chainlit.web import (
     failed,
     most_of_socket,
 )
+from appbuilder.serve.logins import Logins
 from appbuilder.settings import Settings
 
 
@@ -66,7 +67,7 @@ def create_app(
     :raises ConfigurationError: Chainlit is not installed, or the page is not set up rightly.
     """
     if gate is None:
-        gate = Gate(page, signing_key(settings, f"page of {database}"))
+        gate = Gate(page, signing_key(settings, f"page of {database}"), Logins(catalogue))
     elif page.users or page.user_header or page.administrators:
         raise ConfigurationError(
             "Who may use the page of a service is said by the service's settings, for all its doors: see "
@@ -79,12 +80,20 @@ def create_app(
     html = render(Path(chainlit.server.build_dir) / "index.html", page.name)
     policy = content_security_policy(html, page.image_hosts)
     steps, limit = page.steps or page.debug, settings.max_body
-    tabs = Tabs(chainlit.session.ws_sessions_id)
+    tabs = Tabs(chainlit.session.ws_sessions_id, chainlit.server.sio.disconnect)
     turns = PageTurns(engine, page.name, debug=page.debug, steps=steps, begin=begin, limit=limit, tabs=tabs)
     _configure(chainlit, page, turns, catalogue)
     earlier = Earlier(catalogue, Conversations(catalogue, turns), page.name)
     facts = Facts(page, gate, limit=limit, links=links, languages=translations())
-    routes = Routes(gate, html=html, facts=facts, icon=icon, theme=page.theme, earlier=earlier.page)
+    routes = Routes(
+        gate,
+        html=html,
+        facts=facts,
+        icon=icon,
+        theme=page.theme,
+        earlier=earlier.page,
+        ended=tabs.log_out,
+    )
     check_room = _room_check(chainlit) if page.uploads else None
     chainlit.server.sio.eio.max_http_buffer_size = most_of_socket(limit)
     return Shell(

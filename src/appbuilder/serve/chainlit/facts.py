@@ -50,7 +50,7 @@ class Facts:
             "limit": self._limit,
             "uploads": self._page.uploads,
             "files": MOST_FILES,
-            "signedIn": self._gate.has_login and self._gate.is_logged_in(asking),
+            "signedIn": self._gate.has_login and bool(self._gate.login_of(asking)),
             "links": [(address, text(words, language)) for address, words in links],
             "texts": {name: text(name, language) for name in _WORDS},
         }

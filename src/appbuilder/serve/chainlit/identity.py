@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Protocol
 
 from appbuilder.core.context import SessionContext
@@ -14,10 +15,14 @@ from appbuilder.serve.asking import VISITORS, Asking, Identity, Scope, address_o
 from appbuilder.serve.chainlit.page import LOCAL_USER, Page, TrustedHeader
 from appbuilder.serve.chainlit.passwords import Passwords
 from appbuilder.serve.cookies import SignedCookies
+from appbuilder.serve.logins import LOGIN_DAYS, Logins
 
+LOGIN = "login"
+"""The id of a login, in its cookie."""
+KNOWN = "_known"
+"""Ends the name of the cookie of a browser that was logged in before."""
 VISITOR_DAYS = 400
 """Days a browser keeps a cookie at most (https://httpwg.org/http-extensions/draft-ietf-httpbis-rfc6265bis.html)."""
-LOGIN_DAYS = 15
 _LONGEST_NAME = 256
 
 
@@ -41,16 +46,28 @@ class PageGate(Protocol):
     def has_login(self) -> bool:
         """Whether users log in on the page."""
 
-    def who(self, scope: Scope, asking: Asking) -> Identity | None:
-        """Who asks; None: nobody we know, a login is needed (or what a proxy says)."""
+    async def who(self, scope: Scope, asking: Asking) -> Identity | None:
+        """Who asks; None: unknown, a login is needed (or what a proxy says).
 
-    def is_logged_in(self, asking: Asking) -> bool:
-        """Whether the request has the cookie of a login."""
+        :raises StoreUnavailable: whether a login goes on cannot be found out now.
+        """
 
-    def log_in(self, name: str, password: str, peer: str) -> str | None:
-        """The cookie of a user who gives his password; None: it is wrong. May take a while.
+    def login_of(self, asking: Asking) -> str:
+        """The id of the login whose cookie the request has; empty: it has none."""
+
+    def log_in(self, name: str, password: str, asking: Asking | None = None) -> str | None:
+        """The cookie of a user who gives the right password; None: it is wrong. May take a while.
 
         :raises RateLimited: too many wrong ones came.
+        """
+
+    def browser_cookie(self, name: str) -> str:
+        """What a browser keeps in a cookie of :data:`KNOWN` from a login with this name on; empty: nothing."""
+
+    def log_out(self, asking: Asking) -> None:
+        """Ends the login of the request's cookie, in all processes. May take a while.
+
+        :raises StoreUnavailable: the database did not answer in time or refused.
         """
 
 
@@ -58,13 +75,15 @@ class Gate:
     """Tells who is asking, by what is said of a :class:`Page`.
 
     :param key: signs cookies; another key makes all earlier cookies void.
+    :param logins: default: those this process knows of.
     :raises ConfigurationError: the page's users and its header cannot both be, or a network is none.
     """
 
-    def __init__(self, page: Page, key: bytes) -> None:
+    def __init__(self, page: Page, key: bytes, logins: Logins | None = None) -> None:
         if page.users and page.user_header:
             raise ConfigurationError("A page has users with passwords or users from a header, not both.")
         self._page = page
+        self._logins = logins or Logins(None)
         self._cookies = SignedCookies(key)
         self.cookie_name = self._cookies.name
         self._proxies = _networks(page.user_header)
@@ -85,21 +104,40 @@ class Gate:
             return Identity(LOCAL_USER, LOCAL_USER, sees_all_others=True)
         return self._visitor(asking)
 
-    def who(self, _scope: Scope, asking: Asking) -> Identity | None:
+    async def who(self, _scope: Scope, asking: Asking) -> Identity | None:
         """See :class:`PageGate`."""
-        return self.identify(asking)
+        found = self.identify(asking)
+        if found is None or not self._page.users:
+            return found
+        return found if await self._logins.goes_on(found.login) else None
 
-    def is_logged_in(self, asking: Asking) -> bool:
+    def login_of(self, asking: Asking) -> str:
         """See :class:`PageGate`."""
-        return "user" in self._cookies.read(asking, LOGIN_DAYS)
+        found = self._cookies.read(asking, LOGIN_DAYS)
+        return str(found.get(LOGIN, "")) if "user" in found else ""
 
-    def log_in(self, name: str, password: str, peer: str) -> str | None:
+    def log_in(self, name: str, password: str, asking: Asking | None = None) -> str | None:
         """See :class:`PageGate`."""
-        return self.login_cookie(name) if self._passwords.check(name, password, peer) else None
+        browser = "" if asking is None else self._known_browser(name, asking)
+        return self.login_cookie(name) if self._passwords.check(name, password, browser) else None
+
+    def browser_cookie(self, name: str) -> str:
+        """See :class:`PageGate`."""
+        return self._cookies.sign({"was": name, "browser": new_id()})
+
+    def log_out(self, asking: Asking) -> None:
+        """See :class:`PageGate`."""
+        if login := self.login_of(asking):
+            self._logins.end(login)
+
+    def _known_browser(self, name: str, asking: Asking) -> str:
+        """The id of this browser, if it was logged in with this name before; empty: it was not."""
+        found = self._cookies.read(asking, VISITOR_DAYS, KNOWN)
+        return str(found.get("browser", "")) if found.get("was") == name else ""
 
     def login_cookie(self, name: str) -> str:
         """The cookie of a user who has given his password."""
-        return self._cookies.sign({"user": name, "of": self._fingerprint(name)})
+        return self._cookies.sign({"user": name, "of": self._fingerprint(name), LOGIN: new_id()})
 
     def _visitor(self, asking: Asking) -> Identity:
         known = self._cookies.read(asking, VISITOR_DAYS).get("visitor")
@@ -113,7 +151,9 @@ class Gate:
         if not isinstance(name, str) or name not in self._page.users:
             return None
         # A changed password ends what was begun with the old one.
-        return self._user(name) if found.get("of") == self._fingerprint(name) else None
+        if found.get("of") != self._fingerprint(name):
+            return None
+        return replace(self._user(name), login=str(found.get(LOGIN, "")))
 
     def _from_header(self, asking: Asking, header: TrustedHeader) -> Identity | None:
         address = address_of(asking.peer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from werkzeug.security import check_password_hash
 
@@ -14,10 +14,9 @@ from appbuilder.errors import RateLimited
 from appbuilder.jsontext import clean
 
 WINDOW = 60.0
-NAME_ATTEMPTS = 10
-"""Wrong passwords for one name in ``WINDOW`` seconds; then none is looked at until one of them is older."""
-PEER_ATTEMPTS = 100
-"""The same from one address: more, as behind a proxy all come from one."""
+ATTEMPTS = 10
+"""Wrong passwords for one name in ``WINDOW`` seconds; then none is looked at until one of them is older. A
+browser that was logged in with the name before has as many of its own: others must not keep it out."""
 _MOST_KEYS = 10_000
 _LONGEST_KEY = 256
 _HASHES = ("scrypt:", "pbkdf2:")
@@ -29,67 +28,65 @@ class Passwords:
 
     def __init__(self, users: Mapping[str, str]) -> None:
         self._users = users
-        # For a user there is not: as slow as for those there are.
-        hashed = any(kept.startswith(_HASHES) for kept in users.values())
-        self._nobody = _NO_HASH if hashed else ""
-        self._guesses = Guesses()
+        # One check for all names takes about as long, known or not.
+        self._slow = next((kept for kept in users.values() if kept.startswith(_HASHES)), "")
+        self._accounts = Guesses()
+        self._others = Guesses(_MOST_KEYS)
 
-    def check(self, name: str, password: str, peer: str) -> bool:
-        """Whether this is the user's password. Takes about as long for a user there is not.
+    def check(self, name: str, password: str, browser: str = "") -> bool:
+        """Whether this is the user's password. Takes about as long for a name that is not a user's.
 
-        :raises RateLimited: too many wrong ones came for this name, or from this peer.
+        :param browser: the id of a browser that was logged in with the name before; empty: it was not.
+        :raises RateLimited: too many wrong ones came for this name, or from this browser.
         """
-        keys = {f"name {name}"[:_LONGEST_KEY]: NAME_ATTEMPTS, f"peer {peer}": PEER_ATTEMPTS}
-        self._guesses.admit(keys)
-        matches = _matches(self._users.get(name, self._nobody), password)
-        if matches and name in self._users:
-            return True
-        self._guesses.failed(keys)
-        return False
+        known = name in self._users
+        guesses = self._accounts if known and not browser else self._others
+        key = f"browser {browser}" if browser else f"name {name}"[:_LONGEST_KEY]
+        guesses.begin(key)
+        matches = self._matches(self._users.get(name, ""), password) and known
+        if matches:
+            guesses.take_back(key)
+        return matches
+
+    def _matches(self, kept: str, password: str) -> bool:
+        if clean(password) != password:  # it has no bytes to compare
+            password, kept = "", _NO_HASH
+        if kept.startswith(_HASHES):
+            return check_password_hash(kept, password)
+        if self._slow:
+            check_password_hash(self._slow, password)
+        return hmac.compare_digest(kept.encode(), password.encode())
 
 
 class Guesses:
-    """Counts wrong passwords, for ``WINDOW`` seconds each."""
+    """Counts passwords by what they are for, for ``WINDOW`` seconds each, from before they are looked at.
 
-    def __init__(self) -> None:
+    :param most: things counted by; of more, that which began first is forgotten. 0: any number.
+    """
+
+    def __init__(self, most: int = 0) -> None:
+        self._most = most
         self._lock = threading.Lock()
-        self._failures: dict[str, deque[float]] = {}
+        self._begun: dict[str, deque[float]] = {}
 
-    def admit(self, keys: Mapping[str, int]) -> None:
-        """Lets a password be looked at.
+    def begin(self, key: str) -> None:
+        """Counts a password that is about to be looked at.
 
-        :param keys: what wrong ones are counted by -> how many there may be.
-        :raises RateLimited: there were as many.
+        :raises RateLimited: there were too many.
         """
-        for key, most in keys.items():
-            self._admit(key, most)
-
-    def failed(self, keys: Iterable[str]) -> None:
-        """Counts a wrong one."""
-        for key in keys:
-            self._failed(key)
-
-    def _admit(self, key: str, most: int) -> None:
         now = clock.monotonic()
         with self._lock:
-            failures = self._failures.get(key, deque())
-            while failures and failures[0] < now - WINDOW:
-                failures.popleft()
-            if len(failures) >= most:
-                raise RateLimited(
-                    "Too many wrong passwords; try again in a minute.", failures[0] + WINDOW - now
-                )
+            begun = self._begun.get(key, deque())
+            while begun and begun[0] < now - WINDOW:
+                begun.popleft()
+            if len(begun) >= ATTEMPTS:
+                raise RateLimited("Too many wrong passwords; try again in a minute.", begun[0] + WINDOW - now)
+            if key not in self._begun and self._most and len(self._begun) >= self._most:
+                del self._begun[next(iter(self._begun))]
+            self._begun.setdefault(key, begun).append(now)
 
-    def _failed(self, key: str) -> None:
+    def take_back(self, key: str) -> None:
+        """The last one was right."""
         with self._lock:
-            if len(self._failures) >= _MOST_KEYS:
-                del self._failures[next(iter(self._failures))]  # the one that began first
-            self._failures.setdefault(key, deque()).append(clock.monotonic())
-
-
-def _matches(kept: str, password: str) -> bool:
-    if clean(password) != password:  # it has no bytes to compare
-        return False
-    if kept.startswith(_HASHES):
-        return check_password_hash(kept, password)
-    return hmac.compare_digest(kept.encode(), password.encode())
+            if begun := self._begun.get(key):
+                begun.pop()

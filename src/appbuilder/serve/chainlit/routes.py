@@ -17,9 +17,10 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Redire
 from appbuilder.errors import InvalidRequest, NotFound, Unauthenticated
 from appbuilder.serve.asking import Asking, Identity, Receive, Scope, over_https
 from appbuilder.serve.chainlit.facts import Facts
-from appbuilder.serve.chainlit.identity import LOGIN_DAYS, PageGate
+from appbuilder.serve.chainlit.identity import KNOWN, VISITOR_DAYS, PageGate
 from appbuilder.serve.chainlit.index import SCRIPT, STYLE_SHEET, localized
 from appbuilder.serve.chainlit.web import SAFE, bounded, language
+from appbuilder.serve.logins import LOGIN_DAYS
 
 _DAY = 86_400
 _PAGES = re.compile(r"/|/login|/thread/[^/]+")
@@ -42,10 +43,19 @@ class Routes:
     :param icon: an image file.
     :param theme: ``light``, ``dark`` or None.
     :param earlier: the page of earlier turns.
+    :param ended: is called with the id of a login that has ended.
     """
 
     def __init__(
-        self, gate: PageGate, *, html: str, facts: Facts, icon: Path, theme: str | None, earlier: Earlier
+        self,
+        gate: PageGate,
+        *,
+        html: str,
+        facts: Facts,
+        icon: Path,
+        theme: str | None,
+        earlier: Earlier,
+        ended: Callable[[str], Awaitable[None]],
     ) -> None:
         self._gate = gate
         self._html = html
@@ -53,6 +63,7 @@ class Routes:
         self._icon = icon
         self._theme = theme
         self._earlier = earlier
+        self._ended = ended
 
     async def answer(
         self, scope: Scope, receive: Receive, asking: Asking, identity: Identity | None
@@ -70,7 +81,7 @@ class Routes:
         if (method, path) == ("POST", "/login"):
             return await self._login(scope, receive, asking)
         if (method, path) == ("POST", "/logout"):
-            return self._logout()
+            return await self._logout(asking)
         return None
 
     def _page(self, asking: Asking, identity: Identity | None) -> Response:
@@ -121,17 +132,24 @@ class Routes:
         if not isinstance(name, str) or not isinstance(password, str):
             raise InvalidRequest("A login needs username and password.")
         # In a thread: a hash is made to be slow.
-        cookie = await run_in_threadpool(self._gate.log_in, name, password, asking.peer)
+        cookie = await run_in_threadpool(self._gate.log_in, name, password, asking)
         if cookie is None:
             return JSONResponse({"detail": "credentialssignin"}, 401)
         response = JSONResponse({"success": True})
         set_cookie(scope, response, self._gate.cookie_name, cookie, LOGIN_DAYS)
+        if known := self._gate.browser_cookie(name):
+            set_cookie(scope, response, self._gate.cookie_name + KNOWN, known, VISITOR_DAYS)
         return response
 
-    def _logout(self) -> Response:
+    async def _logout(self, asking: Asking) -> Response:
         response = JSONResponse({"success": True})
-        if self._gate.has_login:  # a visitor would lose what he began
-            response.delete_cookie(self._gate.cookie_name)
+        if not self._gate.has_login:  # a visitor would lose all conversations
+            return response
+        login = self._gate.login_of(asking)
+        await run_in_threadpool(self._gate.log_out, asking)
+        response.delete_cookie(self._gate.cookie_name)
+        if login:
+            await self._ended(login)
         return response
 
 

@@ -19,6 +19,7 @@ from appbuilder.serve.asking import App, Asking, Identity, Receive, Scope, Send,
 from appbuilder.serve.chainlit.identity import VISITOR_DAYS, PageContext, PageGate
 from appbuilder.serve.chainlit.routes import Routes, set_cookie
 from appbuilder.serve.chainlit.web import (
+    LOGIN_OF_SCOPE,
     MOST_BODY,
     MOST_UPLOAD,
     SOCKET,
@@ -90,9 +91,11 @@ class Shell:
         if scope["type"] not in {"http", "websocket"}:
             return
         asking = read_asking(scope)
-        identity = self._gate.who(scope, asking)
+        identity: Identity | None = None
         decorated = self._decorated(scope, send, identity)
         try:
+            identity = await self._gate.who(scope, asking)
+            decorated = self._decorated(scope, send, identity)
             if not same_origin(scope, asking):
                 raise Forbidden("This request comes from another site's page.")
             response = await self._own(scope, receive, asking, identity)
@@ -132,6 +135,7 @@ class Shell:
         if identity is not None:
             kept.append((b"cookie", f"{TOKEN_COOKIE}={self._token(identity)}".encode()))
             context_var.set(PageContext(identity, language(asking)))
+            scope[LOGIN_OF_SCOPE] = identity.login
         scope["headers"] = kept
 
     def _decorated(self, scope: Scope, send: Send, identity: Identity | None) -> Send:

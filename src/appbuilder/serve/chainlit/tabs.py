@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from weakref import WeakSet
 
 from appbuilder.ids import new_id
+from appbuilder.serve.chainlit.web import LOGIN_OF_SCOPE
 
 
 class Tabs:
@@ -16,10 +17,14 @@ class Tabs:
     is noted as missed.
 
     :param sessions: all of Chainlit's, by their ids.
+    :param disconnect: closes a socket, by its id.
     """
 
-    def __init__(self, sessions: Mapping[str, Any]) -> None:
+    def __init__(
+        self, sessions: Mapping[str, Any], disconnect: Callable[[str], Awaitable[None]] | None = None
+    ) -> None:
         self._sessions = sessions
+        self._disconnect = disconnect or _stay
         self._away: WeakSet[Any] = WeakSet()
         self._missed: WeakSet[Any] = WeakSet()
 
@@ -58,8 +63,20 @@ class Tabs:
                 said = {"interaction": f"renamed {new_id()}", "thread_id": each.thread_id}
                 await each.emit("first_interaction", said)
 
+    async def log_out(self, login: str) -> None:
+        """The pages of a login that has ended are loaded again, and their sockets closed."""
+        for each in list(self._sessions.values()):
+            scope = (each.environ or {}).get("asgi.scope") or {}
+            if scope.get(LOGIN_OF_SCOPE) == login:
+                await each.emit("reload", {})
+                await self._disconnect(each.socket_id)
+
     def _on(self, session_id: str) -> list[Any]:
         return [each for each in self._sessions.values() if each.thread_id == session_id]
+
+
+async def _stay(_: str) -> None:
+    """There are no sockets."""
 
 
 def _user(session: Any) -> str | None:

@@ -15,6 +15,8 @@ from appbuilder.logs import logger
 from appbuilder.serve.asking import Asking, Receive, Scope
 from appbuilder.wire.problems import problem
 
+LOGIN_OF_SCOPE = "appbuilder.login"
+"""The login of who asks, as a member of the scope, for what stays open after the request."""
 SOCKET = "/ws/socket.io"
 SAFE = frozenset({"GET", "HEAD"})
 MOST_BODY = 1024 * 1024

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Protocol
 
+from appbuilder.core.catalogue import Catalogue
 from appbuilder.core.keys import Keys
 from appbuilder.errors import ConfigurationError, Forbidden, Unauthenticated
 from appbuilder.serve.address import is_loopback
@@ -17,10 +19,11 @@ from appbuilder.serve.asgi.auth.page import KEY, VISITOR, PageDoor, visitor_of
 from appbuilder.serve.asgi.auth.tokens import Tokens, tokens_of
 from appbuilder.serve.asgi.hooks import HookThreads
 from appbuilder.serve.asking import ANONYMOUS, Asking, Identity, is_local
-from appbuilder.serve.chainlit.identity import LOGIN_DAYS, VISITOR_DAYS, PageGate
+from appbuilder.serve.chainlit.identity import LOGIN, VISITOR_DAYS, PageGate
 from appbuilder.serve.chainlit.page import LOCAL_USER
 from appbuilder.serve.chainlit.secret import signing_key
 from appbuilder.serve.cookies import SignedCookies
+from appbuilder.serve.logins import LOGIN_DAYS, Logins
 from appbuilder.settings import Settings
 
 KINDS = ("keys", "jwt", "hook")
@@ -85,16 +88,19 @@ def make_authenticator(
     host: str,
     hook: hooks.Hook | None = None,
     database: str = "",
+    catalogue: Catalogue | None = None,
 ) -> Authenticator:
     """What tells who is asking, as the settings say.
 
     :param host: the address the service listens on.
     :param hook: the function that ``auth_hook`` names.
     :param database: names the database; browsers known to a service of one are unknown to those of others.
+    :param catalogue: keeps which logins of the page have ended.
     :raises ConfigurationError: the settings do not fit together, see also :func:`check_exposure`.
     """
     kinds = kinds_of(settings)
     check_exposure(settings, host)
+    logins = Logins(catalogue)
     cookies = SignedCookies(signing_key(settings, f"page of {database}"))
     if not kinds:
         return OpenDoor(cookies, PageDoor(cookies, None), anonymous=settings.allow_anonymous)
@@ -103,11 +109,12 @@ def make_authenticator(
     if "hook" in kinds and hook is None:
         raise ConfigurationError("APPBUILDER_AUTH=hook needs APPBUILDER_AUTH_HOOK, the function to ask.")
     return GuardedDoor(
-        page=PageDoor(cookies, keys if "keys" in kinds else None),
+        page=PageDoor(cookies, keys if "keys" in kinds else None, logins),
         ring=KeyRing(keys) if keys is not None and "keys" in kinds else None,
         tokens=tokens_of(settings) if "jwt" in kinds else None,
         hook=hook if "hook" in kinds else None,
         cookies=cookies,
+        logins=logins,
         administrators=listed(settings.administrators),
     )
 
@@ -142,7 +149,8 @@ class OpenDoor:
 class GuardedDoor:
     """Everybody has to show who he is, in one of these ways; a way that is None is not open.
 
-    :param cookies: in which the page keeps that somebody has given his key.
+    :param cookies: in which the page keeps that a user has given a key.
+    :param logins: which of these go on.
     :param administrators: users who see everybody's sessions.
     """
 
@@ -154,6 +162,7 @@ class GuardedDoor:
         tokens: Tokens | None,
         hook: hooks.Hook | None,
         cookies: SignedCookies,
+        logins: Logins,
         administrators: Collection[str],
     ) -> None:
         self.page = page
@@ -162,6 +171,7 @@ class GuardedDoor:
         self._threads = HookThreads()
         self._hook = hook
         self._cookies = cookies
+        self._logins = logins
         self._administrators = frozenset(administrators)
 
     async def identify(self, asking: Asking) -> Identity | None:
@@ -187,9 +197,12 @@ class GuardedDoor:
     async def _by_cookie(self, asking: Asking) -> Identity | None:
         if self._ring is None or self._cookies.name not in asking.cookies or not cookies_count(asking):
             return None
-        key_id = self._cookies.read(asking, LOGIN_DAYS).get(KEY)
+        found = self._cookies.read(asking, LOGIN_DAYS)
+        key_id, login = found.get(KEY), found.get(LOGIN)
         key = await self._ring.by_id(key_id) if isinstance(key_id, str) else None
-        return None if key is None else self._user(key.user, key.administrator)
+        if key is None or not await self._logins.goes_on(login):
+            return None
+        return replace(self._user(key.user, key.administrator), login=str(login))
 
     async def _by_hook(self, asking: Asking) -> Identity | None:
         found = None if self._hook is None else await hooks.ask(self._hook, asking, self._threads)

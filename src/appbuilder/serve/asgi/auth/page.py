@@ -8,9 +8,9 @@ from appbuilder.serve.asgi.auth.credential import credential_of
 from appbuilder.serve.asgi.auth.origins import cookies_count
 from appbuilder.serve.asgi.http import IDENTITY
 from appbuilder.serve.asking import ANONYMOUS, VISITORS, Asking, Identity, Scope
-from appbuilder.serve.chainlit.identity import LOGIN_DAYS
-from appbuilder.serve.chainlit.passwords import PEER_ATTEMPTS, Guesses
+from appbuilder.serve.chainlit.identity import LOGIN
 from appbuilder.serve.cookies import SignedCookies
+from appbuilder.serve.logins import LOGIN_DAYS, Logins
 
 KEY = "key"
 VISITOR = "visitor"
@@ -22,10 +22,10 @@ class PageDoor:
     :param keys: users log in with their name, and one of these as the password; None: there is no login.
     """
 
-    def __init__(self, cookies: SignedCookies, keys: Keys | None) -> None:
+    def __init__(self, cookies: SignedCookies, keys: Keys | None, logins: Logins | None = None) -> None:
         self._cookies = cookies
         self._keys = keys
-        self._guesses = Guesses()
+        self._logins = logins or Logins(None)
 
     @property
     def cookie_name(self) -> str:
@@ -37,7 +37,7 @@ class PageDoor:
         """Whether users log in on the page."""
         return self._keys is not None
 
-    def who(self, scope: Scope, asking: Asking) -> Identity | None:
+    async def who(self, scope: Scope, asking: Asking) -> Identity | None:
         """Whom the front has found; a browser that nobody knows becomes a visitor."""
         found: Identity | None = scope[IDENTITY]
         if found is None or found.owner != ANONYMOUS:
@@ -47,23 +47,35 @@ class PageDoor:
         cookie = self._cookies.sign({VISITOR: visitor}) if cookies_count(asking) else ""
         return visitor_of(visitor, asking.peer, cookie)
 
-    def is_logged_in(self, asking: Asking) -> bool:
-        """Whether the request has the cookie of a login, and nothing that counts before it."""
-        return credential_of(asking) is None and KEY in self._cookies.read(asking, LOGIN_DAYS)
+    def login_of(self, asking: Asking) -> str:
+        """The id of the login whose cookie the request has, if nothing counts before it; empty: none."""
+        found = self._cookies.read(asking, LOGIN_DAYS)
+        return str(found.get(LOGIN, "")) if KEY in found and credential_of(asking) is None else ""
 
-    def log_in(self, name: str, password: str, peer: str) -> str | None:
-        """The cookie of a user who gives one of his keys; it ends with the key.
+    def log_in(self, name: str, password: str, _asking: Asking | None = None) -> str | None:
+        """The cookie of a user who gives a key of that user; it ends with the key.
 
-        :raises RateLimited: too many wrong ones came from this peer.
+        Wrong ones are not counted: a key is 256 random bits, and a limit would keep others out.
+
         :raises StoreUnavailable: the database did not answer in time or refused.
         """
-        counted = {peer: PEER_ATTEMPTS}
-        self._guesses.admit(counted)
         key = self._find(password)
         if key is None or key.user != name:
-            self._guesses.failed(counted)
             return None
-        return self._cookies.sign({KEY: key.id})
+        return self._cookies.sign({KEY: key.id, LOGIN: new_id()})
+
+    def browser_cookie(self, _name: str) -> str:
+        """Nothing: attempts are not counted."""
+        return ""
+
+    def log_out(self, asking: Asking) -> None:
+        """Ends the login of the request's cookie, in all processes.
+
+        :raises StoreUnavailable: the database did not answer in time or refused.
+        """
+        login = self.login_of(asking)
+        if login:
+            self._logins.end(login)
 
     def _find(self, secret: str) -> ApiKey | None:
         return None if self._keys is None else self._keys.find(secret)

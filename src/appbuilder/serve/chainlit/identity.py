@@ -62,7 +62,7 @@ class PageGate(Protocol):
         """
 
     def browser_cookie(self, name: str) -> str:
-        """What a browser keeps in a cookie of :data:`KNOWN` from a login with this name on; empty: nothing."""
+        """What a browser keeps in its cookie :data:`KNOWN` after a login with this name; empty: nothing."""
 
     def log_out(self, asking: Asking) -> None:
         """Ends the login of the request's cookie, in all processes. May take a while.

@@ -368,4 +368,4 @@ def test_no_service_is_made_of_wrong_settings(tmp_path: Path, given: dict[str, A
 )
 def test_settings_that_do_not_fit_together(wrong: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError):
-        authenticator(None, **wrong)
+        authenticator(None, None, **wrong)

@@ -342,6 +342,7 @@ OUT_OF_RANGE: list[tuple[str, Any, str]] = [
     ("metadata", {"a": "x" * 513}, "metadata.a"),
     ("metadata", {str(at): "" for at in range(17)}, "metadata"),
     ("metadata", {"n" * 65: ""}, "metadata." + "n" * 65),
+    ("metadata", {str(at): 7 for at in range(100_000)}, "metadata"),
     ("service_tier", "first class", "service_tier"),
     ("prompt_cache_retention", "for ever", "prompt_cache_retention"),
     ("prompt_cache_key", 7, "prompt_cache_key"),
@@ -368,6 +369,8 @@ OUT_OF_RANGE_IN_CHATS: list[tuple[str, Any, str]] = [
     ("function_call", 5, "function_call"),
     ("logit_bias", {"50256": -101}, "logit_bias.50256"),
     ("logit_bias", [], "logit_bias"),
+    ("logit_bias", {str(at): 101 for at in range(100_000)}, "logit_bias"),
+    ("logit_bias", {"1": 0, "2": 101, "10000": 101}, "logit_bias.2"),
     ("logprobs", 5, "logprobs"),
     ("modalities", ["video"], "modalities[0]"),
     ("modalities", "text", "modalities"),
@@ -386,13 +389,18 @@ OUT_OF_RANGE_IN_RESPONSES: list[tuple[str, Any, str]] = [
     ("max_tool_calls", 0, "max_tool_calls"),
     ("truncation", "sometimes", "truncation"),
     ("include", "all", "include"),
-    ("include", [5], "include[0]"),
+    ("include", [5] * 20, "include[0]"),
+    ("include", [5] * 100_000, "include"),
     ("prompt", "p", "prompt"),
     ("instructions", ["x"], "instructions"),
 ]
 
 
-@pytest.mark.parametrize(("name", "value", "param"), OUT_OF_RANGE + OUT_OF_RANGE_IN_CHATS, ids=str)
+def _short(value: Any) -> str:
+    return str(value)[:40]
+
+
+@pytest.mark.parametrize(("name", "value", "param"), OUT_OF_RANGE + OUT_OF_RANGE_IN_CHATS, ids=_short)
 def test_chats_out_of_range(name: str, value: Any, param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         read_chat(**{name: value})
@@ -400,7 +408,7 @@ def test_chats_out_of_range(name: str, value: Any, param: str) -> None:
     assert name in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "value", "param"), OUT_OF_RANGE + OUT_OF_RANGE_IN_RESPONSES, ids=str)
+@pytest.mark.parametrize(("name", "value", "param"), OUT_OF_RANGE + OUT_OF_RANGE_IN_RESPONSES, ids=_short)
 def test_responses_out_of_range(name: str, value: Any, param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         read_response(**{name: value})

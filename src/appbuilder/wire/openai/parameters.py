@@ -21,6 +21,7 @@ from pydantic import (
     WithJsonSchema,
     with_config,
 )
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from appbuilder.errors import InvalidRequest
@@ -35,12 +36,29 @@ def _whole(value: Any) -> Any:
 
 WHOLE = BeforeValidator(_whole)
 """Takes 8.0 for an integer, as JSON Schema does; it stands last, so that the ranges are in the schema."""
+
+
+def _at_most(count: int) -> BeforeValidator:
+    """Counts the members of an object before each of them is looked at."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > count:
+            raise PydanticCustomError("too_long", f"Object should have at most {count} members")
+        return value
+
+    return BeforeValidator(check)
+
+
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Tokens = Annotated[int, Field(ge=1), WHOLE]
 Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)] | None],
     Field(max_length=16),
+    _at_most(16),
+]
+Biases = Annotated[
+    dict[str, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024), _at_most(1024)
 ]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Verbosity = Literal["low", "medium", "high"]
@@ -227,8 +245,8 @@ class ChatParameters(_Shared):
     """Members of a chat completion's request."""
 
     logprobs: NotRequired[bool | None]
-    logit_bias: NotRequired[dict[str, Annotated[float, Field(ge=-100, le=100)]] | None]
-    modalities: NotRequired[list[Literal["text", "audio"]] | None]
+    logit_bias: NotRequired[Biases | None]
+    modalities: NotRequired[Annotated[list[Literal["text", "audio"]], Field(max_length=16)] | None]
     reasoning_effort: NotRequired[Effort | None]
     verbosity: NotRequired[Verbosity | None]
     response_format: NotRequired[
@@ -251,7 +269,7 @@ class ResponseParameters(_Shared):
     previous_response_id: NotRequired[str | None]
     background: NotRequired[bool | None]
     truncation: NotRequired[Literal["auto", "disabled"] | None]
-    include: NotRequired[list[str] | None]
+    include: NotRequired[Annotated[list[str], Field(max_length=64)] | None]
     reasoning: NotRequired[Reasoning | None]
     text: NotRequired[TextOptions | None]
     tools: NotRequired[Annotated[list[ResponseTool], Field(max_length=128)] | None]
@@ -274,10 +292,14 @@ def check(adapter: TypeAdapter[Any], body: Mapping[str, Any]) -> None:
     else:
         return
     # Of a member that may be of several types there is one error a type: the one that got furthest is meant.
-    param, what = max(found, key=lambda each: (len(each[0]), not each[1]["type"].endswith("_type")))
+    param, what = max(found, key=lambda each: (_depth(each[0]), not each[1]["type"].endswith("_type")))
     param = param[:_SHOWN]
-    text = _WORDS.get(what["type"]) or what["msg"][:_SHOWN]
+    text = _WORDS.get(what["type"]) or what["msg"].partition(" after validation")[0][:_SHOWN]
     raise InvalidRequest(f"Invalid value for {param!r}: {text[:1].lower()}{text[1:]}.", param=param)
+
+
+def _depth(param: str) -> int:
+    return param.count(".") + param.count("[")
 
 
 _SHOWN = 200

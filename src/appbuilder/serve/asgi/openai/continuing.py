@@ -21,6 +21,7 @@ _AT_ONCE = 4
 """Turns read in one look: each may be many megabytes."""
 _MOST_TRIES = 20
 """Turns without an answer after which a response can still be gone on from."""
+_MOST_ITEMS = 1000
 _MOST_TEXT = 8 * 1024 * 1024
 """Characters of all the texts a request may refer to."""
 
@@ -56,6 +57,8 @@ def after_items(service: Service, identity: Identity, references: Sequence[str])
     :raises NotFound: there is no such item, or its session is not the caller's.
     :raises PayloadTooLarge: they say more than is read at once.
     """
+    if len(references) > _MOST_ITEMS:
+        raise PayloadTooLarge(f"The input refers to more than {_MOST_ITEMS} items.")
     turn_id = turn_of_item(references[-1])
     session_id, _ = _turns(service, identity, references[-1:])[references[-1]]
     texts = _texts(service, identity, list(dict.fromkeys(references)))

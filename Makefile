@@ -17,7 +17,7 @@ $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
 	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { \
 	  echo "Debian's package python3-venv, which $(PYTHON) lacks: about 20 seconds."; \
-	  $(SUDO) apt-get update -qq && $(SUDO) apt-get install -qqy --no-install-recommends python3-venv >/dev/null && \
+	  $(SUDO) apt-get update -qq && $(SUDO) env DEBCONF_NOWARNINGS=yes apt-get install -qqy --no-install-recommends python3-venv >/dev/null && \
 	  rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
 
 $(VENV)/.ready: $(BIN)/pip pyproject.toml constraints.txt
@@ -29,7 +29,7 @@ $(VENV)/.ready: $(BIN)/pip pyproject.toml constraints.txt
 openmp:
 	@PATH="$$PATH:/sbin:/usr/sbin" ldconfig -p | grep -q 'libgomp\.so\.1' || { \
 	  echo "Debian's package libgomp1, which the local model's engine needs: a few seconds."; \
-	  $(SUDO) apt-get update -qq && $(SUDO) apt-get install -qqy --no-install-recommends libgomp1 >/dev/null; }
+	  $(SUDO) apt-get update -qq && $(SUDO) env DEBCONF_NOWARNINGS=yes apt-get install -qqy --no-install-recommends libgomp1 >/dev/null; }
 
 $(VENV)/.demo: $(BIN)/pip pyproject.toml constraints.txt
 	@echo "Python packages: about 140, installed once into $(VENV), in a minute or two."

@@ -106,3 +106,17 @@ def test_turns_by_their_ids(store: CataloguedStore, session_id: str) -> None:
     catalogue.delete(other)
     assert list(catalogue.own_turns(ids)) == [ids[0]]
     assert len(catalogue.own_turns([ids[0], *(new_id() for _ in range(250))])) == 1
+
+
+def test_an_outline_without_values(store: CataloguedStore, session_id: str) -> None:
+    catalogue = store.catalogue()
+    for text in ("one", "two"):
+        say(store, session_id, text)
+    rows = catalogue.rows(session_id, 10)
+    outline = catalogue.outline(session_id, None, 10, longest=0)
+    assert [(row.place, row.key, row.value) for row in outline.rows] == [
+        (row.place, row.key, None) for row in rows
+    ]
+    older = catalogue.outline(session_id, rows[-1].place, 2, longest=0)
+    assert [row.id for row in older.rows] == [row.id for row in rows[-3:-1]]
+    assert older.next == rows[-3].place

@@ -122,8 +122,9 @@ class SqlCatalogue:
     ) -> SomeRows:
         with self._asking("a conversation was read") as backend:
             sql = backend.catalogue_sql
-            statements = (sql.outline, sql.older_outline)
-            found = list(_rows_at(backend, statements, session_id, before, limit + 1, longest))
+            statements = (sql.outline, sql.older_outline) if longest > 0 else (sql.bare, sql.older_bare)
+            first = (longest,) if longest > 0 else ()
+            found = list(_rows_at(backend, statements, session_id, before, limit + 1, *first))
             return _some_rows(found[:limit], len(found) > limit, backend.decode).reversed()
 
     def _some(

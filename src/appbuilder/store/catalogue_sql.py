@@ -200,6 +200,10 @@ class CatalogueSql:
         """characters, session id, limit -> as ``rows``; instead of a longer value NULL."""
         self.older_outline = self.older_rows.replace(value, small, 1)
         """As ``older_rows``, likewise."""
+        self.bare = self.rows.replace(value, "NULL", 1)
+        """As ``rows``, without the values: even to know its length a database may read a value."""
+        self.older_bare = self.older_rows.replace(value, "NULL", 1)
+        """As ``older_rows``, likewise."""
         self.first_rows = f"{all_rows} ORDER BY created_at, id LIMIT {mark}"
         """session id, limit -> the rows, oldest first; ix_appbuilder_session."""
         self.next_rows = (

@@ -52,12 +52,12 @@ def configure(untouched: None, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
     """Configures the log of a service; gives what reads its lines."""
 
     def make(
-        form: str = "json", level: str = "DEBUG", *, texts: bool = False, requests: bool = True
+        form: str = "json", level: str = "DEBUG", *, texts: bool = False, requests: bool = True, **more: bool
     ) -> Lines:
         out = io.StringIO()
         without_pytest()
         monkeypatch.setattr("sys.stderr", out)
-        logs.configure_service(level, form=form, texts=texts, requests=requests, turn_ids=log_ids)
+        logs.configure_service(level, form=form, texts=texts, requests=requests, turn_ids=log_ids, **more)
         return lambda: out.getvalue().splitlines()
 
     return make
@@ -243,6 +243,24 @@ def test_texts_are_there_where_they_are_asked_for(form: str, configure: Callable
     else:
         assert "message: well" in told
         assert "answer: said" in told
+    engine.execute(ask(message="ill"))
+    assert f"error {CANARY}" in "\n".join(lines())
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_during_development_there_are_the_texts_of_errors_alone(
+    form: str, configure: Callable[..., Lines]
+) -> None:
+    lines = configure(form, "INFO", error_texts=True)
+
+    def script(message: Message[Any], stream: bool) -> str:
+        if message.content != "well":
+            failing(CANARY)
+        return "said"
+
+    engine, _, _ = engine_of(script)
+    engine.execute(ask(message="well"))
+    assert lines() == []
     engine.execute(ask(message="ill"))
     assert f"error {CANARY}" in "\n".join(lines())
 

@@ -158,6 +158,7 @@ def test_messages_and_parts_are_their_text(value: Any) -> None:
     assert dump(as_answer(value))["content"] == "hello"
 
 
+QUESTION = AIMessage(content="q", type="human")
 STREAMS: dict[str, list[Any]] = {
     "chunks": [
         chunk({"role": "assistant", "content": ""}), chunk({"content": "hel"}), chunk({"content": None}),
@@ -180,6 +181,38 @@ STREAMS: dict[str, list[Any]] = {
         (AIMessageChunk(content="", tool_call_chunks=[{"name": "look_up"}]), {"langgraph_node": "agent"}),
         (AIMessage(content="what the tool found", type="tool"), {"langgraph_node": "tools"}),
         (AIMessageChunk(content="hel"), {}), (AIMessageChunk(content="lo", usage_metadata=TOKENS), {}),
+    ],
+    "graph's updates": [
+        {"agent": {"messages": [AIMessage(content="hel", tool_calls=[{"name": "look_up"}])]}},
+        {"tools": {"messages": [AIMessage(content="what the tool found", type="tool")]}},
+        {"agent": {"messages": [AIMessage(content="lo", usage_metadata=TOKENS)]}},
+    ],
+    "graph's values": [
+        {"messages": [QUESTION]}, {"messages": [QUESTION, AIMessage(content="hel")]},
+        {"messages": [QUESTION, AIMessage(content="lo", usage_metadata=TOKENS)]},
+    ],
+    "graph's events": [
+        {"event": "on_chain_start", "run_id": "r", "data": {"input": "q"}},
+        {"event": "on_chat_model_stream", "run_id": "r", "data": {"chunk": AIMessageChunk(content="hel")}},
+        {"event": "on_chat_model_stream", "run_id": "r",
+         "data": {"chunk": AIMessageChunk(content="lo", usage_metadata=TOKENS)}},
+        {"event": "on_chain_end", "run_id": "r", "data": {"output": "hello"}},
+    ],
+    "anthropic": [
+        {"type": "message_start", "message": {"usage": {"input_tokens": 3, "output_tokens": 1}}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "hel"}},
+        SimpleNamespace(type="text", text="hel", snapshot="hel"),
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "lo"}},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 4}},
+        {"type": "message_stop"},
+    ],
+    "agents": [
+        SimpleNamespace(type="agent_updated_stream_event", new_agent=object()),
+        *(SimpleNamespace(type="raw_response_event", data=event("response.output_text.delta", delta=text))
+          for text in ("hel", "lo")),
+        SimpleNamespace(type="run_item_stream_event", item=object()),
+        SimpleNamespace(type="raw_response_event", data=event("response.completed", response=response())),
     ],
     "mixed": ["hel", {"type": "text", "text": "lo"}],
 }  # fmt: skip
@@ -319,6 +352,9 @@ OWN = [
     {"choices": [{"text": "a"}]},
     {"output": ["a"], "object": "city"},
     {"messages": [{"role": "user", "content": "x"}]},
+    {"a": {"messages": ["x"]}},
+    {"event": "begun", "data": {}, "run_id": "r"},
+    {"type": "message_start"},
     {"content": "x"},
     [{"type": "image_url", "image_url": {"url": "x"}}],
     ["a", "b"],

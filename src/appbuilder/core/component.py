@@ -224,6 +224,8 @@ def as_answer(value: Any) -> Message[Any]:
     :raises ComponentError: it returned nothing, or something that is still to be awaited.
     :raises AnswerError: it returned what is neither text nor JSON; the text names its type.
     """
+    if type(value) is str:
+        return Message(value)
     if isinstance(value, Message):
         _read_content(value)
         check_members(value)
@@ -241,7 +243,7 @@ def as_answer(value: Any) -> Message[Any]:
 
 def _read_content(answer: Message[Any]) -> None:
     content = answer.content
-    if isinstance(content, (str, ContentStream, AsyncContentStream)):
+    if type(content) is str or isinstance(content, (str, ContentStream, AsyncContentStream)):
         return
     found = shapes.said(content)
     if found is None:

@@ -254,14 +254,15 @@ def note(message: Message[Any], found: Said) -> None:
         message.token_usage = dict(added)
     if found.finish_reason is not None:
         before = getattr(message, "extra", None) or {}
-        message.extra = {**before, "finish_reason": found.finish_reason}
+        message.extra = {**before, "finish_reason": found.finish_reason[:100]}
 
 
 def check_members(message: Message[Any]) -> None:
     """:raises AnswerError: a member beside the content is neither text nor JSON; the text names its type."""
-    members = [message.__pydantic_extra__, isinstance(message, AnswerMessage) and message.extra]
-    if any(members):
-        jsontext.dumps(members)
+    further = message.__pydantic_extra__
+    extra = message.extra if isinstance(message, AnswerMessage) else None
+    if further or extra:
+        jsontext.dumps([further, extra])
 
 
 def settle(message: Message[Any]) -> None:

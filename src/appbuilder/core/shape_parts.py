@@ -33,7 +33,8 @@ PART_MEMBERS = frozenset(
 MESSAGE_MEMBERS = frozenset(
     ("role", "content", "refusal", "tool_calls", "function_call", "audio", "annotations", "name", "id",
      "type", "status", "reasoning_content", "reasoning", "metadata", "options", "meta",
-     "additional_kwargs", "blocks", "phase", "model", "stop_reason", "stop_sequence", "usage")
+     "additional_kwargs", "blocks", "phase", "model", "stop_reason", "stop_sequence", "usage",
+     "stop_details", "container", "diagnostics")
 )  # fmt: skip
 
 PLAIN = (str, bytes, bytearray, memoryview, int, float, type(None), type)
@@ -65,8 +66,11 @@ def only_has(value: Any, known: frozenset[str]) -> bool:
     return _is_library(value) or known.issuperset(fields)
 
 
+_LIBRARIES = ("openai", "anthropic", "langchain_core", "llama_index", "mcp")
+
+
 def _is_library(value: Any) -> bool:
-    return type(value).__module__.partition(".")[0] in ("openai", "langchain_core", "llama_index", "mcp")
+    return type(value).__module__.partition(".")[0] in _LIBRARIES
 
 
 def word_of(value: Any) -> str:

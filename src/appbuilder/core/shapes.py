@@ -1,9 +1,9 @@
 """What other libraries give as an answer or as a piece of one, read by its shape.
 
 Chunks and completions of the ``openai`` package (chat, legacy, Responses) and of libraries that copy them,
-messages and results of LangChain, messages of LlamaIndex and Haystack, and content parts, as objects or as
-the dicts they are written as. No library is imported: members decide, and names of classes where members
-do not.
+messages, results and events of LangChain and LangGraph, messages and events of Anthropic, messages of
+LlamaIndex and Haystack, and content parts, as objects or as the dicts they are written as. No library is
+imported: members decide, and names of classes where members do not.
 """
 
 from __future__ import annotations
@@ -35,6 +35,13 @@ _ROLES = ("assistant", "user", "system", "developer", "tool", "model", "ai", "hu
 _LANGCHAIN = ("ai", "human", "system", "tool", "chat", "function")
 
 
+_TELLING = frozenset(
+    ("choices", "object", "type", "content", "role", "lc", "generations", "generation_info", "messages",
+     "event", "response", "raw", "finish_reason")
+)  # fmt: skip
+"""Every dict of a foreign shape has one of these members, or is what the nodes of a graph say."""
+
+
 def said(value: Any) -> Said | None:
     """What *value* says; None: it is of no foreign shape, and stands for itself.
 
@@ -47,6 +54,8 @@ def said(value: Any) -> Said | None:
         return _of_list(value)
     if not isinstance(value, Mapping) and (isinstance(value, PLAIN) or not hasattr(value, "__dict__")):
         return None
+    if type(value) is dict and _TELLING.isdisjoint(value):
+        return _state(value)  # most JSON answers are spared the rest
     for shape in _SHAPES:
         found = shape(value)
         if found is not None:
@@ -143,6 +152,43 @@ def _response(value: Any) -> Said | None:
     return whole
 
 
+# Events of other makers
+
+
+def _anthropic_event(value: Any) -> Said | None:
+    kind = word_of(get(value, "type"))
+    if kind == "text" and has(value, "snapshot"):
+        return Said()  # the same text as that of the event before it
+    if kind not in _ANTHROPIC_EVENTS or (kind == "message_start" and not has(value, "message")):
+        return None
+    block, delta = get(value, "content_block"), get(value, "delta")
+    if kind == "content_block_start" and word_of(get(block, "type")) == "tool_use":
+        return Said(tools=(tool_name(block),))
+    text = get(delta, "text") if word_of(get(delta, "type")) == "text_delta" else None
+    usage, known = usage_of(get(value, "usage")), get(get(value, "usage"), "input_tokens")
+    if kind == "message_start":
+        read = get(get(get(value, "message"), "usage"), "input_tokens")
+        usage = usage_of({"input_tokens": read})
+    reason = reason_of(get(delta, "stop_reason"))
+    return Said(text if isinstance(text, str) else "", usage, reason, adds=known is None)
+
+
+_ANTHROPIC_EVENTS = (
+    "message_start", "message_delta", "message_stop",
+    "content_block_start", "content_block_delta", "content_block_stop",
+)  # fmt: skip
+
+
+def _agents_event(value: Any) -> Said | None:
+    """An event of the Agents SDK, which runs the tools itself."""
+    kind = word_of(get(value, "type"))
+    if kind == "raw_response_event":
+        found = _response_event(get(value, "data")) or Said()
+        return Said(found.text, found.usage, found.finish_reason)
+    ours = kind in ("run_item_stream_event", "agent_updated_stream_event") and not isinstance(value, Mapping)
+    return Said() if ours else None
+
+
 # LangChain
 
 
@@ -186,10 +232,32 @@ def _generation(value: Any) -> Said | None:
 
 
 def _state(value: Any) -> Said | None:
-    """What a graph's ``invoke`` returns: its last message is the answer."""
-    messages = get(value, "messages") if isinstance(value, dict) else None
+    """A graph's state, or what its nodes add to it: the answer is the last message, where it is a model's."""
+    if not isinstance(value, dict) or not value:
+        return None
+    if "messages" not in value:
+        nodes = list(value.values())
+        last = nodes[-1] if all(isinstance(each, dict) and "messages" in each for each in nodes) else None
+        found = None if last is None else _state(last)
+        return None if found is None else Said(found.text, found.usage, found.finish_reason)
+    messages = value["messages"]
     last = messages[-1] if isinstance(messages, list) and messages else None
-    return None if last is None or isinstance(last, Mapping) else _langchain(last)
+    found = None if last is None or isinstance(last, Mapping) else _langchain(last)
+    return found if found is None or _is_models(last) else Said()
+
+
+def _is_models(message: Any) -> bool:
+    return word_of(get(message, "type")).lower().startswith("ai")
+
+
+def _graph_event(value: Any) -> Said | None:
+    """An event of ``astream_events``: what a model says in a stream, and nothing of all others."""
+    if not isinstance(value, dict) or not {"event", "data", "run_id"} <= value.keys():
+        return None
+    if not word_of(value["event"]).startswith("on_"):
+        return None
+    found = _langchain(get(value["data"], "chunk")) if value["event"] == "on_chat_model_stream" else None
+    return Said() if found is None else Said(found.text, found.usage, found.finish_reason, adds=found.adds)
 
 
 def _of_graph(value: tuple[Any, ...]) -> Said | None:
@@ -200,7 +268,7 @@ def _of_graph(value: tuple[Any, ...]) -> Said | None:
     if found is None:
         return None
     found.tools = ()
-    if not word_of(get(value[0], "type")).lower().startswith("ai"):
+    if not _is_models(value[0]):
         found.text = ""
     return found
 
@@ -251,6 +319,9 @@ _SHAPES = (
     _completion,
     _response_event,
     _response,
+    _anthropic_event,
+    _agents_event,
+    _graph_event,
     _langchain,
     _generations,
     _generation,

@@ -19,7 +19,8 @@ from appbuilder.core.user_session import UserSession
 from appbuilder.engine import keeping
 from appbuilder.engine.engine import Engine, Run
 from appbuilder.engine.keeping import LONGEST_STEP_TEXT, Keeping
-from appbuilder.errors import AppBuilderError, ComponentError, StoreUnavailable, TurnCancelled
+from appbuilder.engine.machine import Ending
+from appbuilder.errors import AppBuilderError, ComponentError, StoreUnavailable, TurnCancelled, TurnTimeout
 from appbuilder.ids import new_id
 from appbuilder.jsontext import dumps
 
@@ -146,6 +147,25 @@ def test_a_failed_turn_keeps_what_was_shown_and_nothing_of_the_component(after: 
     assert entry.value["error"] == {"kind": "ComponentError", "text": "told"}
     assert "inside" not in json.dumps(entry.value)
     assert [row.key for row in store.catalogue().rows("s", 100)] == [TURN_KEY]
+
+
+@pytest.mark.parametrize(
+    ("reason", "error"),
+    [(TurnTimeout("late"), {"kind": "TurnTimeout", "text": "told"}), (TurnCancelled("stopped"), None)],
+)
+def test_a_cut_turn_says_why_where_it_took_too_long(reason: AppBuilderError, error: Any) -> None:
+    note = {"response": {"model": "m"}}
+    value = keeping.entry(
+        Keeping(new_id(), "local", explain, note=note),
+        Ending.CUT,
+        message="hi",
+        answer=None,
+        pieces=["so far"],
+        steps=[],
+        error=reason,
+    ).value
+    assert (value["state"], value.get("error")) == ("incomplete", error)
+    assert value["response"] == note["response"]
 
 
 def test_a_component_that_fails_at_once() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.process.openai_serving import CHAT, MODEL, Talking, Told, talking
+from tests.process.openai_serving import CHAT, MODEL, RESPONSES, Talking, Told, talking
 from tests.process.serving import rows
 
 SHAPES = json.loads((Path(__file__).parents[1] / "unit" / "data" / "open_webui.json").read_text("utf-8"))
@@ -186,6 +186,20 @@ def test_an_answer_is_made_again_and_a_question_is_changed(service: Talking) -> 
     ]
     assert all(row["updated_at"] == row["created_at"] for row in kept)
     assert say(service, "tree", "q1", one.text, "q2 changed", told.text, "q3").before == ["q1", "q2 changed"]
+
+
+def test_a_branch_of_which_nothing_is_kept(service: Talking) -> None:
+    one = say(service, "unkept", "q1")
+    say(service, "unkept", "q1", one.text, "q2")
+    items = [
+        {"role": "user", "content": "q1"},
+        {"role": "assistant", "content": one.text},
+        {"role": "user", "content": "q2"},
+    ]
+    body = {"input": items, "store": False}
+    told = Told(service.ask(body, RESPONSES, "root", **{**ANN, "X-OpenWebUI-Chat-Id": "unkept"}))
+    assert told.before == ["q1"]
+    assert questions(service, "unkept") == ["q1", "q2"]
 
 
 def test_an_answer_goes_on(service: Talking) -> None:

@@ -138,7 +138,7 @@ def _settled(asked: Asked, header: Header) -> Asked:
         # The session they name is the chat that a title is to be found for; it has no part in this.
         return replace(asked, session_id=None, forget=True)
     # Open WebUI keeps its chats as trees and sends one branch of them.
-    replaces = is_open_webui_chat(header) and asked.guard is None and not asked.forget
+    replaces = is_open_webui_chat(header) and asked.guard is None
     session_id = named_session(header, asked.session_id)
     referred = asked.referred and session_id == asked.session_id
     return replace(asked, session_id=session_id, referred=referred, replaces=replaces)

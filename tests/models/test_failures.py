@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import socket
+import ssl
 import traceback
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -133,6 +135,44 @@ def test_where_a_call_went_is_told_with_the_setting_and_without_credentials(
     assert str(told).endswith(expected)
     assert "secret" not in str(told)
     assert problem(told).text == "The model server failed; the service's log says why, under the request id."
+
+
+@pytest.mark.parametrize(
+    ("cause", "said"),
+    [
+        (socket.gaierror(-2, "unknown"), "could not be reached: its name cannot be resolved."),
+        (ConnectionRefusedError(111, "refused"), "could not be reached: the connection was refused"),
+        (ssl.SSLError(1, "WRONG_VERSION_NUMBER"), "could not be reached: TLS failed; a server of plain HTTP"),
+        (OSError(101, "unreachable"), "could not be reached."),
+    ],
+)
+def test_why_a_server_cannot_be_reached(cause: OSError, said: str) -> None:
+    error = httpx2.ConnectError("m")
+    error.__cause__ = cause
+    assert said in str(of_transport(error).error)
+
+
+def test_an_untrusted_certificate_is_named() -> None:
+    cause = ssl.SSLCertVerificationError(1, "m")
+    cause.verify_message = "self-signed certificate"
+    error = httpx2.ConnectError("m")
+    error.__context__ = cause
+    assert "its certificate is not trusted (self-signed certificate)" in str(of_transport(error).error)
+
+
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        ("https://models.test/v1/chat", "Check the credential (OPENAI_API_KEY)."),
+        ("https://appbuilder.baidu.com/rpc", "Check the credential (APPBUILDER_TOKEN)."),
+        ("https://elsewhere.test/", "Check the credential."),
+    ],
+)
+def test_which_credential_was_refused(url: str, hint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://models.test/v1")
+    monkeypatch.delenv("GATEWAY_URL", raising=False)
+    response = httpx2.Response(401, request=httpx2.Request("POST", url))
+    assert str(of_status(401, response=response).error).endswith(hint)
 
 
 def test_what_a_server_says_is_shortened_and_holds_no_key() -> None:

@@ -174,12 +174,14 @@ def asking(
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(("reply", "status"), [
     (Reply(hang=True), 504),
+    (Reply(hang=True, noise=b"x"), 504),
+    (Reply(pieces=["never"], silent_after=0, noise=b": ping\n\n"), 504),
     (Reply(pieces=["never"], silent_after=0), 504),
     (Reply(status=500), 502),
     (Reply(status=400), 502),
     (Reply(raw=b"<html>not ours</html>"), 502),
     (Reply(pieces=["never"], cut_after=0), 502),
-], ids=["hangs", "silent", "500", "400", "garbage", "cut"])
+], ids=["hangs", "a header byte by byte", "comments", "silent", "500", "400", "garbage", "cut"])
 def test_a_model_server_that_fails(
     asking: Server, gateway: GatewayDouble, reply: Reply, status: int, stream: bool
 ) -> None:
@@ -197,9 +199,10 @@ def test_a_model_server_that_fails(
 
 @pytest.mark.parametrize(("reply", "code"), [
     (Reply(pieces=["a", "b", "c"], silent_after=2), 504),
+    (Reply(pieces=["a", "b", "c"], silent_after=2, noise=b'data: {"answer": ""}\n\n'), 504),
     (Reply(pieces=["a", "b", "c"], cut_after=2), 502),
     (Reply(pieces=["a", "b", "c"], error_after=2), 502),
-], ids=["silent", "cut", "error"])
+], ids=["silent", "empty pieces", "cut", "error"])
 def test_a_model_server_that_fails_within_its_answer(
     asking: Server, gateway: GatewayDouble, reply: Reply, code: int
 ) -> None:

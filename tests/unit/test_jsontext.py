@@ -233,3 +233,10 @@ def test_what_is_no_json_value_is_copied_deeply() -> None:
     copy = jsontext.copied([(inner,)])
     inner.append(2)
     assert copy == [([1],)]
+
+
+@pytest.mark.parametrize("text", [b'{"a": "b', b'{"a": "\n"}', b'"'])
+def test_the_place_of_an_error_is_said_once(text: bytes) -> None:
+    with pytest.raises(jsontext.NotJson, match=r"^[A-Z][a-z ]+ at character \d+$") as caught:
+        jsontext.loads(text)
+    assert "at at" not in str(caught.value)

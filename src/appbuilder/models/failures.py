@@ -79,6 +79,8 @@ TRANSPORT: tuple[_Transport, ...] = (
 _MISPLACED = (404, 405)
 """Statuses of an address that leads nowhere."""
 _ADDRESSES = ("gateway_url", "gateway_url_v2", "openai_base_url")
+_KEYS = {"GATEWAY_URL": "APPBUILDER_TOKEN", "GATEWAY_URL_V2": "APPBUILDER_TOKEN",
+         "OPENAI_BASE_URL": "OPENAI_API_KEY"}
 MISADDRESSED = (httpx2.UnsupportedProtocol, httpx2.InvalidURL)
 FOREIGN = (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, httpx2.CookieConflict)
 """All that httpx2 raises."""
@@ -136,12 +138,17 @@ def _called_at(error: Exception) -> str:
 def went_to(url: str) -> str:
     """That a call went to *url*, without what may be secret in it, and the settings that say so."""
     host, port = _place(url)
-    settings = Settings.load()
-    addresses = {each.metadata["env"]: getattr(settings, each.name)
-                 for each in fields(Settings) if each.name in _ADDRESSES}
-    named = [variable for variable, address in addresses.items() if _place(address) == (host, port)]
+    named = _settings_of(url)
     see = f"; see {' and '.join(named)}" if named else ""
     return f" The call went to {f'[{host}]' if ':' in host else host}:{port}{see}."
+
+
+def _settings_of(url: str) -> list[str]:
+    """The variables of the addresses that *url* is at."""
+    settings, place = Settings.load(), _place(url)
+    addresses = {each.metadata["env"]: getattr(settings, each.name)
+                 for each in fields(Settings) if each.name in _ADDRESSES}
+    return [variable for variable, address in addresses.items() if _place(address) == place]
 
 
 def _place(address: str) -> tuple[str, int]:
@@ -181,13 +188,21 @@ def of_status(
     if status >= 500:
         error = ModelUnavailable(f"The model server failed ({said}).", request_id=request_id)
         return Failure(error, again=True, after=after)
-    hint = " Check the credential." if status in (401, 403) else ""
+    hint = f" Check the credential{_key(response)}." if status in (401, 403) else ""
     if response is not None and (status < 400 or status in _MISPLACED):
         hint = _elsewhere(response)
     error = ModelRejected(
         f"The model server refused the call ({said}).{hint}", code=code or status, request_id=request_id
     )
     return Failure(error)
+
+
+def _key(response: httpx2.Response | None) -> str:
+    """The variables that hold the credential of whoever sent *response*."""
+    if response is None:
+        return ""
+    named = {_KEYS[each] for each in _settings_of(str(response.request.url))}
+    return f" ({' or '.join(sorted(named))})" if named else ""
 
 
 def _elsewhere(response: httpx2.Response) -> str:

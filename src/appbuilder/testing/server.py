@@ -213,6 +213,7 @@ class Exchange(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: _Server
     request_seen: Recorded
+    _begun = False
 
     def handle_one_request(self) -> None:
         """As the base, but a client that leaves is no error."""
@@ -224,6 +225,7 @@ class Exchange(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Reads, records and answers."""
         double = self.server.double
+        self._begun = False
         length = int(self.headers.get("content-length") or 0)
         body = self.rfile.read(length)
         if len(body) < length:
@@ -277,6 +279,7 @@ class Exchange(BaseHTTPRequestHandler):
 
     def begin(self, reply: Reply, kind: str, length: int | None = None) -> None:
         """Sends status and headers; without *length* the body comes in chunks."""
+        self._begun = True
         self.send_response(reply.status)
         self.send_header("Content-Type", kind)
         for name, value in reply.headers.items():
@@ -322,7 +325,8 @@ class Exchange(BaseHTTPRequestHandler):
                 self.cut()
                 return False
             if number == reply.silent_after:
-                self.wait_until_left((lambda: self.chunk(reply.noise)) if reply.noise else None)
+                noisy = reply.noise and self._begun
+                self.wait_until_left((lambda: self.chunk(reply.noise)) if noisy else None)
             if number == reply.error_after or piece is None:
                 return number != reply.error_after
             if number in reply.gates:

@@ -10,7 +10,7 @@ from tests.services.servers import MariaServer, PostgresServer
 from tests.store.conftest import Opener
 from tests.store.helpers import contents, entry_turn, execute, turn
 
-from appbuilder.errors import ConfigurationError
+from appbuilder.errors import ConfigurationError, ValueNotStorable
 from appbuilder.store.sql import SqlStore
 
 TEXT = "😀 海淀 \x00 \u2028 é \ufffd"
@@ -86,6 +86,16 @@ def test_a_postgres_table_with_jsonb_is_put_right(postgres: PostgresServer, open
 ])
 def test_mariadb_whatever_the_url_says(query: dict[str, str], mariadb: MariaServer, opened: Opener) -> None:
     reads_back(opened(mariadb.new_database().update_query_dict(query)))
+
+
+def test_a_message_too_long_for_a_statement_of_mariadb(mariadb: MariaServer, opened: Opener) -> None:
+    store = opened(mariadb.new_database())
+    store.commit(turn("s", ("query", "x" * 9_000_000)))
+    # Each quote is escaped in JSON, and what escapes it in SQL.
+    with pytest.raises(ValueNotStorable, match="raise its max_allowed_packet"):
+        store.commit(turn("s", ("query", '"' * 5_000_000)))
+    store.commit(turn("s", ("query", "short")))
+    assert [len(each) for each in contents(store, "s")] == [9_000_000, 5]
 
 
 @pytest.mark.parametrize(("charset", "value"), [("latin1", "longtext"), ("utf8mb3", "json"), ("gbk", "text")])

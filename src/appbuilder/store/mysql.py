@@ -7,12 +7,15 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event
+from pymysql.converters import escape_string
+from sqlalchemy import Connection, Engine, event, exc
 
-from appbuilder.errors import StoreUnavailable
+from appbuilder.errors import StoreUnavailable, ValueNotStorable
 from appbuilder.logs import logger
 from appbuilder.store import catalogue_sql, migrate, statements
 from appbuilder.store.catalogue_sql import CatalogueSql
+from appbuilder.store.failure_kinds import BAD_VALUE, kind_of
+from appbuilder.store.rows import PreparedTurn
 from appbuilder.store.schema import ID_LENGTH, KEY_LENGTH, TABLE
 from appbuilder.store.server import CONNECT_TIMEOUT, GRACE, PREPARE_TIMEOUT, ServerBackend, digest
 
@@ -57,6 +60,20 @@ class MysqlBackend(ServerBackend):
             # Its snapshot is made by its first read, so under the lock.
             connection.exec_driver_sql("BEGIN")
             yield
+
+    def explained(self, error: exc.DBAPIError, turn: PreparedTurn) -> Exception:
+        """The server breaks the connection off where a statement is too long for it."""
+        if not error.connection_invalidated and kind_of(error) is not BAD_VALUE:
+            return error
+        with contextlib.suppress(exc.SQLAlchemyError):
+            most = int(self.read("SELECT @@max_allowed_packet", ())[0][0])
+            longest = max(len(escape_string(text).encode()) for _, _, text in turn.rows)
+            if longest + 2 * KEY_LENGTH > most:
+                return ValueNotStorable(
+                    f"A message of the turn takes {longest} bytes, and the server takes {most} in a "
+                    "statement: raise its max_allowed_packet."
+                )
+        return error
 
     def _lock_name(self, *parts: str) -> str:
         # Names are the whole server's, of at most 64 characters, and may ignore case.

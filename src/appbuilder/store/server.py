@@ -151,11 +151,15 @@ class ServerBackend(ABC):
                 attempt.run()
             except exc.DBAPIError as error:
                 if not attempt.worth_another(error) or clock.monotonic() >= deadline:
-                    raise attempt.in_doubt() or error from None
+                    raise attempt.in_doubt() or self.explained(error, turn) from None
                 time.sleep(RETRY_PAUSE if attempt.committing else 0)
             else:
                 telemetry.sink().committed(clock.monotonic() - began, 1)
                 return
+
+    def explained(self, error: exc.DBAPIError, turn: PreparedTurn) -> Exception:
+        """The error of a turn that was not written, or a better one."""
+        return error
 
     def write_later(self, turn: PreparedTurn, tell: Done) -> None:
         """Not later, in fact: a turn is a transaction of its own here, and there is no group to wait for."""

@@ -28,7 +28,7 @@ from appbuilder.wire.openai.responses import response_id
 MOST_WAIT = 2.0
 """Seconds of the slowest trivial request; promised is one, and the machine has other things to do."""
 MOST_MEMORY = 256 * 1024 * 1024
-LARGE, TURNS = 4_000_000, 20
+LARGE, TURNS, DELETED = 4_000_000, 20, 6
 ONE = b'{"messages":[{"role":"user","content":"a"}]}\n'
 JSON_LINES = "application/x-ndjson"
 LAST = new_id()
@@ -49,12 +49,14 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 
 
 def fill(folder: Path) -> None:
-    """Sessions of 20 turns of 4 MB: two of Ann's, one of Eve's that is to be deleted and one to be erased."""
+    """Sessions of turns of 4 MB: Ann's that are read and deleted, and Eve's, who is erased."""
     store = SqlStore(parse(f"sqlite:///{folder}/chat.db"), Settings())
     store.prepare_catalogue()
-    text = "x" * LARGE
-    for name, owner in (("large", "ann"), ("deleted", "ann"), ("erased", "eve")):
-        for number in range(TURNS):
+    sessions = [("large", "ann", TURNS, "x"), ("emoji", "ann", 3, "😀"), ("erased", "eve", TURNS, "x")]
+    sessions += [(f"deleted{number}", "ann", 6, "x") for number in range(DELETED)]
+    for name, owner, turns, letter in sessions:
+        text = letter * (LARGE // len(letter.encode()))
+        for number in range(turns):
             value = {"input": {"content": f"{number}"}, "answer": {"content": text}, "state": "complete"}
             turn_id = LAST if (name, number) == ("large", TURNS - 1) else new_id()
             entry = TurnEntry(turn_id, f"user:{owner}", name, value)
@@ -128,6 +130,7 @@ FILES = {
     "too many sessions": ONE * 93_205,
     "as many as may be": ONE * 1000,
     "one giant line": b'{"messages":[' + b'{"role":"user","content":"a"},' * 130_000 + b"]}",
+    "one long session": b'{"messages":[' + b",".join([b'{"role":"user","content":"a"}'] * 9990) + b"]}",
     "one giant text": b'{"messages":[{"role":"user","content":"' + b"a" * 4_000_000 + b'"}]}',
     "empty lines": b"\n" * 4_000_000,
     "tiny lines": b"1\n" * 2_000_000,
@@ -168,7 +171,10 @@ def test_an_import_stops_when_its_client_has_left(service: Guarded) -> None:
     assert brought % 2 == 0
 
 
-@pytest.mark.parametrize("path", ["/sessions/large?limit=50", "/sessions/large/export", RESPONSE])
+LARGE_ANSWERS = ("/sessions/large?limit=50", "/sessions/large/export", "/sessions/emoji?limit=50", RESPONSE)
+
+
+@pytest.mark.parametrize("path", LARGE_ANSWERS)
 def test_large_sessions_read_by_clients_that_do_not_read(service: Guarded, path: str) -> None:
     with Others(service), contextlib.ExitStack() as open_ones:
         for _ in range(16):
@@ -221,9 +227,10 @@ def test_the_admin_page_counts_without_reading(service: Guarded) -> None:
 
 def test_deleting_and_erasing_what_is_large(service: Guarded) -> None:
     with Others(service):
-        assert ask(service, "ann", "DELETE", "/sessions/deleted").status == 200
+        gone = at_once(DELETED, lambda number: ask(service, "ann", "DELETE", f"/sessions/deleted{number}"))
+        assert [each.status for each in gone] == [200] * DELETED
         assert ask(service, "ada", "DELETE", "/sessions?user=eve").result == {"sessions": 1}
-    assert ask(service, "ann", "GET", "/sessions/deleted").status == 404
+    assert ask(service, "ann", "GET", "/sessions/deleted0").status == 404
 
 
 def test_a_hook_that_hangs_holds_those_alone_who_need_it(service: Guarded) -> None:

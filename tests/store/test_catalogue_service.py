@@ -255,15 +255,17 @@ def test_what_changes_meanwhile_stays(
 ) -> None:
     """A session is looked at again under its lock before it is removed."""
     store = opened(database_url)
-    catalogue, remove = store.catalogue(), removal._remove
+    catalogue, remove = store.catalogue(), removal._remove_all
     session_id = begin(store, "alice", "hers")
 
-    def changed(backend: Backend, name: str, still: Any) -> Iterator[int]:
-        catalogue.delete(name)
-        store.commit(entry_turn(name, "bob", "his", ("query", "his")))
-        return remove(backend, name, still)
+    def changed(backend: Backend, names: Iterator[str], still: Any) -> Iterator[int]:
+        found = list(names)
+        for name in found:
+            catalogue.delete(name)
+            store.commit(entry_turn(name, "bob", "his", ("query", "his")))
+        return remove(backend, iter(found), still)
 
-    monkeypatch.setattr(removal, "_remove", changed)
+    monkeypatch.setattr(removal, "_remove_all", changed)
     assert catalogue.erase("alice") == 0
     assert contents(store, session_id) == ["his"]
     assert catalogue.prune(clock.now()) == 0

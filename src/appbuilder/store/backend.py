@@ -22,6 +22,8 @@ class Backend(Protocol):
 
     sql: Statements
     catalogue_sql: CatalogueSql
+    together: int
+    """Sessions that are removed in one transaction."""
 
     def page(
         self, session_id: str, key: str, limit: int, after: tuple[Any, str] | None

@@ -163,9 +163,12 @@ class SqlCatalogue:
                 execute(backend.catalogue_sql.drop_session, (session_id,))
             return True
 
-        while (there := self._change(session_id, "a conversation was deleted", work)) and large:
-            time.sleep(removal.PAUSE)
-        return there
+        while True:
+            began = clock.monotonic()
+            there = self._change(session_id, "a conversation was deleted", work)
+            if not there or not large:
+                return there
+            time.sleep(max(removal.PAUSE, clock.monotonic() - began))
 
     def erase(self, owner: Owner) -> int:
         return sum(self.erasing(owner))

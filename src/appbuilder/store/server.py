@@ -44,6 +44,7 @@ class ServerBackend(ABC):
     sql: Statements
     catalogue_sql: CatalogueSql
     catalogue_indexes: Mapping[str, str]
+    together = 1  # each has its own lock
 
     def __init__(self, url: URL, settings: Settings) -> None:
         self._url = url

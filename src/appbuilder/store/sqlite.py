@@ -60,6 +60,7 @@ class SqliteBackend:
 
     sql = SQL
     catalogue_sql = CatalogueSql(catalogue_sql.SQLITE)
+    together = 100
 
     def __init__(self, url: URL, settings: Settings, prepare: Callable[[SqliteBackend], None]) -> None:
         """:param prepare: makes all that was asked for so far, in a file that took the place of another."""

@@ -58,8 +58,8 @@ async def presence(receive: Receive) -> AsyncIterator[Presence]:
 async def in_slices(pool: Pool, steps: Iterator[Any], here: Presence, *, writing: bool = False) -> None:
     """Takes all *steps* in threads of *pool*.
 
-    :param writing: the steps write: half of the time is left to others that do. The thread is kept
-        meanwhile, so that they do not wait for the next one of its kind instead.
+    :param writing: the steps write where one can write at a time: half of the time is left to others. The
+        thread is kept meanwhile, so that they do not wait for the next one of its kind instead.
     :raises ClientLeft: the client has left; the steps that are left are not taken.
     """
 

@@ -16,7 +16,7 @@ from appbuilder.logs import logger
 from appbuilder.serve.asgi import query
 from appbuilder.serve.asgi.bulk import ClientLeft, in_slices, presence
 from appbuilder.serve.asgi.http import JSON, header_of, read_json
-from appbuilder.serve.asgi.service import Service
+from appbuilder.serve.asgi.service import Service, one_writer
 from appbuilder.serve.asking import Identity
 from appbuilder.serve.pools import BULK, WRITES
 from appbuilder.store import imported
@@ -54,7 +54,7 @@ async def bring_in(request: Request, identity: Identity, service: Service) -> di
     async with presence(request.receive) as here:
         try:
             await in_slices(BULK, bringing.check(), here)
-            await in_slices(WRITES, bringing.store(), here, writing=True)
+            await in_slices(WRITES, bringing.store(), here, writing=one_writer(service))
         except ClientLeft:
             logger.info("an import was stopped, as its client has left: %d sessions of it are stored",
                         len(bringing.imported))

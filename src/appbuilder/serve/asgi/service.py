@@ -53,3 +53,8 @@ def audience(settings: Settings, identity: Identity | None) -> Audience:
     if identity is None or identity.owner != LOCAL_USER or settings.auth or settings.allow_anonymous:
         return Audience.STRANGER
     return Audience.DEVELOPER if supervisor.RELOADED else Audience.LOCAL
+
+
+def one_writer(service: Service) -> bool:
+    """Whether the database takes one writer at a time, so that what writes much stops turns: SQLite."""
+    return bool(getattr(service.store, "commits_later", False))

@@ -25,7 +25,7 @@ from appbuilder.serve.asgi.ownership import require_session
 from appbuilder.serve.asgi.paths import at
 from appbuilder.serve.asgi.reading import newest_turns
 from appbuilder.serve.asgi.runs import stop_all
-from appbuilder.serve.asgi.service import Service
+from appbuilder.serve.asgi.service import Service, one_writer
 from appbuilder.serve.asking import Identity
 from appbuilder.serve.pools import BULK, READS, WRITES, Slots
 from appbuilder.wire import told
@@ -186,7 +186,7 @@ class Sessions:
         async with self._slots.slot(charged_to(caller(request))), presence(request.receive) as here:
             await stop_all(self._service, lambda run: run.owner == owner)
             try:
-                await in_slices(WRITES, erasing(), here, writing=True)
+                await in_slices(WRITES, erasing(), here, writing=one_writer(self._service))
             finally:
                 self._service.known.forget_all()
             if owner is not None:

@@ -166,6 +166,19 @@ def test_only_finished_turns_are_history() -> None:
     assert seen.got == [[], [user("a"), assistant("<a>")]]
 
 
+def test_an_object_with_a_fitting_run_gets_it_too() -> None:
+    got: list[Any] = []
+
+    class Agent:
+        def run(self, message: Any, stream: bool = False, history: Any = None) -> str:
+            got.append((type(message), stream, history))
+            return f"<{message.content}>"
+
+    talk = Talk(Agent)
+    assert [talk.say(text, stream=True) for text in ("a", "b")] == ["<a>", "<b>"]
+    assert got == [(Message, True, []), (Message, True, [user("a"), assistant("<a>")])]
+
+
 def test_pictures_stay_parts_and_other_json_is_text() -> None:
     seen = Seen()
     talk = Talk(lambda message, history: seen.whole("", history))

@@ -63,6 +63,14 @@ def test_an_object_of_a_framework_is_refused(begin: Any, thing: Any, called: str
     assert line in str(caught.value)
 
 
+def test_a_handler_of_a_framework_is_refused() -> None:
+    def main(message: Any) -> None: ...
+
+    main.__annotations__["message"] = type(of("chainlit.message", "Message"))
+    with pytest.raises(ConfigurationError, match=r"main takes a chainlit\.message\.Message, .* Chainlit"):
+        as_component(main)
+
+
 def test_classes_methods_and_partials_of_it_are_refused_too() -> None:
     agent = STANDINS[0][0]
     own = type("Own", (type(agent),), {})

@@ -16,6 +16,7 @@ from appbuilder.core.component import Component, ComponentArguments, as_answer, 
 from appbuilder.core.context import current_context
 from appbuilder.core.message import AsyncContentStream, ContentStream, Message
 from appbuilder.errors import ConfigurationError, InvalidRequest
+from appbuilder.jsontext import type_name
 
 _KEPT_BACK = {
     "message": "give it another name",
@@ -64,11 +65,12 @@ class Function(Component):
     :raises ConfigurationError: there is no parameter for the message, or one that no request can fill.
     """
 
-    def __init__(self, function: Callable[..., Any], name: str) -> None:
+    def __init__(self, function: Callable[..., Any], name: str, *, as_message: bool = False) -> None:
+        """:param as_message: the first parameter gets the Message, however it is annotated."""
         super().__init__(meta=ComponentArguments(name=name))
         self.name = name
         self.function = function
-        self._call = _Call(function, name)
+        self._call = _Call(function, name, as_message=as_message)
         # Functions of their own, so that each can have the signature by which the engine checks requests.
         if _is_async(function):
             self.arun = _with_signature(self._answer_async, self._call.signature)  # type: ignore[method-assign]
@@ -106,7 +108,7 @@ def _wanted_whole(stream: bool) -> bool:
 class _Call:
     """How a function is called for a message."""
 
-    def __init__(self, function: Callable[..., Any], name: str) -> None:
+    def __init__(self, function: Callable[..., Any], name: str, *, as_message: bool) -> None:
         self._function = function
         self._bound = _bound_by_name(function)
         parameters = [each for each in _parameters(function, name) if each.name not in self._bound]
@@ -120,15 +122,11 @@ class _Call:
                     f"{name}: no request can fill the parameter {each.name!r}: {advice}."
                 )
         self._first_name = first.name if first.kind is Parameter.KEYWORD_ONLY else None
-        self._wants = wants(first.annotation)
+        self._wants = Message if as_message else wants(first.annotation)
         self._dialogue = {each.name: form for each in parameters if (form := _form(each, first, name))}
         self._first_is_messages = first.name in self._dialogue
-        if not (self._first_is_messages or (first.name != dialogue.HISTORY and takes_text(first.annotation))):
-            raise ConfigurationError(
-                f"{name}: the first parameter gets the message, which is a text on the page and in the "
-                "OpenAI API: write message: str, messages: list for the whole conversation, or "
-                "message: Message for whatever JSON is sent."
-            )
+        if not self._first_is_messages:
+            _check_first(first, name)
         others = [each for each in others if each.name not in self._dialogue]
         self._takes_stream = any(each.name == "stream" for each in others)
         kinds = {each.name: kind_of(each) for each in others}
@@ -187,6 +185,22 @@ class _Call:
 
 def _content(message: Any) -> Any:
     return message.content if isinstance(message, Message) else message
+
+
+def _check_first(first: Parameter, name: str) -> None:
+    """:raises ConfigurationError: the first parameter is not for the message."""
+    framework = foreign.framework_of(first.annotation) if inspect.isclass(first.annotation) else None
+    if framework is not None:
+        raise ConfigurationError(
+            f"{name} takes a {type_name(first.annotation)}, so it is for {framework.called}: "
+            "write a function def answer(message: str) that does the same, and serve that."
+        )
+    if first.name == dialogue.HISTORY or not takes_text(first.annotation):
+        raise ConfigurationError(
+            f"{name}: the first parameter gets the message, which is a text on the page and in the OpenAI "
+            "API: write message: str, messages: list for the whole conversation, or message: Message for "
+            "whatever JSON is sent."
+        )
 
 
 def _form(parameter: Parameter, first: Parameter, name: str) -> str | None:
@@ -259,6 +273,8 @@ def _of_object(thing: Any, name: str) -> Any:
     named = {each.name for each in parameters if each.kind not in variadic}
     takes_any = any(each.kind is Parameter.VAR_KEYWORD for each in parameters)
     ours = {"message", "stream"}
+    if ours <= named and named & {dialogue.HISTORY, dialogue.MESSAGES}:
+        return Function(run, name, as_message=True)
     return thing if ours <= named or (takes_any and named <= ours) else Function(run, name)
 
 

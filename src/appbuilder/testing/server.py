@@ -15,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
+from appbuilder import jsontext
+
 _GLANCE = 0.02
 
 
@@ -347,9 +349,9 @@ class Exchange(BaseHTTPRequestHandler):
 
 
 def to_json(data: Any) -> bytes:
-    """*data* as UTF-8 JSON; half of a surrogate pair is escaped, as there is no other way."""
+    """*data* as UTF-8 JSON on one line; half of a surrogate pair is escaped, as there is no other way."""
     try:
-        return json.dumps(data, ensure_ascii=False).encode()
+        return jsontext.one_line(json.dumps(data, ensure_ascii=False).encode())
     except UnicodeEncodeError:
         return json.dumps(data).encode()
 

@@ -64,7 +64,7 @@ def create_app(
     :param gate: who may come in; None: as *page* says.
     :param begin: begins a turn; None: the engine does.
     :param links: what else a reader finds on this host.
-    :raises ConfigurationError: Chainlit is not installed, or the page is not set up rightly.
+    :raises ConfigurationError: Chainlit is not installed, or the page is misconfigured.
     """
     if gate is None:
         gate = Gate(page, signing_key(settings, f"page of {database}"), Logins(catalogue))

@@ -16,6 +16,8 @@ from appbuilder.models.sse import SseDecoder
 
 MAX_BODY = 8 * 1024 * 1024
 """Bytes of the largest answer that is read whole."""
+MOST_VALUES = 1_000_000
+"""Values of the largest answer or event: what a value takes is not its length."""
 _DRAIN = 0.1
 """Seconds for the end of a body after its last event, so that the connection can be used again."""
 _FIELDS = (b"data", b"event", b"id", b"retry", b":")
@@ -104,8 +106,10 @@ class Body:
 def json_object(data: bytes) -> dict[str, Any]:
     """Reads a JSON object. Halves of surrogate pairs are kept: the other one may come with the next piece.
 
-    :raises ValueError: *data* is none.
+    :raises ValueError: *data* is none, or holds more than 1,000,000 values.
     """
+    if len(data) > MOST_VALUES and jsontext.holds_more_values(data, MOST_VALUES):
+        raise jsontext.TooManyValues("it holds too many values")
     try:
         value = orjson.loads(bytes(data))  # of a subclass it takes none
     except orjson.JSONDecodeError:

@@ -31,7 +31,7 @@ MOST_MEMORY = 256 * 1024 * 1024
 LARGE, TURNS, DELETED = 4_000_000, 20, 6
 ONE = b'{"messages":[{"role":"user","content":"a"}]}\n'
 JSON_LINES = "application/x-ndjson"
-LAST = new_id()
+LAST = "11111111-2222-4333-8444-555555555555"
 RESPONSE = f"/v1/responses/{response_id(LAST)}"
 
 

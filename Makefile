@@ -80,3 +80,10 @@ install-check: $(VENV)/.ready ## The built wheel as users install it, by pip of 
 .PHONY: py313
 py313: ## The unit ring on Debian 13's Python 3.13, in a chroot (root; kept in /var/cache/appbuilder-py313).
 	tests/services/debian13.sh
+
+.PHONY: frameworks
+frameworks: $(VENV)/.ready ## LangChain, LangGraph, Pydantic AI, Haystack and others themselves: what they answer is read, they are refused by name.
+	@[ -e .frameworks/.ready ] || { $(PYTHON) -m venv .frameworks && \
+	  .frameworks/bin/pip install -q -e . langchain-core langgraph pydantic-ai-slim haystack-ai anthropic openai-agents && \
+	  touch .frameworks/.ready; }
+	.frameworks/bin/python tests/frameworks/check.py

@@ -39,12 +39,8 @@ def test_every_text_reads_back(database_url: URL, opened: Opener) -> None:
     reads_back(opened(database_url))
 
 
-@pytest.mark.parametrize("query", [
-    {"client_encoding": "latin1"}, {"options": "-c client_encoding=latin1"},
-])
-def test_postgres_whatever_the_url_says(
-    query: dict[str, str], postgres: PostgresServer, opened: Opener
-) -> None:
+def test_postgres_whatever_the_url_says(postgres: PostgresServer, opened: Opener) -> None:
+    query = {"client_encoding": "latin1", "options": "-c client_encoding=latin1"}
     reads_back(opened(postgres.new_database().update_query_dict(query)))
 
 
@@ -80,11 +76,9 @@ def test_a_postgres_table_with_jsonb_is_put_right(postgres: PostgresServer, open
     reads_back(opened(url))
 
 
-@pytest.mark.parametrize("query", [
-    {"charset": "utf8"}, {"charset": "latin1", "use_unicode": "0"}, {"collation": "latin1_swedish_ci"},
-    {"init_command": "SET NAMES latin1"}, {"sql_mode": "ANSI"},
-])
-def test_mariadb_whatever_the_url_says(query: dict[str, str], mariadb: MariaServer, opened: Opener) -> None:
+def test_mariadb_whatever_the_url_says(mariadb: MariaServer, opened: Opener) -> None:
+    query = {"charset": "utf8", "use_unicode": "0", "collation": "latin1_swedish_ci",
+             "init_command": "SET NAMES latin1", "sql_mode": "ANSI"}
     reads_back(opened(mariadb.new_database().update_query_dict(query)))
 
 

@@ -146,6 +146,13 @@ def test_postgres_says_what_to_do_for_each_kind(
     assert "Raise max_connections" in refused(opened, weak_postgres)
 
 
+def test_a_url_without_a_database_is_not_one_in_memory(
+    postgres: PostgresServer, opened: Opener
+) -> None:
+    no_name = postgres.url("").set(database=None)  # PostgreSQL takes the user's name for it
+    assert "Create the database" in refused(opened, no_name)
+
+
 def test_mariadb_says_what_to_do_for_each_kind(mariadb: MariaServer, opened: Opener) -> None:
     mariadb.execute("CREATE USER weak IDENTIFIED BY 'weak'")
     url = mariadb.new_database()

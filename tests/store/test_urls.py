@@ -56,6 +56,7 @@ def test_the_default_is_a_file_in_the_current_folder(tmp_path: Path, monkeypatch
     5, b"sqlite://", ["sqlite://"], object(), "", "foo.db", "sqlite:", "postgresql://u:a@b@h/d",
     f"postgresql://u:{SECRET}@h:port/d", "oracle://u:" + SECRET + "@h/d", "sqlite+aiosqlite:///x.db",
     f"postgresql+asyncpg://u:{SECRET}@h/d", "://", "mysql+nothing://h",
+    "sqlite://foo.db", "sqlite://srv/foo.db", "mysql://u@h", "mariadb://u@h/",
 ])
 def test_urls_that_are_refused(given: Any) -> None:
     with pytest.raises(ConfigurationError) as caught:

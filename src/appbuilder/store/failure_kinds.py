@@ -169,7 +169,7 @@ _CONNECT_TEXTS = (
     ("system is starting up", STARTING), ("system is shutting down", STARTING), ("recovery mode", STARTING),
     ("not yet accepting connections", STARTING),
     ("invalid sslmode", BAD_OPTION), ("invalid connection option", BAD_OPTION),
-    ("invalid port", BAD_OPTION), ("invalid integer value", BAD_OPTION), ("uri query parameter", BAD_OPTION),
+    ("invalid port", NO_ANSWER), ("invalid integer value", BAD_OPTION), ("uri query parameter", BAD_OPTION),
     ("unrecognized configuration parameter", BAD_OPTION), ("invalid command-line argument", BAD_OPTION),
     ("unsupported startup parameter", BAD_OPTION), ("invalid value for parameter", BAD_OPTION),
     ("ssl", TLS), ("certificate", TLS),

@@ -213,13 +213,20 @@ class SqlStore:
             kind = NO_PACKAGE if isinstance(error, ImportError) else BAD_OPTION
             raise unusable(error, self.url, kind) from None
         try:
+            self._reach(backend)
             return work(backend)
         except AppBuilderError:
             raise
-        except CONNECT_FAILURES as error:
+        except FAILURES as error:
             raise unusable(error, self.url) from None
         finally:
             backend.close()
+
+    def _reach(self, backend: Backend) -> None:
+        try:
+            backend.ping()
+        except CONNECT_FAILURES as error:
+            raise unusable(error, self.url) from None
 
     def history(
         self, session_id: str, key: str, limit: int, before: tuple[datetime, str] | None = None

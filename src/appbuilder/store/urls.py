@@ -70,6 +70,13 @@ def parse(config: Any = None) -> URL:
         raise ConfigurationError(
             f"{backend} needs its driver: pip install 'appbuilder-runtime[{known.extra}]'"
         )
+    if known is _SQLITE and url.host:
+        raise ConfigurationError(
+            f"{_PLACES}: a SQLite file takes three slashes, or four where its path begins with one: "
+            "sqlite:///user_session.db, sqlite:////srv/user_session.db."
+        )
+    if known in (_MYSQL, _MARIADB) and not url.database:
+        raise ConfigurationError(f"{_PLACES}: it names no database; write {known.name}://user@host/database.")
     url = url.set(drivername=known.name).difference_update_query(_ENCODINGS.get(url.get_backend_name(), ()))
     return _absolute(url) if known is _SQLITE else url
 
@@ -124,6 +131,8 @@ def file_to_make(url: URL) -> str:
 
 def in_memory(url: URL) -> bool:
     """True for a SQLite database without a file."""
+    if url.get_backend_name() != "sqlite":
+        return False
     name = url.database or ""
     return name in ("", ":memory:") or name.startswith("file::memory:") or url.query.get("mode") == "memory"
 

@@ -129,6 +129,11 @@ class Overloaded(ServiceUnavailable):
     """As many turns as the limit allows are in flight."""
 
 
+def out_of_memory() -> Overloaded:
+    """What a MemoryError is to the caller."""
+    return Overloaded("The service has no memory left for this; try again in a moment.", retry_after=1)
+
+
 class Draining(ServiceUnavailable):
     """The process is shutting down and takes no new turns."""
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 import copy
 import json
 import math
+import mmap
+from sys import getsizeof
 from typing import Any, NoReturn
 
 import orjson
@@ -109,6 +111,26 @@ def holds_more_values(data: bytes, most: int) -> bool:
     return 1 + outside.count(b",") + outside.count(b"[") + outside.count(b"{") - empty > most
 
 
+SHORT = 1024
+"""Bytes of a text whose value is not worth to be measured."""
+LONG = 64 * 1024
+"""Bytes of a text whose value is measured, which takes some time, and not estimated."""
+
+
+def size_of(value: Any) -> int:
+    """The bytes of memory that a JSON value takes."""
+    size, left = 0, [value]
+    while left:
+        value = left.pop()
+        size += getsizeof(value)
+        if type(value) is dict:
+            size += sum(map(getsizeof, value))
+            left.extend(value.values())
+        elif type(value) in (list, tuple):
+            left.extend(value)
+    return size
+
+
 def memory_of(data: bytes) -> int:
     """About the bytes of memory that the value of a JSON text takes, or more."""
     values = data.count(b",") + data.count(b"[") + data.count(b"{")
@@ -135,6 +157,19 @@ def copied(value: Any) -> Any:
 
 
 _PLAIN = frozenset((str, int, float, bool, type(None)))
+
+
+def check_memory(size: int) -> None:
+    """Before :func:`dumps` of texts of *size* bytes: whether there is the memory to write them.
+
+    orjson asks for eight times as much, and ends the process where it does not get it.
+
+    :raises MemoryError: there is not.
+    """
+    try:
+        mmap.mmap(-1, 8 * size + 1).close()  # which takes addresses, and no memory
+    except OSError:
+        raise MemoryError from None
 
 
 def dumps(value: Any) -> bytes:

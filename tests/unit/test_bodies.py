@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import anyio
 import pytest
+from tests.unit.engines import ask, engine_of
 
-from appbuilder.errors import InvalidRequest
-from appbuilder.serve.asgi.http import apart
+from appbuilder import jsontext
+from appbuilder.core.message import Message
+from appbuilder.engine.budget import Budget
+from appbuilder.errors import InvalidRequest, Overloaded, RateLimited
+from appbuilder.serve.allocator import set_up_allocator
+from appbuilder.serve.asgi.charged import charge
+from appbuilder.serve.asgi.corked import Corked
+from appbuilder.serve.asgi.http import UnreadBody, apart, read_body, send_parts
 from appbuilder.wire import chat
 from appbuilder.wire.body import json_object
 from appbuilder.wire.openai.messages import Said
 from appbuilder.wire.openai.transcripts import digest
+from appbuilder.wire.problems import problem
 
 MANY = b'{"message":[' + b"[]," * 1000 + b"[]]}"
 
@@ -75,3 +86,125 @@ def said(*texts: str) -> list[Any]:
 def test_white_space_is_what_split_takes_for_it() -> None:
     every = "".join(map(chr, range(0x3002))) * 2
     assert digest(said(every)) == digest(said("".join(every.split())))
+
+
+# Memory
+
+
+def receiving(*parts: bytes) -> Any:
+    """An ASGI ``receive`` of a body in these parts."""
+    left = list(parts)
+
+    async def receive() -> dict[str, Any]:
+        part = left.pop(0)
+        return {"type": "http.request", "body": part, "more_body": bool(left)}
+
+    return receive
+
+
+def test_a_body_is_counted_as_it_arrives() -> None:
+    account = Budget(0, 100_000).account("ann")
+    read = anyio.run(read_body, receiving(*[b"x" * 1000] * 50), 10**6, account)
+    assert read == b"x" * 50_000
+    assert 50_000 <= account.size < 70_000
+    with pytest.raises(UnreadBody) as refused:
+        anyio.run(read_body, receiving(*[b"x" * 1000] * 150), 10**6, account)
+    assert isinstance(refused.value.error, RateLimited)
+    assert account.size <= 100_000
+
+
+def test_a_small_body_costs_no_count() -> None:
+    account = Budget(1, 1).account("ann")
+    assert anyio.run(read_body, receiving(b"x" * 1000), 10**6, account) == b"x" * 1000
+
+
+@pytest.mark.parametrize(
+    "value", ["x" * 200_000, ["ab"] * 30_000, {"a": "\U0001f600" * 50_000}, [[]] * 40_000]
+)
+def test_a_value_counts_twice_what_it_takes(value: Any) -> None:
+    body = jsontext.dumps(value)
+    account = Budget(0, 0).account("")
+    account.take(10**9)  # as while it was read
+    charge(account, body, jsontext.loads(body))
+    assert 2 * len(body) <= account.size <= 100 * len(body)
+    assert account.size == 2 * jsontext.size_of(jsontext.loads(body))
+
+
+@pytest.mark.parametrize(
+    "value", [["ab"] * 1000, {str(key): [] for key in range(1000)}, ["\U0001f600x"] * 999]
+)
+def test_what_is_estimated_is_no_less_than_it_takes(value: Any) -> None:
+    body = jsontext.dumps(value)
+    assert jsontext.memory_of(body) >= jsontext.size_of(jsontext.loads(body)) * 0.8
+
+
+def test_no_memory_is_told_as_busy_and_asks_to_try_again() -> None:
+    what = problem(MemoryError())
+    assert (what.status, what.retry_after) == (503, 1)
+    with pytest.raises(MemoryError):
+        jsontext.check_memory(2**55)
+    jsontext.check_memory(1000)
+
+
+@pytest.mark.parametrize("iterating", [True, False])
+def test_a_component_without_memory_is_told_as_busy(iterating: bool) -> None:
+    def pieces() -> Iterator[str]:
+        yield "said"
+        raise MemoryError
+
+    def run(message: Message[Any], stream: bool) -> Message[Any]:
+        if iterating:
+            return Message(pieces())
+        raise MemoryError
+
+    engine, _, _ = engine_of(run)
+    assert isinstance(engine.execute(ask(stream=True)).log.wait_outcome().error, Overloaded)
+
+
+class Transport:
+    """Tells what is written, and when."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def is_closing(self) -> bool:
+        return False
+
+
+def test_a_large_write_does_not_wait_so_that_the_writer_is_told_to() -> None:
+    async def write() -> list[bytes]:
+        transport: Any = Transport()
+        corked = Corked(transport, asyncio.get_running_loop(), lambda _: None)
+        corked.write(b"small")
+        assert transport.written == []
+        corked.write(b"x" * 20_000)
+        return list(transport.written)
+
+    assert asyncio.run(write()) == [b"small" + b"x" * 20_000]
+
+
+@pytest.mark.parametrize("more", [True, False])
+def test_a_large_answer_is_sent_in_parts(more: bool) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    body = bytes(range(256)) * 6000
+    anyio.run(lambda: send_parts(send, body, more=more))
+    assert b"".join(message["body"] for message in sent) == body
+    assert [message["more_body"] for message in sent] == [True] * (len(sent) - 1) + [more]
+    assert len(sent) == 3
+
+
+def test_the_allocator_is_left_alone_where_the_environment_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
+    with mock.patch("ctypes.CDLL", side_effect=AssertionError):
+        set_up_allocator()
+    monkeypatch.delenv("MALLOC_ARENA_MAX")
+    with mock.patch("ctypes.CDLL", side_effect=OSError) as library:
+        set_up_allocator()
+    assert library.called

@@ -16,7 +16,14 @@ from appbuilder.core.message import Message
 from appbuilder.core.store import INCOMPLETE, TurnRecord
 from appbuilder.engine.engine import Engine, Run
 from appbuilder.engine.keeping import Keeping
-from appbuilder.errors import ComponentError, NotFound, StoreUnavailable, TurnCancelled, TurnTimeout
+from appbuilder.errors import (
+    ComponentError,
+    NotFound,
+    Overloaded,
+    StoreUnavailable,
+    TurnCancelled,
+    TurnTimeout,
+)
 from appbuilder.settings import Settings
 
 Told = Callable[[BaseException | None], None]
@@ -311,7 +318,8 @@ def test_an_answer_is_not_told_before_its_commit() -> None:
 
 @pytest.mark.parametrize(("error", "told"), [
     (StoreUnavailable("no database"), StoreUnavailable),
-    (MemoryError(), ComponentError),
+    (ArithmeticError(), ComponentError),
+    (MemoryError(), Overloaded),
 ])
 def test_a_commit_that_fails_later_is_the_turn_s_failure(error: Exception, told: type[Exception]) -> None:
     engine, store, start = later()

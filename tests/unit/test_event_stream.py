@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from appbuilder.engine.log import Outcome, RunLog
+from appbuilder.engine.reader import MOST_IN_ONE_WRITE
 from appbuilder.errors import ComponentError, ModelTimeout
 from appbuilder.serve.asgi import stream as stream_module
-from appbuilder.serve.asgi.stream import MOST_IN_ONE_WRITE, EventStream, outcome_of
+from appbuilder.serve.asgi.stream import EventStream, outcome_of
 from appbuilder.settings import Settings
 from appbuilder.wire import sse
 

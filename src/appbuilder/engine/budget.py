@@ -83,6 +83,13 @@ class Account:
             self._budget.change(self._caller, size)
             self.size += size
 
+    def resize(self, size: int) -> None:
+        """Makes the account *size* bytes large.
+
+        :raises RateLimited, Overloaded: as :meth:`take`.
+        """
+        self.take(size - self.size)
+
     def hold(self) -> None:
         """One holder more."""
         with self._budget.lock:

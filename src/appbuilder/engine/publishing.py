@@ -63,7 +63,7 @@ class Publisher:
             if len(content) > self._limits.small:
                 self._add(measured((content,)))
         elif content is not None and not isinstance(content, (ContentStream, AsyncContentStream)):
-            self._add(_measured_json(jsontext.dumps(content)))
+            self._add(_measured_json(_json(content)))
 
     def _may_say(self, piece: str) -> bool:
         """Whether *piece*, which is the first or has many unmeasured before it, is to be put into the log."""
@@ -127,4 +127,11 @@ def _sendable(piece: Any) -> str | bytes:
         return piece.so_far()
     if isinstance(piece, str):
         return jsontext.clean(piece)
-    return "" if piece is None else jsontext.dumps(piece)
+    return "" if piece is None else _json(piece)
+
+
+def _json(value: Any) -> bytes:
+    size = jsontext.size_of(value)
+    if size > jsontext.LONG:
+        jsontext.check_memory(size)
+    return jsontext.dumps(value)

@@ -11,6 +11,13 @@ from typing import Any
 from appbuilder.core.steps import Step
 from appbuilder.engine.log import Outcome, RunLog
 
+MOST_IN_ONE_WRITE = 1000
+"""Pieces; so that what a slow reader has not taken yet stands in the log alone, not encoded as well."""
+LARGEST_WRITE = 256 * 1024
+"""Characters, about, for the same reason."""
+_LARGE = 1024
+"""What a piece that is no text counts for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -48,3 +55,14 @@ async def batches(log: RunLog) -> AsyncIterator[Batch]:
         yield Batch(pieces, steps, outcome)
         if outcome is not None:
             return
+
+
+def written_together(waiting: Sequence[Any]) -> Sequence[Any]:
+    """The first of the pieces that wait, as many as leave as one write; one at least."""
+    pieces = waiting if len(waiting) <= MOST_IN_ONE_WRITE else waiting[:MOST_IN_ONE_WRITE]
+    size = 0
+    for number, piece in enumerate(pieces):
+        size += len(piece) if isinstance(piece, (str, bytes)) else _LARGE
+        if size > LARGEST_WRITE:
+            return pieces[: max(1, number)]
+    return pieces

@@ -60,8 +60,18 @@ from appbuilder.engine.machine import (
 from appbuilder.engine.meter import AnswerLimits
 from appbuilder.engine.publishing import Publisher
 from appbuilder.engine.request import TurnRequest
-from appbuilder.errors import AppBuilderError, ComponentError, RequestError, TurnCancelled
+from appbuilder.errors import (
+    AnswerTooLarge,
+    AppBuilderError,
+    ComponentError,
+    Overloaded,
+    RateLimited,
+    RequestError,
+    TurnCancelled,
+    out_of_memory,
+)
 from appbuilder.logs import logger
+from appbuilder.per_process import PerProcess
 
 
 class Turn(Publisher):
@@ -256,7 +266,7 @@ class Turn(Publisher):
         """The event for *error*, raised by ``run`` or, if *iterating*, by the iterator of its answer."""
         if self.token.cancelled:
             return Cut()
-        self.error = error if isinstance(error, AppBuilderError) else _component_error(error)
+        self.error = _as_ours(error)
         retryable = iterating and _can_pass(error)
         if not isinstance(error, RequestError):
             logger.error(
@@ -273,7 +283,20 @@ class Turn(Publisher):
 
     def commit(self, action: Commit) -> Action | None:
         """Writes what is kept of the turn; the machine goes on when it is durable."""
+        if not self._is_large:
+            return self._commit(action)
+        with _large_commits.get():
+            return self._commit(action)
+
+    @property
+    def _is_large(self) -> bool:
+        """Whether what is written of it, several copies of what was said, counts beside what there is."""
+        return self.account.size > _LARGE
+
+    def _commit(self, action: Commit) -> Action | None:
         try:
+            if self._is_large:
+                jsontext.check_memory(self.account.size // 2)
             record = self._record(action.ending)
             if record is not None:
                 with spans.commit(self._span):
@@ -294,7 +317,7 @@ class Turn(Publisher):
         False: nothing was begun, and :meth:`commit` is to be called.
         """
         store: Any = self._store
-        if self._span is not None or not getattr(store, "commits_later", False):
+        if self._span is not None or self._is_large or not getattr(store, "commits_later", False):
             return False
         try:
             record = self._record(action.ending)
@@ -311,7 +334,7 @@ class Turn(Publisher):
         if error is None:
             return self.advance(Committed())
         if action.ending is not Ending.FAILED:  # there the first error is the one to tell
-            self.error = error if isinstance(error, AppBuilderError) else _component_error(error)
+            self.error = _as_ours(error)
         request_id = self.request.request_id
         logger.error("the turn of request %s was not stored", request_id, exc_info=error, extra=self.ids)
         return self.advance(Failed())
@@ -410,7 +433,20 @@ def _pristine(request: TurnRequest) -> tuple[Any, Mapping[str, Any]] | None:
     return jsontext.copied(request.message), jsontext.copied(request.args)
 
 
-def _component_error(cause: BaseException) -> ComponentError:
+_LARGE = 1024 * 1024
+"""Bytes."""
+_large_commits = PerProcess(lambda: threading.BoundedSemaphore(2))
+"""Large turns are written few at a time."""
+
+
+def _as_ours(cause: BaseException) -> AppBuilderError:
+    if isinstance(cause, (AnswerTooLarge, RateLimited, Overloaded)):
+        # Without the frames of its traceback, which would keep all that was said.
+        return cause.with_traceback(None)
+    if isinstance(cause, AppBuilderError):
+        return cause
+    if isinstance(cause, MemoryError):
+        return out_of_memory()
     error = ComponentError("The component failed.")
     error.__cause__ = cause
     return error

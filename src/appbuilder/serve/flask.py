@@ -18,16 +18,16 @@ from werkzeug.exceptions import (
 from werkzeug.wsgi import get_input_stream
 
 from appbuilder import errors, jsontext
+from appbuilder.engine.budget import Account
 from appbuilder.engine.engine import Engine, Run
 from appbuilder.engine.log import Outcome
+from appbuilder.engine.reader import written_together
 from appbuilder.ids import new_id
 from appbuilder.logs import logger
 from appbuilder.wire import chat, openapi, sse
 from appbuilder.wire.problems import envelope, problem
 
 _JSON = "application/json"
-_MOST_IN_ONE_WRITE = 1000
-"""Pieces; so that what a slow reader has not taken yet stands in the log alone, not encoded as well."""
 _WSGI_NAMES = {
     name: f"HTTP_{name.upper().replace('-', '_')}"
     for name in (chat.REQUEST_ID_HEADER, chat.USER_ID_HEADER, *chat.TOKEN_HEADERS)
@@ -66,7 +66,7 @@ class _ChatView:
         self._debug = debug
 
     def __call__(self) -> Response:
-        request_id = new_id()
+        request_id, account = new_id(), None
         environ = request.environ
 
         def header(name: str) -> str | None:
@@ -76,25 +76,37 @@ class _ChatView:
         try:
             request_id = chat.request_id(header)
             engine = self._engine()
+            account = engine.budget.account("")
+            body = _body(engine.settings.max_body, account)
             turn = chat.parse(
-                _body(engine.settings.max_body),
+                body,
                 header,
                 id=request_id,
                 needs_credential=self._needs_credential,
                 max_values=engine.settings.max_values,
+                account=account,
             )
+            if len(body) > jsontext.SHORT:
+                account.resize(2 * jsontext.memory_of(body))
             if turn.stream:
                 return self._stream(engine.start(turn), engine)
-            return self._whole(engine.execute(turn))
+            return self._whole(engine.execute(turn), account)
         except Exception as error:  # noqa: BLE001 - every error has an answer
             return _error_response(error, request_id, debug=self._debug)
+        finally:
+            if account is not None:
+                account.let_go()
 
-    def _whole(self, run: Run) -> Response:
+    def _whole(self, run: Run, account: Account) -> Response:
         outcome = run.log.wait_outcome()
         if outcome.answer is None:
             return self._failed(run, outcome)
         body = chat.answer(run.request.session_id, outcome.answer)
-        return Response(body, content_type=_JSON, headers=_id_header(run.request.request_id))
+        response = Response(body, content_type=_JSON, headers=_id_header(run.request.request_id))
+        if account.size:  # until the client has it
+            account.hold()
+            response.call_on_close(account.let_go)
+        return response
 
     def _stream(self, run: Run, engine: Engine) -> Response:
         run.attach()
@@ -145,7 +157,7 @@ class EventStream:
         while True:
             waiting, outcome = log.read(self._cursor)
             if waiting or outcome is not None:
-                pieces = waiting[:_MOST_IN_ONE_WRITE]
+                pieces = written_together(waiting)
                 self._cursor += len(pieces)
                 self._ended = outcome is not None and len(pieces) == len(waiting)
                 return self._encoded(pieces, outcome if self._ended else None)
@@ -180,9 +192,11 @@ class EventStream:
         return chat.error_event(problem(outcome.error, debug=self._debug), self._run.request.request_id)
 
 
-def _body(limit: int) -> bytes:
+def _body(limit: int, account: Account) -> bytes:
     """The request's body.
 
+    :param account: counts a large one.
+    :raises Overloaded: there is no memory left for it.
     :raises UnsupportedMediaType: it is not declared as JSON, or it is compressed.
     :raises PayloadTooLarge: it is larger than *limit* bytes; no more than that is read.
     :raises InvalidRequest: the client broke it off.
@@ -195,7 +209,9 @@ def _body(limit: int) -> bytes:
     if declared is not None and declared > limit:
         raise _too_large(limit)
     try:
-        body = _read(get_input_stream(request.environ), limit + 1)
+        body = _read(get_input_stream(request.environ), limit + 1, account)
+    except (errors.ServiceUnavailable, MemoryError):
+        raise
     except ClientDisconnected:
         raise _BrokenBody(_TOO_SHORT) from None
     except Exception:  # noqa: BLE001 - each server has errors of its own for chunks that are none
@@ -214,13 +230,19 @@ class _BrokenBody(errors.InvalidRequest):
     """Where this body ends cannot be known."""
 
 
-def _read(stream: IO[bytes], size: int) -> bytes:
+def _read(stream: IO[bytes], size: int, account: Account) -> bytes:
     """At most *size* bytes, fewer only at the stream's end."""
-    parts: list[bytes] = []
-    while size and (part := stream.read(size)):
-        parts.append(part)
+    body = bytearray()
+    while size and (part := stream.read(min(size, _AT_ONCE))):
+        body += part
         size -= len(part)
-    return b"".join(parts)
+        if len(body) > _AT_ONCE:
+            account.take(len(part))
+    return bytes(body)
+
+
+_AT_ONCE = 64 * 1024
+"""Bytes of a body that are read at a time; of a larger one they are counted."""
 
 
 def _too_large(limit: int) -> errors.PayloadTooLarge:
@@ -248,7 +270,7 @@ def _error_response(error: Exception, request_id: str, *, debug: bool) -> Respon
         response.headers["Retry-After"] = str(what.retry_after)
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
-    if what.status == 413 or isinstance(error, _BrokenBody):
+    if isinstance(error, (errors.PayloadTooLarge, errors.Overloaded, _BrokenBody)):
         # What comes next on this connection is the rest of the body, if anything.
         response.headers["Connection"] = "close"
     return response

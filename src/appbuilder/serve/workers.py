@@ -6,12 +6,14 @@ import errno
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from gunicorn.workers.base import Worker
 from gunicorn.workers.gthread import ThreadWorker
 
 from appbuilder.logs import logger
+from appbuilder.serve.allocator import set_up_allocator
 from appbuilder.serve.deadlines import DeadlineSocket, Limits
 
 _OUT_OF_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -52,6 +54,7 @@ class DrainingWorker(Worker):
 
     def run(self) -> None:
         """Serves; then waits for the turns that no connection waits for."""
+        set_up_allocator()
         super().run()
         self._begin_drain()
         assert self._drained is not None
@@ -73,8 +76,24 @@ class DrainingWorker(Worker):
             self._drained.set()
 
 
+class Pool(ThreadPoolExecutor):
+    """Threads; where the system gives no more, what was submitted waits for one of those there are."""
+
+    def _adjust_thread_count(self) -> None:
+        try:
+            super()._adjust_thread_count()  # type: ignore[misc]
+        except RuntimeError:  # Python's word for no more threads; the job is in the queue by now
+            if not self._threads:
+                raise
+            logger.warning("no more threads: %d serve", len(self._threads))
+
+
 class Threads(DrainingWorker, ThreadWorker):
     """A thread per request."""
+
+    def get_thread_pool(self) -> Pool:
+        """The threads."""
+        return Pool(max_workers=self.cfg.threads)
 
     def accept(self, listener: Any) -> None:
         """As gunicorn's, but running out of file descriptors is no reason to end the worker."""

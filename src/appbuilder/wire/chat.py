@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from appbuilder import jsontext
+from appbuilder.engine.budget import Account
 from appbuilder.engine.request import TurnRequest
 from appbuilder.errors import InvalidRequest, Unauthenticated
 from appbuilder.ids import new_id
@@ -40,13 +41,20 @@ def request_id(header: Header) -> str:
 
 
 def parse(
-    body: bytes, header: Header, *, id: str, needs_credential: bool, max_values: int = 0  # noqa: A002
+    body: bytes,
+    header: Header,
+    *,
+    id: str,  # noqa: A002
+    needs_credential: bool,
+    max_values: int = 0,
+    account: Account | None = None,
 ) -> TurnRequest:
     """Reads a request.
 
     :param id: the request's id, see :func:`request_id`.
     :param needs_credential: the component takes its credential from each request.
     :param max_values: values the body may hold; 0: any number.
+    :param account: what the request takes of the memory.
     :raises InvalidRequest: the body is not the JSON the protocol asks for.
     :raises Unauthenticated: a credential is needed and there is none, or more than one.
     """
@@ -69,6 +77,7 @@ def parse(
         user_id=user_id,
         credential=credential,
         new_session=not named,
+        account=account,
     )
 
 

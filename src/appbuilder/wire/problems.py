@@ -61,6 +61,8 @@ def problem(
 ) -> Problem:
     """What *audience* is told of *error*; with *debug* the traceback too."""
     audience = Audience.DEVELOPER if debug else audience
+    if isinstance(error, MemoryError):
+        error = errors.out_of_memory()
     status, text = next(
         ((status, text) for kind, status, text in _TABLE if isinstance(error, kind)), _UNKNOWN
     )

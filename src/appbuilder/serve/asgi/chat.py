@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from appbuilder.engine.budget import Account
 from appbuilder.engine.engine import Run
 from appbuilder.engine.log import Outcome
 from appbuilder.engine.request import TurnRequest
 from appbuilder.errors import MethodNotAllowed, Unauthenticated
+from appbuilder.serve.asgi.charged import account_of, charge, written
 from appbuilder.serve.asgi.http import HEADER, IDENTITY, REQUEST_ID, apart, read_json, send_whole
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asgi.stream import EventStream, outcome_of
@@ -32,19 +34,8 @@ class ChatEndpoint:
             raise MethodNotAllowed("This address does not take that method.", "POST")
         if identity is None:
             raise Unauthenticated("Send your key: Authorization: Bearer ...")
-        header, settings = scope[HEADER], service.settings
-        body = await read_json(header, receive, settings.max_body)
-
-        def parse() -> TurnRequest:
-            return chat.parse(
-                body,
-                header,
-                id=request_id,
-                needs_credential=service.needs_credential,
-                max_values=settings.max_values,
-            )
-
-        turn = await apart(len(body), parse)
+        header, account = scope[HEADER], account_of(service, scope)
+        turn = await self._turn(scope, receive, account)
         run = await begin(service, identity, turn, header(chat.ON_DISCONNECT_HEADER))
         headers = [(_REQUEST_ID, request_id.encode())]
         if turn.stream:
@@ -56,7 +47,27 @@ class ChatEndpoint:
         if outcome.answer is None:
             assert outcome.error is not None
             raise outcome.error
-        await send_whole(send, chat.answer(turn.session_id, outcome.answer), headers=headers)
+        members = outcome.answer
+        whole = await written(account, lambda: chat.answer(turn.session_id, members))
+        await send_whole(send, whole, headers=headers)
+
+    async def _turn(self, scope: Scope, receive: Receive, account: Account) -> TurnRequest:
+        service, header, settings = self._service, scope[HEADER], self._service.settings
+        body = await read_json(header, receive, settings.max_body, account=account)
+
+        def parse() -> TurnRequest:
+            turn = chat.parse(
+                body,
+                header,
+                id=scope[REQUEST_ID],
+                needs_credential=service.needs_credential,
+                max_values=settings.max_values,
+                account=account,
+            )
+            charge(account, body, (turn.message, turn.args))
+            return turn
+
+        return await apart(len(body), parse)
 
 
 class ChatEvents:

@@ -10,6 +10,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+_LARGE = 16 * 1024
+"""Bytes that do not wait for others."""
+
 
 class Corked:
     """Passes on to *transport* what was written in one turn of *loop* as one write, at its end.
@@ -36,6 +39,8 @@ class Corked:
         if not self._waiting:
             self._loop.call_soon(self.flush)
         self._waiting.append(data)
+        if len(data) > _LARGE:
+            self.flush()  # so that who writes is told to pause before the next
 
     def flush(self) -> None:
         """Writes what waits."""

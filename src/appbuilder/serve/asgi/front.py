@@ -16,11 +16,13 @@ from appbuilder.logs import logger
 from appbuilder.serve.asgi.auth.hosts import PROBES
 from appbuilder.serve.asgi.auth.origins import SAFE, Rules, check_request, cors_headers, preflight
 from appbuilder.serve.asgi.http import (
+    ACCOUNT,
     HEADER,
     IDENTITY,
     REQUEST_ID,
     REQUEST_ID_HEADERS,
     BrokenBody,
+    UnreadBody,
     header_of,
     send_whole,
 )
@@ -39,6 +41,7 @@ MOST_ADMITTED = 1000
 LARGEST_ADMITTED = 4096
 """Bytes of headers; larger ones are looked at each time."""
 
+_CLOSE = (b"connection", b"close")
 _NOT_KEPT = (b"cache-control", b"no-store")
 
 
@@ -161,6 +164,9 @@ class Front:
             if answer.status:
                 raise
             await self._tell(scope, answer, error, request_id or new_id())
+        finally:
+            if ACCOUNT in scope:
+                scope[ACCOUNT].let_go()
 
     def _admit(self, scope: Scope) -> _Admitted:
         """What is decided by where a request comes from and its headers alone.
@@ -203,11 +209,15 @@ class Front:
         await self._page(scope, receive, send)
 
     async def _tell(self, scope: Scope, send: Send, error: Exception, request_id: str) -> None:
-        error = _ours(error)
+        # What comes next on this connection is the rest of the body, if anything.
+        unread = isinstance(error, (errors.PayloadTooLarge, BrokenBody, UnreadBody))
+        error = error.error if isinstance(error, UnreadBody) else _ours(error)
         what = problem(error, audience=audience(self._service.settings, scope.get(IDENTITY)))
         if what.status >= 500 and not isinstance(error, errors.AppBuilderError):
             logger.error("request %s failed", request_id, exc_info=error)
         headers = [(name, request_id.encode()) for name in REQUEST_ID_HEADERS] + _headers_of(error, what)
+        if unread:
+            headers.append(_CLOSE)
         if scope["method"] in SAFE:
             headers.append(_NOT_KEPT)
         body = self._body(scope["path"], what, error, request_id)
@@ -231,9 +241,6 @@ def _headers_of(error: Exception, what: Problem) -> list[tuple[bytes, bytes]]:
     if what.status == 500 or isinstance(error, errors.TurnCancelled):
         # OpenAI's clients try these again twice: the component has had its attempts, or was stopped.
         headers.append((b"x-should-retry", b"false"))
-    if what.status == 413 or isinstance(error, BrokenBody):
-        # What comes next on this connection is the rest of the body, if anything.
-        headers.append((b"connection", b"close"))
     return headers
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from appbuilder.logs import logger
 from appbuilder.serve.address import BACKLOG
+from appbuilder.serve.allocator import set_up_allocator
 from appbuilder.serve.asgi.connections import Connection, watching
 from appbuilder.serve.chainlit.web import most_of_socket
 from appbuilder.serve.uvicorn_thread import UvicornThread, serve_until_told
@@ -45,6 +46,7 @@ def serve(
 ) -> None:
     """Serves *app* on *listeners* until Ctrl-C or SIGTERM, see :func:`serve_until_told`."""
     raise_open_files()
+    set_up_allocator()
     sys.setswitchinterval(_SWITCH_INTERVAL)
     # What is there by now stays. To look through all of it for garbage takes a tenth of a second, again and
     # again while many turns begin.

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from appbuilder import errors, jsontext
+from appbuilder.engine.budget import Account
 from appbuilder.serve.asking import Identity, Receive, Scope, Send
 from appbuilder.serve.pools import PARSING
 from appbuilder.settings import Settings
@@ -24,6 +25,8 @@ IDENTITY = "appbuilder.identity"
 REQUEST_ID = "appbuilder.request_id"
 REQUEST_ID_HEADERS = (chat.REQUEST_ID_HEADER.lower().encode(), b"x-request-id")
 """Where an answer tells the request's id: ours, and what OpenAI's clients read."""
+ACCOUNT = "appbuilder.account"
+"""Where it stands in the scope what the request takes of the memory."""
 HEADER = "appbuilder.header"
 """Where the front leaves what :func:`header_of` gives."""
 _JSON = (b"content-type", b"application/json")
@@ -31,6 +34,14 @@ NOT_KEPT = {"Cache-Control": "no-store"}
 """Headers of what is one caller's, by whatever he was known: no cache may have it for the next one."""
 ROUTE = "appbuilder.route"
 """Where it stands in the scope which route a request took, without what differs between requests."""
+
+
+class UnreadBody(Exception):
+    """The body is not read to its end, because of *error*."""
+
+    def __init__(self, error: errors.AppBuilderError) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 class BrokenBody(errors.InvalidRequest):
@@ -60,11 +71,18 @@ def _in_scope(name: str) -> bytes:
 
 
 async def read_json(
-    header: Callable[[str], str | None], receive: Receive, limit: int, kinds: Sequence[str] = (JSON,)
+    header: Callable[[str], str | None],
+    receive: Receive,
+    limit: int,
+    kinds: Sequence[str] = (JSON,),
+    *,
+    account: Account | None = None,
 ) -> bytes:
     """The body of a request that is to be JSON.
 
     :param kinds: the types it may be declared as.
+    :param account: counts a body that comes in several parts.
+    :raises UnreadBody: there is no memory left for it.
     :raises UnsupportedMediaType: it is not declared as JSON, or it is compressed.
     :raises PayloadTooLarge: it is larger than *limit* bytes; no more than that is kept.
     :raises InvalidRequest: the client broke it off.
@@ -77,27 +95,43 @@ async def read_json(
     declared = header("content-length") or ""
     if declared.isdigit() and int(declared[:20]) > limit:
         raise _too_large(limit)
-    return await read_body(receive, limit)
+    return await read_body(receive, limit, account)
 
 
-async def read_body(receive: Receive, limit: int) -> bytes:
+async def read_body(receive: Receive, limit: int, account: Account | None = None) -> bytes:
     """A request's body, whatever it is.
 
-    :raises PayloadTooLarge, InvalidRequest: as :func:`read_json`.
+    :raises PayloadTooLarge, InvalidRequest, UnreadBody: as :func:`read_json`.
     """
-    parts: list[bytes] = []
-    size = 0
+    body = bytearray()  # not a list of parts: there may be as many as bytes
+    counted = 0
     while True:
         message = await receive()
         if message["type"] != "http.request":
             raise BrokenBody("The body was broken off.")
-        part = message.get("body", b"")
-        size += len(part)
-        if size > limit:
+        part: bytes = message.get("body", b"")
+        if len(body) + len(part) > limit:
             raise _too_large(limit)
-        if not message.get("more_body", False):
-            return b"".join([*parts, part]) if parts else part
-        parts.append(part)
+        more = message.get("more_body", False)
+        if not body and not more:
+            return part
+        body += part
+        if account is not None and len(body) > counted:
+            _count(account, len(body) + _STEP - counted)
+            counted = len(body) + _STEP
+        if not more:
+            return bytes(body)
+
+
+_STEP = 16 * 1024
+"""Bytes of a body that are counted before they are there, so that parts need not be counted one by one."""
+
+
+def _count(account: Account, size: int) -> None:
+    try:
+        account.take(size)
+    except errors.AppBuilderError as error:
+        raise UnreadBody(error) from None
 
 
 def _too_large(limit: int) -> errors.PayloadTooLarge:
@@ -107,11 +141,27 @@ def _too_large(limit: int) -> errors.PayloadTooLarge:
 async def send_whole(
     send: Send, body: bytes, *, status: int = 200, headers: list[tuple[bytes, bytes]] | None = None
 ) -> None:
-    """Sends a JSON answer in one piece."""
+    """Sends a JSON answer whose length is told."""
     length = (b"content-length", b"%d" % len(body))
     start = {"type": "http.response.start", "status": status, "headers": [_JSON, length, *(headers or ())]}
     await send(start)
-    await send({"type": "http.response.body", "body": body})
+    await send_parts(send, body, more=False)
+
+
+async def send_parts(send: Send, body: bytes, *, more: bool) -> None:
+    """Sends *body*, a large one as its reader takes it: the server keeps what it is given until it has left.
+
+    :param more: something follows.
+    """
+    at = 0
+    while len(body) - at > _LARGEST_PART:
+        part = body[at : at + _LARGEST_PART]
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+        at += _LARGEST_PART
+    await send({"type": "http.response.body", "body": body[at:] if at else body, "more_body": more})
+
+
+_LARGEST_PART = 512 * 1024
 
 
 # For Starlette's endpoints
@@ -128,12 +178,17 @@ def caller(request: Request) -> Identity:
     return cast(Identity, identity)
 
 
-async def json_object(request: Request, settings: Settings) -> dict[str, Any]:
+async def json_object(
+    request: Request, settings: Settings, account: Account | None = None
+) -> dict[str, Any]:
     """The body, a JSON object as large as *settings* allow.
+
+    :param account: as in :func:`read_json`.
 
     :raises InvalidRequest, PayloadTooLarge, UnsupportedMediaType: it is something else.
     """
-    body = await read_json(header_of(request.scope), request.receive, settings.max_body)
+    header, limit = header_of(request.scope), settings.max_body
+    body = await read_json(header, request.receive, limit, account=account)
     return await apart(len(body), lambda: body_object(body, settings.max_values))
 
 
@@ -147,9 +202,6 @@ async def apart(size: int, work: Callable[[], _T]) -> _T:
 
     :param size: in bytes.
     """
-    if size <= _LARGE:
+    if size <= jsontext.LONG:
         return work()
     return await PARSING.run(work)
-
-
-_LARGE = 64 * 1024

@@ -9,6 +9,7 @@ import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime, time
+from functools import lru_cache
 from typing import Any, Protocol
 
 from appbuilder import clock
@@ -157,6 +158,7 @@ def charged_to(identity: Identity) -> str:
     return address_key(identity.peer) if identity.is_visitor else caller_key(identity)
 
 
+@lru_cache(1024)
 def address_key(peer: str) -> str:
     """An address; of IPv6 the first 64 bits: whoever has one address there has all that share them."""
     address = address_of(peer)

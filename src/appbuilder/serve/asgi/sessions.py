@@ -17,6 +17,7 @@ from appbuilder.core.catalogue import Catalogue, Conversation, Rating, all_conve
 from appbuilder.errors import InvalidRequest, NotFound
 from appbuilder.serve.asgi import query
 from appbuilder.serve.asgi.bulk import Written, answer_in_parts, in_slices, presence, wait_in_line
+from appbuilder.serve.asgi.charged import account_of
 from appbuilder.serve.asgi.exports import export
 from appbuilder.serve.asgi.http import caller, json_object, reply
 from appbuilder.serve.asgi.imports import bring_in
@@ -96,7 +97,7 @@ class Sessions:
     async def rename(self, request: Request) -> Response:
         """Another title."""
         identity, session_id = caller(request), _id(request, "session_id")
-        title = _title(await json_object(request, self._service.settings))
+        title = _title(await self._body(request))
 
         def rename() -> told.Members:
             self._require(identity, session_id)
@@ -118,7 +119,7 @@ class Sessions:
 
     async def rate(self, request: Request) -> Response:
         """What the caller thinks of an answer, in place of what he thought before."""
-        rating = _rating(await json_object(request, self._service.settings))
+        rating = _rating(await self._body(request))
         if not await self._with_turn(request, lambda turn_id: self._catalogue.rate(turn_id, rating)):
             raise _no_turn()
         return reply(told.envelope(told.rated(rating)))
@@ -128,6 +129,11 @@ class Sessions:
         if not await self._with_turn(request, self._catalogue.unrate):
             raise NotFound("This turn has no rating.")
         return reply(told.envelope(None))
+
+    async def _body(self, request: Request) -> dict[str, Any]:
+        caller(request)
+        service = self._service
+        return await json_object(request, service.settings, account_of(service, request.scope))
 
     async def _with_turn(self, request: Request, work: Any) -> bool:
         identity = caller(request)

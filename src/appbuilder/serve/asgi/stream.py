@@ -9,18 +9,14 @@ from typing import Any, Protocol
 from appbuilder import clock, errors
 from appbuilder.engine.engine import Run
 from appbuilder.engine.log import Outcome, RunLog
+from appbuilder.engine.reader import written_together
 from appbuilder.logs import logger
+from appbuilder.serve.asgi.http import send_parts
 from appbuilder.serve.asgi.wakeups import Gate, new_gate
 from appbuilder.serve.asking import Receive, Scope, Send
 from appbuilder.settings import Settings
 from appbuilder.wire import sse
 
-MOST_IN_ONE_WRITE = 1000
-"""Pieces; so that what a slow reader has not taken yet stands in the log alone, not encoded as well."""
-LARGEST_WRITE = 256 * 1024
-"""Characters, about, for the same reason."""
-_LARGE = 1024
-"""What a piece that is no text counts for."""
 WATCH_AFTER = 1.0
 """Seconds after which the reader of a whole answer is watched for leaving; most are answered by then."""
 
@@ -163,7 +159,7 @@ class _Reader:
         while True:
             waiting, outcome = log.read(cursor)
             if waiting or outcome is not None:
-                pieces = _written_together(waiting)
+                pieces = written_together(waiting)
                 cursor += len(pieces)
                 body, ended = encoded(pieces, outcome if len(pieces) == len(waiting) else None)
                 await self._write(body, more=not ended)
@@ -193,7 +189,7 @@ class _Reader:
     async def _write(self, body: bytes, *, more: bool) -> None:
         if self._left:
             raise _Left
-        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+        await send_parts(self._send, body, more=more)
         self._last_write = clock.monotonic()
 
     async def _watch(self, receive: Receive) -> None:
@@ -207,17 +203,6 @@ class _Reader:
         if self._silent() >= self._heartbeat:
             self._gate.open()
         self._timer = self._loop.call_later(self._heartbeat, self._beat)
-
-
-def _written_together(waiting: Sequence[Any]) -> Sequence[Any]:
-    """The first of the pieces that wait, as many as leave as one write; one at least."""
-    pieces = waiting if len(waiting) <= MOST_IN_ONE_WRITE else waiting[:MOST_IN_ONE_WRITE]
-    size = 0
-    for number, piece in enumerate(pieces):
-        size += len(piece) if isinstance(piece, (str, bytes)) else _LARGE
-        if size > LARGEST_WRITE:
-            return pieces[: max(1, number)]
-    return pieces
 
 
 async def outcome_of(run: Run, receive: Receive) -> Outcome | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from sys import getsizeof
 from typing import Any
 
 from appbuilder import telemetry
@@ -12,7 +13,7 @@ from appbuilder.engine.engine import Run
 from appbuilder.engine.keeping import Keeping
 from appbuilder.engine.request import Guard, TurnRequest
 from appbuilder.errors import AppBuilderError, Audience, InvalidRequest, SessionBusy
-from appbuilder.serve.asgi.limits import Limits, caller_key, charged_to
+from appbuilder.serve.asgi.limits import Limits, charged_to
 from appbuilder.serve.asgi.ownership import guard_for, told_user
 from appbuilder.serve.asgi.service import Service, audience
 from appbuilder.serve.asking import Identity
@@ -52,15 +53,17 @@ async def begin(
     else:
         keep = replace(turn.keep, texts=texts, explain=_EXPLAINED[reader])
     engine = service.engine()
-    account = turn.account or engine.budget.account(caller_key(identity))
+    own = None if turn.account is not None else engine.budget.account(charged_to(identity))
     request = turn.admitted(
         guard=guard,
         keep=keep,
         user_id=told_user(service, identity, turn.user_id),
-        account=account,
+        account=turn.account or own,
         audience=reader,
     )
     try:
+        if own is not None and isinstance(turn.message, str):
+            own.take(2 * getsizeof(turn.message))
         return engine.start(request, on_disconnect=on_disconnect)
     except SessionBusy:
         if guard is not None:
@@ -68,8 +71,8 @@ async def begin(
             await TURNS.run_for(charged_to(identity), guard)
         raise
     finally:
-        if turn.account is None:
-            account.let_go()
+        if own is not None:
+            own.let_go()
 
 
 def _both(owners: Guard | None, doors: Guard | None) -> Guard | None:

@@ -8,11 +8,13 @@ from datetime import UTC
 from typing import Any, Protocol, TypeVar
 
 from appbuilder import clock
+from appbuilder.engine.budget import Account
 from appbuilder.engine.engine import Run
 from appbuilder.engine.log import Outcome
 from appbuilder.engine.request import Guard, Replaces, TurnRequest
 from appbuilder.errors import Unauthenticated
 from appbuilder.ids import new_id
+from appbuilder.serve.asgi.charged import account_of, charge, written
 from appbuilder.serve.asgi.http import (
     IDENTITY,
     REQUEST_ID,
@@ -90,10 +92,12 @@ async def read_request(
     if identity is None:
         raise Unauthenticated("Send your key: Authorization: Bearer ...")
     settings = service.settings
-    body = await read_json(header, receive, settings.max_body)
+    account = account_of(service, scope)
+    body = await read_json(header, receive, settings.max_body, account=account)
 
     def call() -> _Call_co:
         members = json_object(body, settings.max_values)
+        charge(account, body, members)
         return read(members, model=service.name, takes=service.takes)
 
     identity = scope[IDENTITY] = on_behalf(identity, header)  # errors are told to that one, too
@@ -127,7 +131,7 @@ async def converse(  # noqa: PLR0917 - an ASGI application, and what it serves
         outcome = await outcome_of(run, receive)
         await place.settle(outcome)
         if outcome is not None:
-            await _send_answer(send, outcome, answering(run), headers)
+            await _send_answer(send, outcome, answering(run), headers, account_of(service, scope))
     finally:
         await place.settle(None)
 
@@ -168,6 +172,7 @@ async def _begin(service: Service, identity: Identity, asked: Asked, place: Plac
         new_session=place.new,
         forget=asked.forget,
         replaces=_replacing(service, asked, place) if asked.replaces else None,
+        account=account_of(service, scope),
         door="responses" if scope["path"].endswith("/responses") else "openai",
     )
     return await begin(service, identity, turn, header(chat.ON_DISCONNECT_HEADER), asked.note)
@@ -189,12 +194,17 @@ def _settling(send: Send, place: Place, run: Run) -> Send:
 
 
 async def _send_answer(
-    send: Send, outcome: Outcome, answering: Answering, headers: list[tuple[bytes, bytes]]
+    send: Send,
+    outcome: Outcome,
+    answering: Answering,
+    headers: list[tuple[bytes, bytes]],
+    account: Account,
 ) -> None:
-    if outcome.answer is None:
+    members = outcome.answer
+    if members is None:
         assert outcome.error is not None
         raise outcome.error
-    await send_whole(send, answering.whole(outcome.answer), headers=headers)
+    await send_whole(send, await written(account, lambda: answering.whole(members)), headers=headers)
 
 
 def turn_id_of(run: Run) -> str:

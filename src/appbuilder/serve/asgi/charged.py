@@ -1,0 +1,50 @@
+"""What a request takes of the memory, counted from the first byte of its body to the last of its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from appbuilder import jsontext
+from appbuilder.engine.budget import Account
+from appbuilder.serve.asgi.http import ACCOUNT, IDENTITY, apart
+from appbuilder.serve.asgi.limits import charged_to
+from appbuilder.serve.asgi.service import Service
+from appbuilder.serve.asking import Scope
+
+
+def account_of(service: Service, scope: Scope) -> Account:
+    """The account of a request whose caller is known; the front lets go of it."""
+    account = scope.get(ACCOUNT)
+    if account is None:
+        account = scope[ACCOUNT] = service.engine().budget.account(charged_to(scope[IDENTITY]))
+    return account  # type: ignore[no-any-return]
+
+
+async def written(account: Account, work: Callable[[], bytes]) -> bytes:
+    """The bytes that *work* makes of an answer; of a large one off the event loop.
+
+    :param account: of the request, which tells how large it is.
+    :raises MemoryError: there is no memory for it.
+    """
+    if account.size <= jsontext.LONG:
+        return work()
+
+    def checked() -> bytes:
+        jsontext.check_memory(account.size // 2)  # every text is counted twice
+        return work()
+
+    return await apart(account.size, checked)
+
+
+def charge(account: Account, body: bytes, value: Any) -> None:
+    """Counts *value*, which was read from *body*, in the place of the body.
+
+    Twice: what is kept of it is another copy, and so is what is written of it.
+
+    :raises RateLimited, Overloaded: there is not so much left.
+    """
+    if len(body) > jsontext.LONG:
+        account.resize(2 * jsontext.size_of(value))
+    elif len(body) > jsontext.SHORT:
+        account.resize(2 * jsontext.memory_of(body))

@@ -13,13 +13,13 @@ from __future__ import annotations
 import copy
 import json
 import math
-import mmap
 from sys import getsizeof
 from typing import Any, NoReturn
 
 import orjson
 from pydantic_core import to_jsonable_python
 
+from appbuilder import long_texts
 from appbuilder.errors import AnswerError
 
 MAX_DEPTH = 100
@@ -159,19 +159,6 @@ def copied(value: Any) -> Any:
 _PLAIN = frozenset((str, int, float, bool, type(None)))
 
 
-def check_memory(size: int) -> None:
-    """Before :func:`dumps` of texts of *size* bytes: whether there is the memory to write them.
-
-    orjson asks for eight times as much, and ends the process where it does not get it.
-
-    :raises MemoryError: there is not.
-    """
-    try:
-        mmap.mmap(-1, 8 * size + 1).close()  # which takes addresses, and no memory
-    except OSError:
-        raise MemoryError from None
-
-
 def dumps(value: Any) -> bytes:
     """Writes *value* as UTF-8 JSON on one line; non-ASCII text is not escaped.
 
@@ -181,6 +168,16 @@ def dumps(value: Any) -> bytes:
 
     :raises AnswerError: it holds something else; the text names its type.
     """
+    if long_texts_expected.now:
+        return long_texts.written(value, _written)
+    return _written(value)
+
+
+long_texts_expected = long_texts.Expected()
+"""To be entered where something is written that may hold long texts."""
+
+
+def _written(value: Any) -> bytes:
     try:
         text = orjson.dumps(value)
     except TypeError:

@@ -141,9 +141,6 @@ def test_what_is_estimated_is_no_less_than_it_takes(value: Any) -> None:
 def test_no_memory_is_told_as_busy_and_asks_to_try_again() -> None:
     what = problem(MemoryError())
     assert (what.status, what.retry_after) == (503, 1)
-    with pytest.raises(MemoryError):
-        jsontext.check_memory(2**55)
-    jsontext.check_memory(1000)
 
 
 @pytest.mark.parametrize("iterating", [True, False])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from appbuilder import jsontext
+from appbuilder import jsontext, long_texts
 from appbuilder.errors import AnswerError
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -240,3 +240,20 @@ def test_the_place_of_an_error_is_said_once(text: bytes) -> None:
     with pytest.raises(jsontext.NotJson, match=r"^[A-Z][a-z ]+ at character \d+$") as caught:
         jsontext.loads(text)
     assert "at at" not in str(caught.value)
+
+
+# Long texts
+
+
+@given(st.recursive(
+    st.text(max_size=30) | st.integers() | st.none(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+))
+@example("\U0001f600\u2028\\\"" * 9)
+@example("x" * 7 + "\ud83d" + "\ude00" + "x" * 20)
+@example({"a": ["\ud83d" * 30, "x" * 30, {"b": "y" * 31}]})
+def test_long_texts_are_written_in_parts_and_alike(value: Any) -> None:
+    whole = jsontext.dumps(value)
+    with mock.patch.object(long_texts, "PART", 8), jsontext.long_texts_expected():
+        assert jsontext.dumps(value) == whole
+    assert not jsontext.long_texts_expected.now

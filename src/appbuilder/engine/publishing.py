@@ -131,7 +131,7 @@ def _sendable(piece: Any) -> str | bytes:
 
 
 def _json(value: Any) -> bytes:
-    size = jsontext.size_of(value)
-    if size > jsontext.LONG:
-        jsontext.check_memory(size)
-    return jsontext.dumps(value)
+    if jsontext.size_of(value) <= jsontext.LONG:
+        return jsontext.dumps(value)
+    with jsontext.long_texts_expected():
+        return jsontext.dumps(value)

@@ -285,7 +285,7 @@ class Turn(Publisher):
         """Writes what is kept of the turn; the machine goes on when it is durable."""
         if not self._is_large:
             return self._commit(action)
-        with _large_commits.get():
+        with _large_commits.get(), jsontext.long_texts_expected():
             return self._commit(action)
 
     @property
@@ -295,8 +295,6 @@ class Turn(Publisher):
 
     def _commit(self, action: Commit) -> Action | None:
         try:
-            if self._is_large:
-                jsontext.check_memory(self.account.size // 2)
             record = self._record(action.ending)
             if record is not None:
                 with spans.commit(self._span):

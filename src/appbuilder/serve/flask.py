@@ -5,7 +5,7 @@ It never touches a component or an iterator of one: it starts a run and reads it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import IO, Any
 
 from flask import Flask, Response, request
@@ -170,7 +170,7 @@ class EventStream:
             self._left = True
             self._run.detach()
 
-    def _encoded(self, pieces: list[Any], outcome: Outcome | None) -> bytes:
+    def _encoded(self, pieces: Sequence[Any], outcome: Outcome | None) -> bytes:
         try:
             return self._events(pieces) + (b"" if outcome is None else self._last(outcome))
         except Exception as error:  # noqa: BLE001 - a stream ends with a last event, also if this cannot be written
@@ -178,7 +178,7 @@ class EventStream:
             logger.error("request %s: its answer is no JSON", self._run.request.request_id, exc_info=error)
             return self._last(Outcome(error=errors.ComponentError("The answer is no JSON.")))
 
-    def _events(self, pieces: list[Any]) -> bytes:
+    def _events(self, pieces: Sequence[Any]) -> bytes:
         if not pieces:
             return b""
         if self._encoder is None:

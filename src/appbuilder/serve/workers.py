@@ -81,7 +81,7 @@ class Pool(ThreadPoolExecutor):
 
     def _adjust_thread_count(self) -> None:
         try:
-            super()._adjust_thread_count()  # type: ignore[misc]
+            super()._adjust_thread_count()
         except RuntimeError:  # Python's word for no more threads; the job is in the queue by now
             if not self._threads:
                 raise

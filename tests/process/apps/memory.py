@@ -7,6 +7,7 @@ A message is echoed; ``{"pieces": n, "size": bytes}`` is answered with so many p
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import resource
 import sys
@@ -39,6 +40,7 @@ def who(request: Any) -> Any:
 
 
 if __name__ == "__main__":
+    faulthandler.enable()
     resource.setrlimit(resource.RLIMIT_AS, (LIMIT, LIMIT))
     if os.environ.get("SERVE_BY") == "flask":
         FlaskRuntime(Says(), os.environ["DATABASE"]).serve("127.0.0.1", False, int(os.environ["PORT"]))

@@ -18,23 +18,22 @@ def account_of(service: Service, scope: Scope) -> Account:
     account = scope.get(ACCOUNT)
     if account is None:
         account = scope[ACCOUNT] = service.engine().budget.account(charged_to(scope[IDENTITY]))
-    return account  # type: ignore[no-any-return]
+    return account
 
 
 async def written(account: Account, work: Callable[[], bytes]) -> bytes:
     """The bytes that *work* makes of an answer; of a large one off the event loop.
 
     :param account: of the request, which tells how large it is.
-    :raises MemoryError: there is no memory for it.
     """
     if account.size <= jsontext.LONG:
         return work()
 
-    def checked() -> bytes:
-        jsontext.check_memory(account.size // 2)  # every text is counted twice
-        return work()
+    def of_long_texts() -> bytes:
+        with jsontext.long_texts_expected():
+            return work()
 
-    return await apart(account.size, checked)
+    return await apart(account.size, of_long_texts)
 
 
 def charge(account: Account, body: bytes, value: Any) -> None:

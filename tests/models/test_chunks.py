@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextvars
 import json
+from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from appbuilder import AppBuilderClient, Message, Playground
+from appbuilder.components.function import as_component
+from appbuilder.core.context import init_context
 from appbuilder.core.message import AnswerMessage
 from appbuilder.errors import ModelRejected, ModelUnavailable, RateLimited
 from appbuilder.jsontext import NotJson
@@ -166,6 +171,44 @@ def test_why_an_answer_is_not_whole(
     openai_server.reply(Reply(["半", "句"], finish=told))
     text, made = answer("openai/m", stream=stream)
     assert (text, made.content, made.extra.get("finish_reason")) == ("半句", "半句", said)
+
+
+def handed_on(message: str) -> Iterator[str]:
+    yield "> "
+    yield from Playground(model="openai/m").run(Message(message), stream=True).content or ()
+
+
+def whole(message: str) -> str:
+    return f"> {Playground(model='openai/m').run(Message(message)).content}"
+
+
+def other_words(message: str) -> str:
+    return f"{Playground(model='openai/m').run(Message(message)).content} was said."
+
+
+def asked_again(message: str) -> Iterator[str]:
+    Playground(model="openai/m").run(Message(message))
+    yield from handed_on(message)
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [(handed_on, "length"), (whole, "length"), (other_words, None), (asked_again, None)],
+)
+def test_a_program_that_hands_on_a_models_text_alone(
+    openai_server: OpenAIDouble, program: Any, said: str | None
+) -> None:
+    openai_server.reply(Reply(["半", "句", "\n"], finish="length"))
+
+    def run() -> Any:
+        init_context("s", "r")
+        made = as_component(program).run(message=Message("q"), stream=True)
+        if not isinstance(made.content, str):
+            deque(made.content, maxlen=0)
+        return made
+
+    made = contextvars.copy_context().run(run)
+    assert (getattr(made, "extra", None) or {}).get("finish_reason") == said
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -20,6 +21,10 @@ LONGEST_TIMEOUT = 3600
 
 LONGEST_ANSWER = 8 * 1024 * 1024
 """Characters; a model that says more has lost its way."""
+
+
+_LAST = 30
+"""Characters, and pieces, by which the end of an answer is known again."""
 
 
 class Trim:
@@ -100,6 +105,7 @@ class _Pieces(Iterator[str]):
         self._trim = trim
         self._ended = False
         self._length = 0
+        self._last: deque[str] = deque(maxlen=_LAST)
 
     def __next__(self) -> str:
         while not self._ended:
@@ -108,6 +114,10 @@ class _Pieces(Iterator[str]):
             self._ended = delta is None
             text = self._trim.end() if delta is None else self._take(delta)
             if text:
+                self._last.append(text)
+            if self._ended:
+                self._note_end()
+            if text:
                 return text
         raise StopIteration
 
@@ -115,6 +125,13 @@ class _Pieces(Iterator[str]):
         """Breaks the answer off."""
         self._ended = True
         self._deltas.close()
+
+    def _note_end(self) -> None:
+        """Leaves word of an answer that is not whole for a component that hands on its text alone."""
+        context, reason = current_context(), self._answer.extra.get("finish_reason")
+        if context is not None:
+            last = "".join(self._last).rstrip()[-_LAST:]
+            context.cut = (reason, last) if reason and last else None
 
     def _take(self, delta: Delta) -> str:
         if delta.usage:

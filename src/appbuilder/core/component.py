@@ -15,7 +15,7 @@ from appbuilder.core import foreign, shapes
 from appbuilder.core.context import current_context
 from appbuilder.core.credentials import missing_token
 from appbuilder.core.http_client import HttpClient
-from appbuilder.core.message import AsyncContentStream, ContentStream, Message, check_members, note
+from appbuilder.core.message import AsyncContentStream, ContentStream, Message, check_members, note, note_cut
 from appbuilder.errors import ComponentError, ConfigurationError, Unauthenticated
 from appbuilder.settings import Settings
 
@@ -225,11 +225,11 @@ def as_answer(value: Any) -> Message[Any]:
     :raises AnswerError: it returned what is neither text nor JSON; the text names its type.
     """
     if type(value) is str:
-        return Message(value)
+        return _noted(Message(value))
     if isinstance(value, Message):
         _read_content(value)
         check_members(value)
-        return value
+        return _noted(value)
     if value is None:
         raise ComponentError("The component returned nothing.")
     if inspect.isawaitable(value):
@@ -238,6 +238,12 @@ def as_answer(value: Any) -> Message[Any]:
         raise ComponentError("The component returned what is to be awaited: write `async def run`.")
     answer: Message[Any] = Message(_stream_of(shapes.unwrapped(value)))
     _read_content(answer)
+    return _noted(answer)
+
+
+def _noted(answer: Message[Any]) -> Message[Any]:
+    if isinstance(answer.content, str):
+        note_cut(answer, (answer.content,))
     return answer
 
 

@@ -35,7 +35,8 @@ class SessionContext:
     model call. ``attachments`` are the files that came with the message. ``run_id`` names the turn, and
     ``model_calls`` counts the calls of models it made. ``history_before`` is the place (time and row id)
     of the first row that this turn replaces: the history ends there. ``keeps_turns``: whether the runtime
-    keeps the texts of turns; None: it keeps only what is appended.
+    keeps the texts of turns; None: it keeps only what is appended. ``cut`` says of the last model call, if
+    its answer is not whole, why it ended, and with which characters.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class SessionContext:
         self.on_step: OnStep | None = None
         self.attachments: Sequence[Attachment] = ()
         self.model_calls = 0
+        self.cut: tuple[str, str] | None = None
         self.history_before: tuple[datetime, str] | None = None
         self.keeps_turns: bool | None = None
         self.cancel_token = cancel_token or CancelToken()

@@ -7,13 +7,14 @@ The JSON form (``content``, ``name``, ``mtype``, ``id``, and for a model's answe
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, field_serializer
 
 from appbuilder import jsontext
 from appbuilder.core import shapes
+from appbuilder.core.context import current_context
 from appbuilder.core.shape_parts import Said
 from appbuilder.ids import new_id
 from appbuilder.jsontext import clean, is_clean
@@ -152,6 +153,7 @@ class _Stream:
 
     def _end(self) -> None:
         """:raises AnswerError: calls of tools came last: whoever made the stream did not run them."""
+        note_cut(self._message, self._pieces)
         self._settle()
         if self._calls is not None and self._calls[0] == len(self._pieces):
             raise shapes.unhandled(self._calls[1])
@@ -255,6 +257,23 @@ def note(message: Message[Any], found: Said) -> None:
     if found.finish_reason is not None:
         before = getattr(message, "extra", None) or {}
         message.extra = {**before, "finish_reason": found.finish_reason[:100]}
+
+
+def note_cut(message: Message[Any], pieces: Sequence[str]) -> None:
+    """Notes why the last model ended, where the message ends with what that one said and is not whole."""
+    context = current_context()
+    if context is None or context.cut is None:
+        return
+    reason, last = context.cut
+    before = getattr(message, "extra", None) or {}
+    if not isinstance(before, dict) or "finish_reason" in before:
+        return
+    if "".join(pieces[-_FEW:]).rstrip().endswith(last):
+        message.extra = {**before, "finish_reason": reason}
+
+
+_FEW = 100
+"""Pieces that hold more characters than ``SessionContext.cut`` has."""
 
 
 def check_members(message: Message[Any]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import NullPool, create_engine, inspect
 from sqlalchemy.engine import URL
 from tests.services.fixtures import SERVERS, server_of
 from tests.services.servers import MariaServer, PostgresServer
@@ -219,16 +219,23 @@ def test_a_table_that_was_dropped(kind: str, request: pytest.FixtureRequest, ope
     assert reason(store) == ""
 
 
-def test_a_lock_of_another_program_in_postgres(postgres: PostgresServer, opened: Opener) -> None:
-    url = postgres.new_database()
+@pytest.mark.parametrize(("kind", "lock"), [
+    ("postgresql", f"LOCK TABLE {TABLE}"), ("mariadb", f"LOCK TABLES {TABLE} READ"),
+])
+def test_a_lock_of_another_program_on_a_server(
+    kind: str, lock: str, request: pytest.FixtureRequest, opened: Opener
+) -> None:
+    url = server_of(request, kind).new_database()
     store = opened(url)
     store.prepare()
-    engine = create_engine(parse(url))
+    before = store._live().read("SELECT 1", ())
+    engine = create_engine(parse(url), poolclass=NullPool)
     with engine.begin() as connection:
-        connection.exec_driver_sql(f"LOCK TABLE {TABLE}")
+        connection.exec_driver_sql(lock)
         assert reason(store) == "The database is locked, or too slow."
-    engine.dispose()
     assert reason(store) == ""
+    if kind == "mariadb":
+        assert store._live().read("SELECT @@lock_wait_timeout = @@GLOBAL.lock_wait_timeout", ()) == before
 
 
 @pytest.mark.parametrize("kind", SERVERS)

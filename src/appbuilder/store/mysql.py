@@ -92,6 +92,15 @@ class MysqlBackend(ServerBackend):
             connection.invalidate()
             raise
 
+    @contextlib.contextmanager
+    def hastened(self, connection: Connection, timeout: float) -> Iterator[None]:
+        seconds = math.ceil(timeout)
+        limit = "SET lock_wait_timeout = {0}, innodb_lock_wait_timeout = {0}"
+        connection.exec_driver_sql(limit.format(seconds))
+        yield
+        # After an error the connection is given up, with the lock of the session.
+        connection.exec_driver_sql(limit.format("DEFAULT"))
+
     def upgrade(self, connection: Connection) -> None:
         driver: Any = connection.connection.driver_connection
         driver._read_timeout = PREPARE_TIMEOUT

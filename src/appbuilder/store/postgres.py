@@ -129,8 +129,10 @@ class PostgresBackend(ServerBackend):
         # The end of the transaction gives the lock back, after its rows can be seen.
         yield
 
-    def hasten(self, connection: Connection, timeout: float) -> None:
+    @contextlib.contextmanager
+    def hastened(self, connection: Connection, timeout: float) -> Iterator[None]:
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(timeout * 1000)}")
+        yield
 
     def upgrade(self, connection: Connection) -> None:
         check_encoding(connection)

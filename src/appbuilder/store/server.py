@@ -89,8 +89,9 @@ class ServerBackend(ABC):
     def transaction(self, connection: Connection, session_id: str) -> AbstractContextManager[None]:
         """Begins a transaction that sees all a session holds, under a lock kept until it has ended."""
 
-    def hasten(self, connection: Connection, timeout: float) -> None:  # noqa: B027 - not all can
-        """Lets this transaction wait for locks no longer than *timeout* seconds, where that can be set."""
+    @abstractmethod
+    def hastened(self, connection: Connection, timeout: float) -> AbstractContextManager[None]:
+        """Within it the transaction waits for locks of others no longer than *timeout* seconds."""
 
     @abstractmethod
     def upgrade(self, connection: Connection) -> None:
@@ -173,8 +174,11 @@ class ServerBackend(ABC):
 
     def try_write(self, turn: PreparedTurn, timeout: float) -> None:
         attempt = _Attempt(self, turn)
-        with self.connect() as connection, self.transaction(connection, turn.session_id):
-            self.hasten(connection, timeout)
+        with (
+            self.connect() as connection,
+            self.transaction(connection, turn.session_id),
+            self.hastened(connection, timeout),
+        ):
             attempt.insert(connection)
             connection.rollback()
 

@@ -147,7 +147,7 @@ def test_hooks_that_never_return_take_no_more_threads(monkeypatch: pytest.Monkey
             with pytest.raises(ServiceUnavailable):
                 await call_hook(threads, "APPBUILDER_AUTH_HOOK", hook, name)
         monkeypatch.setattr(hooks, "HOOK_WAIT", 10.0)
-        with pytest.raises(ServiceUnavailable):  # at once: nobody can tell when one of them returns
+        with pytest.raises(ServiceUnavailable):  # at once: none of the threads may ever come back
             await asyncio.wait_for(call_hook(threads, "APPBUILDER_AUTH_HOOK", hook, "three"), 5)
         assert begun == ["one", "two"]
         before = threading.active_count()

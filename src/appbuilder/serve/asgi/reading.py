@@ -35,7 +35,7 @@ def newest_turns(
 
     A turn that is larger is given alone.
 
-    :raises InvalidRequest: *cursor* is not one of ours.
+    :raises InvalidRequest: *cursor* is not a cursor of this session.
     """
     place, left = _place(cursor), most_bytes
     rows: list[StoredRow] = []

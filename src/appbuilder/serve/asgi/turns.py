@@ -67,7 +67,7 @@ async def begin(
         return engine.start(request, on_disconnect=on_disconnect)
     except SessionBusy:
         if guard is not None:
-            # Who may not use the session is not told that it is busy.
+            # A caller that may not use the session must not learn that it is busy.
             await TURNS.run_for(charged_to(identity), guard)
         raise
     finally:

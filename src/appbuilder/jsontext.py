@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from functools import partial
 from sys import getsizeof
 from typing import Any, NoReturn
 
@@ -159,25 +160,18 @@ def copied(value: Any) -> Any:
 _PLAIN = frozenset((str, int, float, bool, type(None)))
 
 
-def dumps(value: Any) -> bytes:
+def dumps(value: Any, *, in_parts: bool = True) -> bytes:
     """Writes *value* as UTF-8 JSON on one line; non-ASCII text is not escaped.
 
     Many clients cut a stream where ``str.splitlines`` does, so the line ends of Unicode are escaped. Lone
     surrogates become U+FFFD, NaN and Infinity null; integers of more than 64 bits stay exact; models of
     pydantic, dataclasses, sets, times and the like are written as pydantic writes them.
 
+    :param in_parts: whether long texts are written in parts where :data:`long_texts_expected` is entered.
     :raises AnswerError: it holds something else; the text names its type.
     """
-    if long_texts_expected.now:
-        return long_texts.written(value, _written)
-    return _written(value)
-
-
-long_texts_expected = long_texts.Expected()
-"""To be entered where something is written that may hold long texts."""
-
-
-def _written(value: Any) -> bytes:
+    if long_texts_expected.now and in_parts:
+        return long_texts.written(value, partial(dumps, in_parts=False))
     try:
         text = orjson.dumps(value)
     except TypeError:
@@ -188,6 +182,10 @@ def _written(value: Any) -> bytes:
     if not text.isascii() and (0xE2 in text or 0xC2 in text):
         return one_line(text)
     return text
+
+
+long_texts_expected = long_texts.Expected()
+"""To be entered where something is written that may hold long texts."""
 
 
 def _refuse(value: Any) -> NoReturn:

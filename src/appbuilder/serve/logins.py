@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from datetime import timedelta
 
-from anyio import to_thread
-
 from appbuilder import clock
 from appbuilder.core.catalogue import Catalogue
 from appbuilder.errors import StoreUnavailable
+from appbuilder.serve.pools import AUTH
 
 LOGIN_DAYS = 15
 """Days a login lasts at most, and its cookie."""
@@ -39,7 +38,7 @@ class Logins:
         if self._catalogue is None:
             return True
         try:
-            ended = await to_thread.run_sync(self._catalogue.is_ended, login)
+            ended = await AUTH.run(self._catalogue.is_ended, login)
         except StoreUnavailable:
             if clock.monotonic() - self._found.get(login, float("-inf")) > _BELIEVED:
                 raise

@@ -92,6 +92,8 @@ PARSING = Pool("parsing", 2)
 """Bodies that are large; more at the same time would only wait for the interpreter."""
 AUTH = Pool("auth", 16)
 """Who is asking: keys, key sets."""
+LOGINS = Pool("logins", 2)
+"""Passwords: hashes are made to be slow, and whoever guesses must not keep others from being known."""
 TURNS = Pool("turns", 40, each=10)
 """What a turn asks of the database before it begins and when it has ended; stopping a run."""
 PROBES = Pool("probes", 4)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from starlette.concurrency import run_in_threadpool
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
@@ -21,6 +20,7 @@ from appbuilder.serve.chainlit.identity import KNOWN, VISITOR_DAYS, PageGate
 from appbuilder.serve.chainlit.index import SCRIPT, STYLE_SHEET, localized
 from appbuilder.serve.chainlit.web import SAFE, bounded, language
 from appbuilder.serve.logins import LOGIN_DAYS
+from appbuilder.serve.pools import AUTH, LOGINS
 
 _DAY = 86_400
 _PAGES = re.compile(r"/|/login|/thread/[^/]+")
@@ -132,7 +132,7 @@ class Routes:
         if not isinstance(name, str) or not isinstance(password, str):
             raise InvalidRequest("A login needs username and password.")
         # In a thread: a hash is made to be slow.
-        cookie = await run_in_threadpool(self._gate.log_in, name, password, asking)
+        cookie = await LOGINS.run(self._gate.log_in, name, password, asking)
         if cookie is None:
             return JSONResponse({"detail": "credentialssignin"}, 401)
         response = JSONResponse({"success": True})
@@ -146,7 +146,7 @@ class Routes:
         if not self._gate.has_login:  # a visitor would lose all conversations
             return response
         login = self._gate.login_of(asking)
-        await run_in_threadpool(self._gate.log_out, asking)
+        await AUTH.run(self._gate.log_out, asking)
         response.delete_cookie(self._gate.cookie_name)
         if login:
             await self._ended(login)

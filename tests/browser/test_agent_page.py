@@ -253,7 +253,6 @@ def test_files_of_every_kind_are_shown_without_harm(
     server: Server, double: AppDouble, open_page: OpenPage, watch: Watch
 ) -> None:
     chat = open_page(server)
-    title = chat.page.title()
     files = [{**PAGE_OF_HTML, "name": name, "mimeType": kind} for name, kind in KINDS.items()]
     choose(chat, *files)
     expect(attached(chat)).to_have_count(len(files))
@@ -263,7 +262,7 @@ def test_files_of_every_kind_are_shown_without_harm(
     [conversation] = double.conversations.values()
     names = [file.name for file in conversation.files.values()]  # type: ignore[union-attr]
     assert names == [Path(name).name for name in KINDS]
-    assert chat.page.title() == title
+    expect(chat.page).to_have_title("种种 – AppBuilder")
 
 
 def uploaded(chat: Chat) -> APIResponse:

@@ -318,9 +318,10 @@ def test_of_a_giant_message_its_beginning_is_shown_and_a_link(pieces: list[Any] 
     said = {"input": {"content": "x" * 140_000}, "answer": {"content": "字" * 140_000}, "pieces": pieces}
     turn = StoredRow("t", "r1", TURN_KEY, said, AT)
     link = "[Show the whole message](/thread/session/earlier?before=2026-01-02T03:04:05.000001~)"
-    told = [output for kind, output in shown(turn) if kind != "run"]
-    assert [link in output for output in told[:1] + told[-1:]] == [True, True]
-    assert all(len(output) < threads.MOST_CHARACTERS + 300 for output in told)
+    question, *linked = [output for kind, output in shown(turn) if kind != "run"]
+    assert question == "x" * threads.MOST_CHARACTERS + "…", "which is not Markdown"
+    assert [link in output for output in (linked[0], linked[-1])] == [True, True]
+    assert all(len(output) < threads.MOST_CHARACTERS + 300 for output in linked)
 
 
 def test_an_open_fence_is_closed_before_the_link() -> None:

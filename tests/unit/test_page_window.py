@@ -151,7 +151,7 @@ def test_all_turns_are_found_from_page_to_page() -> None:
     before: str | None = None
     for _ in range(3):
         html = shown(catalogue, before=before)
-        questions = re.findall(r'<div class="words" dir="auto">(q\d+)</div>', html) + questions
+        questions = re.findall(r'<div class="words short" dir="auto">(q\d+)</div>', html) + questions
         link = re.search(r'href="(/thread/s%2F1/earlier\?before=[^"]+)" rel="prev"', html)
         if link is not None:
             address = urlsplit(link[1].replace("&amp;", "&"))

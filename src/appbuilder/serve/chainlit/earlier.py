@@ -25,6 +25,7 @@ from appbuilder.serve.chainlit.texts import text
 from appbuilder.wire.transcript import exchange
 
 _PLACE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6})~([!-~]{0,36})", re.ASCII)
+_LONGEST_DIRECTED = 20_000
 _WORDS = ("earlier", "back", "question", "no_earlier")
 
 _templates = Environment(
@@ -35,6 +36,8 @@ _templates = Environment(
     lstrip_blocks=True,
     auto_reload=False,
 )
+# Each paragraph in its own direction; of a giant one without line ends browsers take minutes.
+_templates.filters["classes"] = lambda words: "words short" if len(words) <= _LONGEST_DIRECTED else "words"
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ latex = true
 edit_message = false
 allow_thread_sharing = false
 favorites = false
+user_message_markdown = false
 auto_tag_thread = false
 
 [features.spontaneous_file_upload]

@@ -8,13 +8,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from appbuilder.core.catalogue import Conversation, Rating, StoredRow
+from appbuilder.core.catalogue import Conversation, Rating, StoredRow, shown
 from appbuilder.core.catalogue import Place as RowPlace
 from appbuilder.core.message import text_of
 from appbuilder.core.store import FAILED, INCOMPLETE, STATE, TURN_KEY
 from appbuilder.serve.chainlit import steps
 from appbuilder.serve.chainlit.composer import Composer
-from appbuilder.serve.chainlit.outputs.markdown import escaped
 from appbuilder.serve.chainlit.steps import Place, Step
 from appbuilder.serve.chainlit.texts import text
 from appbuilder.serve.chainlit.window import Window
@@ -94,9 +93,9 @@ def _tell_turn(thread: Thread, place: Place, row: StoredRow, rating: Rating | No
     value: Mapping[str, Any] = row.value if isinstance(row.value, dict) else {}
     at = row.created_at
     told: list[Step] = thread["steps"]
-    asked = _shortened(place, row, _content(value.get("input")))
-    told.append(steps.said(place, asked + _given(value.get("attachments")), at))
+    _tell_question(thread, place, _content(value.get("input")), at, _given(value.get("attachments")))
     told.append(steps.run(place, at, at, rating))
+    _tell_rest(thread, place, row, _content(value.get("input")), at)
     for call in value.get("steps") or ():
         told.append(steps.deed(place, call, _time(call.get("started_at"), at), ended=True))
     composer = Composer()
@@ -114,8 +113,10 @@ def _tell_rows(thread: Thread, place: Place, group: Sequence[StoredRow]) -> None
     first, last = group[0], group[-1]
     at = first.created_at
     if len(group) > 1 or not _is_answer(first):
-        told.append(steps.said(place, _shortened(place, last, _content(first.value)), at))
+        _tell_question(thread, place, _content(first.value), at)
     told.append(steps.run(place, at, last.created_at))
+    if len(group) > 1:
+        _tell_rest(thread, place, last, _content(first.value), at)
     for number, row in enumerate(group[1:-1]):
         words = _shortened(place, last, _content(row.value))
         told.append(steps.folded(place, number + 1, row.key, words, row.created_at))
@@ -133,6 +134,20 @@ def _close(composer: Composer, place: Place, state: Any, answer: Any) -> None:
     line = steps.stopped_line(language) if state == INCOMPLETE else steps.cut_line(language, answer)
     if line:
         composer.close(line)
+
+
+def _tell_question(
+    thread: Thread, place: Place, words: str, at: datetime, given: str = ""
+) -> None:
+    """What was asked, or its beginning: the page shows it as it was written, not as Markdown."""
+    begun = words if len(words) <= MOST_CHARACTERS else f"{words[:MOST_CHARACTERS]}…"
+    thread["steps"].append(steps.said(place, begun + given, at))
+
+
+def _tell_rest(thread: Thread, place: Place, row: StoredRow, words: str, at: datetime) -> None:
+    """Where the rest of a question is, under the run: there links work."""
+    if len(words) > MOST_CHARACTERS:
+        thread["steps"].append(steps.part(place, -1, f"*↑ {_rest(place, row)}*", at))
 
 
 def _tell_parts(thread: Thread, place: Place, composer: Composer, at: datetime) -> None:
@@ -174,7 +189,7 @@ def _is_answer(row: StoredRow) -> bool:
 def _given(attachments: Any) -> str:
     """The names of the files that came with a message."""
     named = attachments if isinstance(attachments, list) else []
-    return "".join(f"\n\n📎 {escaped(str(each.get('name')), 200)}" for each in named)
+    return "".join(f"\n\n📎 {shown(str(each.get('name')))[:200]}" for each in named)
 
 
 def _content(message: Any) -> str:

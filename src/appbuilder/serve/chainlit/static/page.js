@@ -85,6 +85,13 @@
     event.preventDefault();
     notify(words);
   }, true);
+  for (const type of ["paste", "beforeinput", "input"]) {
+    addEventListener(type, event => {
+      if (event.target !== composer()) return;
+      const given = (event.clipboardData ?? event.dataTransfer)?.getData("text/plain") || event.data || "";
+      direct(event.target, given.length > event.target.value.length ? given : event.target.value);
+    }, true);
+  }
   for (const type of ["dragover", "drop"]) {
     addEventListener(type, event => {
       if (!event.dataTransfer?.types.includes("Files")) return;
@@ -159,6 +166,14 @@
     "[role=dialog] :is(input, textarea, [role=option])",
   ].map(each => `${each}:not([dir])`).join(", ");
 
+  const LONGEST_DIRECTED = 20000;
+  function direct(element, words) {
+    // The browser takes half a minute to find the directions of 2 MB without line ends.
+    const first = words.length > LONGEST_DIRECTED ? /\p{L}/u.exec(words)?.[0] ?? "" : "";
+    const direction = words.length > LONGEST_DIRECTED ? (/[\u0590-\u08ff]/.test(first) ? "rtl" : "ltr") : "auto";
+    if (element.dir !== direction) element.dir = direction;
+  }
+
   function name(element, words) {
     if (element.getAttribute("aria-label") !== words) element.setAttribute("aria-label", words);
   }
@@ -168,7 +183,9 @@
       for (const element of document.querySelectorAll(selector)) name(element, words);
     }
     for (const element of document.querySelectorAll(DIRECTED)) {
-      element.dir = element.matches("pre, code") ? "ltr" : "auto";
+      // A pre that wraps is a question; others are code.
+      if (element.matches("code, pre:not(.whitespace-pre-wrap)")) element.dir = "ltr";
+      else direct(element, element.value ?? element.textContent);
     }
     for (const element of document.querySelectorAll("#thread-options")) {
       // Several of one id, and none that a keyboard reaches.

@@ -170,7 +170,7 @@ def dumps(value: Any, *, in_parts: bool = True) -> bytes:
     :param in_parts: whether long texts are written in parts where :data:`long_texts_expected` is entered.
     :raises AnswerError: it holds something else; the text names its type.
     """
-    if long_texts_expected.now and in_parts:
+    if long_texts_expected.now and in_parts and type(value) is not str:  # which is a piece of a stream
         return long_texts.written(value, partial(dumps, in_parts=False))
     try:
         text = orjson.dumps(value)

@@ -95,6 +95,8 @@ class _Sockets:
             return
         message_id, words = message.get("id"), message.get("output")
         if is_new_id(message_id) and isinstance(words, str):
+            if await self._turns.refuse_long(session, asking().language, message_id, words):
+                return
             files = _files(payload.get("fileReferences"), session) if self._uploads else []
             said = {"message": _step(message_id, words), "fileReferences": files}
             await self._chainlit.message(sid, said)

@@ -93,6 +93,20 @@ class PageTurns:
             await _end_of(others[0])
             await asyncio.sleep(0)  # it may have ended and not be forgotten yet
 
+    async def refuse_long(self, session: Any, language: str, message_id: str, words: str) -> bool:
+        """Whether a message is over the limit; the browser is told. Chainlit would send it back first."""
+        try:
+            self._check_length(words)
+        except PayloadTooLarge as error:
+            place = Place(session.thread_id, message_id, new_row_id(), self.author, language)
+            await self._screen(session, place, Audience.STRANGER).refuse(_beginning(words), error)
+            return True
+        return False
+
+    def _check_length(self, words: str) -> None:
+        if len(words) * 6 + 2 > self._limit and len(dumps(words)) > self._limit:
+            raise PayloadTooLarge(f"A message has at most {self._limit} bytes.")
+
     def live(self, session_id: str) -> list[LiveTurn]:
         """The conversation's turns under way, in the order they were asked for."""
         return list(self._live.get(session_id, ()))
@@ -152,8 +166,7 @@ class PageTurns:
     ) -> LiveTurn:
         if not is_new_id(place.request_id) or not isinstance(words, str) or clean(words) != words:
             raise InvalidRequest("The message cannot be read.")
-        if len(words) * 6 + 2 > self._limit and len(dumps(words)) > self._limit:
-            raise PayloadTooLarge(f"A message has at most {self._limit} bytes.")
+        self._check_length(words)
         if len(files) > MOST_FILES:
             raise InvalidRequest(f"A message has at most {MOST_FILES} files.")
         request = TurnRequest(

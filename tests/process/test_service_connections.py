@@ -24,7 +24,8 @@ IDLE, STREAMS, TRIVIAL = 2000, 1000, 1.0
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serve("scripted", tmp_path_factory.mktemp("strict"), SERVICE, BODY_TIMEOUT=str(SENDING),
-               WRITE_TIMEOUT=str(UNREAD), HEARTBEAT="0.2", FIRST_PIECE_WAIT="0.2") as running:
+               WRITE_TIMEOUT=str(UNREAD), HEARTBEAT="0.2", FIRST_PIECE_WAIT="0.2",
+               MAX_ANSWER=str(16 * 1024 * 1024)) as running:
         yield running
 
 

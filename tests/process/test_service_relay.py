@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import signal
 import struct
 from collections.abc import Iterator, Mapping
@@ -102,7 +103,8 @@ def test_it_does_not_matter_which_worker_is_asked(pair: Pair) -> None:
             assert (here.status, without_id(here)) == (there.status, without_id(there)), path
             assert told(here) == told(there), path
         # Scripts are found under the names the page says.
-        script = next(part.split(b'"')[0] for part in ask(direct, "/").body.split(b'src="') if b".js" in part)
+        scripts = re.findall(rb'src="(/assets/[^"]+\.js)"', ask(direct, "/").body)
+        script = scripts[0]
         here, there = (ask(client, script.decode()) for client in (direct, relayed))
         assert here.body == there.body
         assert len(here.body) > 100_000

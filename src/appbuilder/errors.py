@@ -195,3 +195,8 @@ class TurnCancelled(AppBuilderError):
 
 class TurnTimeout(TurnCancelled):
     """The turn took longer than the service lets one take."""
+
+
+def is_stop(error: BaseException) -> bool:
+    """Whether a turn that ended with this was stopped from outside; otherwise it failed."""
+    return isinstance(error, (TurnCancelled, Draining)) and not isinstance(error, TurnTimeout)

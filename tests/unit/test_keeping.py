@@ -20,7 +20,17 @@ from appbuilder.engine import keeping
 from appbuilder.engine.engine import Engine, Run
 from appbuilder.engine.keeping import LONGEST_STEP_TEXT, Keeping
 from appbuilder.engine.machine import Ending
-from appbuilder.errors import AppBuilderError, ComponentError, StoreUnavailable, TurnCancelled, TurnTimeout
+from appbuilder.errors import (
+    AnswerTooLarge,
+    AppBuilderError,
+    ComponentError,
+    Draining,
+    Overloaded,
+    RateLimited,
+    StoreUnavailable,
+    TurnCancelled,
+    TurnTimeout,
+)
 from appbuilder.ids import new_id
 from appbuilder.jsontext import dumps
 
@@ -151,9 +161,16 @@ def test_a_failed_turn_keeps_what_was_shown_and_nothing_of_the_component(after: 
 
 @pytest.mark.parametrize(
     ("reason", "error"),
-    [(TurnTimeout("late"), {"kind": "TurnTimeout", "text": "told"}), (TurnCancelled("stopped"), None)],
+    [
+        (TurnTimeout("late"), {"kind": "TurnTimeout", "text": "told"}),
+        (AnswerTooLarge("large"), {"kind": "AnswerTooLarge", "text": "told"}),
+        (RateLimited("much"), {"kind": "RateLimited", "text": "told"}),
+        (Overloaded("full"), {"kind": "Overloaded", "text": "told"}),
+        (TurnCancelled("stopped"), None),
+        (Draining("stopped"), None),
+    ],
 )
-def test_a_cut_turn_says_why_where_it_took_too_long(reason: AppBuilderError, error: Any) -> None:
+def test_a_cut_turn_says_why_unless_it_was_stopped(reason: AppBuilderError, error: Any) -> None:
     note = {"response": {"model": "m"}}
     value = keeping.entry(
         Keeping(new_id(), "local", explain, note=note),

@@ -12,7 +12,7 @@ from appbuilder.core.message import Message, dump, text_of
 from appbuilder.core.steps import EventStep, Step
 from appbuilder.core.store import COMPLETE, FAILED, INCOMPLETE, STATE, TurnEntry
 from appbuilder.engine.machine import Ending
-from appbuilder.errors import AppBuilderError, TurnTimeout
+from appbuilder.errors import AppBuilderError, is_stop
 
 LONGEST_STEP_TEXT = 20_000
 """Characters of a prompt or an answer kept of a step; a step is for looking at, not for going on from."""
@@ -74,7 +74,7 @@ def entry(
     if steps:
         # The last word on each, in the order they began.
         value["steps"] = [step_members(step) for step in {step.id: step for step in steps}.values()]
-    if error is not None and (ending is Ending.FAILED or isinstance(error, TurnTimeout)):
+    if error is not None and (ending is Ending.FAILED or not is_stop(error)):
         value["error"] = dict(keeping.explain(error))
     return TurnEntry(keeping.turn_id, keeping.owner, title_of(text_of(message)), value)
 

@@ -12,7 +12,7 @@ from appbuilder.core.message import text_of
 from appbuilder.core.store import COMPLETE, INCOMPLETE
 from appbuilder.engine.engine import Run
 from appbuilder.engine.log import Outcome
-from appbuilder.errors import Audience, Draining, InvalidRequest, TurnCancelled, TurnTimeout
+from appbuilder.errors import Audience, InvalidRequest, is_stop
 from appbuilder.serve.asgi.limits import charged_to
 from appbuilder.serve.asgi.openai.continuing import after_items, after_response, stored_turn
 from appbuilder.serve.asgi.openai.conversing import (
@@ -178,8 +178,7 @@ class _Events:
             return self._encoder.ended(outcome.answer, self._answering.completed())
         error = outcome.error
         assert error is not None
-        cut = isinstance(error, TurnCancelled) and not isinstance(error, TurnTimeout)
-        if cut or isinstance(error, Draining):
+        if is_stop(error):
             return self._encoder.stopped()
         what = problem(error, audience=self._answering.audience)
         return self._encoder.failed(what.status, what.text)

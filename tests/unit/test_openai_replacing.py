@@ -57,6 +57,16 @@ def talk_of(*said: str, system: str = "") -> Talk:
         ([A, A, A], "a", [A, A, A], 3),
         ([B, A], "x", [A, B, A, C], 3),
         ([A, B, A], "x", [A, B, A, C, A], 3),
+        # An answer went on, and is sent again as one; then what follows is changed.
+        ([("a", "12")], "b", [A, ("a", "2")], 2),
+        ([("a", "12")], "b", [A, ("a", "2"), B], 2),
+        ([("a", "123"), B], "c", [A, ("a", "2"), ("a", "3"), B, C], 4),
+        ([A, ("b", "23")], "c", [A, B, ("b", "3"), C], 3),
+        ([("b", "23")], "c", [A, B, ("b", "3"), C], 3),
+        ([("a", "1")], "a", [A, ("a", "2"), B], 1),  # the first part is to go on in another way
+        ([("a", "12")], "b", [A, ("b", "2"), B], None),
+        ([("a", "12")], "b", [("a", "12"), ("a", "")], 1),
+        ([("a", "12")], "b", [("a", "2"), ("a", "1"), B], None),
         # The first answer is made again, while nothing else was asked.
         ([], "a", [A], 0),
         ([], " a\n", [A, ("a", "")], 0),
@@ -173,6 +183,11 @@ def test_regenerate_and_edit() -> None:
     assert chat.before == ["one", "two again"]
     chat.say("one", "re one", "two again", "re two again")  # Continue
     assert chat.before == chat.shown[:-1] == ["one", "two again"]
+    both = 2 * "re two again"
+    for question in ("three", "three", "three again"):
+        chat.say("one", "re one", "two again", both, question)
+        assert chat.before == ["one", "two again", "two again"]
+        assert chat.shown == [*chat.before, question]
 
 
 def test_the_first_answer_is_made_again() -> None:

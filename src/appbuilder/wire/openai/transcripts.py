@@ -12,6 +12,8 @@ Pair = tuple[str, str]
 
 _COMPARED = 100
 """Turns that are compared to tell one place in a conversation from another that looks the same."""
+_MOST_PARTS = 10
+"""Turns whose answers a client may send as one: each went on with the answer before it."""
 _SHORT = 4096
 _SPACE = (
     "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009"
@@ -84,18 +86,55 @@ def goes_on_after(
         # this is sure only as long as nothing else was asked.
         tried = from_start and bool(stored) and all(question == bare(asked) for question, _ in stored)
         return 0 if tried else None
-    whole = len(resent)
-    if from_start and whole <= len(stored) and resent == stored[:whole]:
+    whole = _same_from_start(resent, stored) if from_start else None
+    if whole is not None:
         return whole
     found, longest = None, 0
+    compared = resent[-_COMPARED:]
     for count in range(len(stored), 0, -1):
-        same = _same_before(resent, stored, count)
+        if longest == len(compared):
+            break
+        same = _same_before(compared, stored, count)
         if same > longest:
             found, longest = count, same
     return found
 
 
+def _same_from_start(resent: Sequence[Pair], stored: Sequence[Pair]) -> int | None:
+    """How many stored turns, from the first on, are all that was sent again; None: they differ."""
+    count = 0
+    for each in resent:
+        width = _width(each, stored[count : count + _MOST_PARTS])
+        if not width:
+            return None
+        count += width
+    return count
+
+
 def _same_before(resent: Sequence[Pair], stored: Sequence[Pair], count: int) -> int:
-    """How many turns are the same at the end of *resent* and of the first *count* stored; at most some."""
-    most = min(len(resent), count, _COMPARED)
-    return next((at for at in range(most) if resent[-1 - at] != stored[count - 1 - at]), most)
+    """How many turns are the same at the end of *resent* and of the first *count* stored."""
+    for same, each in enumerate(reversed(resent)):
+        width = _width(each, stored[max(0, count - _MOST_PARTS) : count], back=True)
+        if not width:
+            return same
+        count -= width
+    return len(resent)
+
+
+def _width(resent: Pair, stored: Sequence[Pair], *, back: bool = False) -> int:
+    """How many of the *stored* turns, from the first on, or from the last back, are a resent one; 0: none.
+
+    They are several where an answer was made to go on: the client has put its parts together.
+    """
+    asked, answer = resent
+    parts: list[str] = []
+    left = len(answer)
+    for question, said in reversed(stored) if back else stored:
+        if question != asked or bool(said) != bool(answer):
+            break
+        parts.append(said)
+        left -= len(said)
+        if left <= 0:
+            break
+    whole = "".join(reversed(parts) if back else parts)
+    return len(parts) if parts and whole == answer else 0

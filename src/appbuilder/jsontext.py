@@ -10,6 +10,7 @@ make, copy and write as two bytes of a string. So values can be counted before a
 
 from __future__ import annotations
 
+import codecs
 import copy
 import json
 import math
@@ -175,9 +176,7 @@ def dumps(value: Any, *, in_parts: bool = True) -> bytes:
     try:
         text = orjson.dumps(value)
     except TypeError:
-        plain = to_jsonable_python(_printable(value), fallback=_refuse)
-        written = json.dumps(_printable(plain), ensure_ascii=False, separators=(",", ":"))
-        text = written.encode("utf-8", "replace")
+        text = _as_pydantic_writes(value)
     # The first byte of each of them, in the quickest form there is: this is done for each piece of a stream.
     if not text.isascii() and (0xE2 in text or 0xC2 in text):
         return one_line(text)
@@ -186,6 +185,21 @@ def dumps(value: Any, *, in_parts: bool = True) -> bytes:
 
 long_texts_expected = long_texts.Expected()
 """To be entered where something is written that may hold long texts."""
+
+
+def _as_pydantic_writes(value: Any) -> bytes:
+    try:
+        plain = _printable(to_jsonable_python(_printable(value), fallback=_refuse))
+    except (RecursionError, ValueError) as error:
+        reason = _REASONS.get(type(error))  # of this very type: a model's own serializer raises others
+        if reason is None:
+            raise
+        raise AnswerError(f"A value of type {type_name(value)} is not JSON: {reason}.") from None
+    return json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+_TOO_DEEP = f"it is nested deeper than {WRITTEN_DEPTH} levels, or holds itself"
+_REASONS = {RecursionError: _TOO_DEEP, ValueError: _TOO_DEEP, UnicodeDecodeError: "its bytes are not UTF-8"}
 
 
 def _refuse(value: Any) -> NoReturn:
@@ -231,27 +245,44 @@ def is_clean(text: str) -> bool:
 class Halves:
     """Joins the halves of surrogate pairs where pieces of a text meet, so that each piece is :func:`clean`.
 
-    The first half of a pair at the end of a piece is held back until the next one.
+    The first half of a pair at the end of a piece is held back until the next one; of pieces that are bytes
+    of UTF-8, the beginning of a character.
     """
 
-    __slots__ = ("held",)
+    __slots__ = ("_bytes", "_half")
 
     def __init__(self) -> None:
-        self.held = ""
-        """What was held back: half a pair, or nothing."""
+        self._half = ""
+        self._bytes = b""
 
-    def join(self, piece: str) -> str:
+    @property
+    def holds(self) -> bool:
+        """Whether something is held back."""
+        return bool(self._half or self._bytes)
+
+    def join(self, piece: str | bytes) -> str:
         """What can be said by now."""
-        if not self.held and is_clean(piece):
+        if self._bytes or isinstance(piece, bytes):
+            piece = self._decoded(piece)
+        if not self._half and is_clean(piece):
             return piece
-        text = self.held + piece
-        self.held = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
-        return clean(text[:-1] if self.held else text)
+        text = self._half + piece
+        self._half = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
+        return clean(text[:-1] if self._half else text)
 
     def end(self) -> str:
-        """What is left when nothing follows: U+FFFD for a half, or nothing."""
-        left, self.held = clean(self.held), ""
+        """What is left when nothing follows: U+FFFD for what is not whole, or nothing."""
+        left, self._half, self._bytes = clean(self._half) + self._bytes.decode("utf-8", "replace"), "", b""
         return left
+
+    def _decoded(self, piece: str | bytes) -> str:
+        if isinstance(piece, str):
+            text, self._bytes = self._bytes.decode("utf-8", "replace") + piece, b""
+            return text
+        data = self._bytes + piece
+        text, read = codecs.utf_8_decode(data, "replace", False)
+        self._bytes = data[read:]
+        return text
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -320,7 +351,7 @@ def _printable(value: Any) -> Any:
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, dict):
-        return {_printable(key): _printable(item) for key, item in value.items()}
+        return {clean(key) if isinstance(key, str) else key: _printable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_printable(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):

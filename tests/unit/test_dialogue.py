@@ -269,6 +269,16 @@ def test_history_that_cannot_be_filled_is_refused() -> None:
         as_component(typed)
 
 
+@pytest.mark.parametrize("annotation", [str, dict, tuple, set, Question, "str", "dict[str, str]"])
+def test_a_required_history_of_another_type_is_refused(annotation: Any) -> None:
+    for name in ("history", "messages"):
+        functions: Any = {"history": lambda message, history: "", "messages": lambda message, messages: ""}
+        function = functions[name]
+        function.__annotations__ = {name: annotation}
+        with pytest.raises(ConfigurationError, match=rf"{name!r} gets dicts .* write {name}: list\[dict\]"):
+            as_component(function)
+
+
 def test_a_history_that_is_no_list_is_a_member_like_any_other() -> None:
     def function(message: str, history: bool = False) -> str:
         return f"{message} {history}"

@@ -79,16 +79,30 @@ def test_the_limits_themselves_pass() -> None:
 def test_values_that_json_has_no_form_for() -> None:
     odd: dict[Any, Any] = {"s": "a\ud800b", "big": 2**80, "nan": float("nan"), 1: "int key", "set": {1},
            "when": datetime(2024, 7, 30), "你": "好"}
+    odd["pair"] = {(1, 2): 3}
     written = jsontext.dumps(odd)
     read = json.loads(written)
     assert read["s"] == "a\ufffdb"
     assert read["big"] == 2**80
     assert read["nan"] is None
     assert read["1"] == "int key"
+    assert read["pair"] == {"1,2": 3}
     assert "你".encode() in written
     for unknown in (object(), {"a": [object()]}, {object(): 1}):
         with pytest.raises(AnswerError, match="object"):
             jsontext.dumps(unknown)
+
+
+def test_what_cannot_be_written_is_refused_with_a_sentence() -> None:
+    circle: list[Any] = []
+    circle.append(circle)
+    deep: Any = 1
+    for _ in range(400):
+        deep = [deep]
+    odd = ((circle, "holds itself"), (deep, "nested deeper than 254"), ({"a": b"\xff"}, "UTF-8"))
+    for value, reason in odd:
+        with pytest.raises(AnswerError, match=f"A value of type (list|dict) is not JSON.*{reason}"):
+            jsontext.dumps(value)
 
 
 # The quick path for short objects

@@ -137,7 +137,7 @@ def test_an_asynchronous_stream_becomes_whole_too() -> None:
 def test_every_piece_has_a_text(piece: Any, text: str) -> None:
     assert text_of(piece) == text
     message: Message[Any] = Message(iter(["<", piece, ">"]))
-    assert list(message.content) == ["<", piece, ">"]
+    assert list(message.content) == ["<", text if isinstance(piece, bytes) else piece, ">"]
     assert message.content == f"<{text}>"
 
 
@@ -178,6 +178,15 @@ HALVES: list[tuple[list[Any], list[Any]]] = [
     (["a\ude00b", "c"], ["a\ufffdb", "c"]),
     (["你\n", "\u3000", "😀"], ["你\n", "\u3000", "😀"]),
     (["", "a"], ["", "a"]),
+    (["\ud83d", None, b"", "\ude00"], ["😀"]),
+    ([None, "a"], [None, "a"]),
+    (["a", Message("\ud83d"), Message("\ude00")], ["a", "😀"]),
+    ([bytes([each]) for each in "é😀a".encode()], ["é", "😀", "a"]),
+    ([b"\xe4\xbd", bytearray(b"\xa0!")], ["你!"]),
+    ([b"a\xe4\xbd", "b"], ["a", "\ufffdb"]),
+    ([b"\xe4\xbd", {"a": 1}], ["\ufffd", {"a": 1}]),
+    ([b"\xff\xe4\xbd"], ["\ufffd", "\ufffd"]),
+    (["\ud83d", b"\xe4\xbd", "\ude00"], ["\ufffd\ufffd\ufffd"]),
 ]
 
 

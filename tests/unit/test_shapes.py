@@ -152,10 +152,18 @@ def test_a_whole_answer_is_its_text(kind: str, as_dict: bool) -> None:
         SimpleNamespace(output="hello", all_messages=list),
         SimpleNamespace(response="hello", source_nodes=[]),
         b"hello",
+        bytearray(b"hello"),
+        [SimpleNamespace(_role="assistant", _content=["hello"], text="hello", tool_calls=[])],
     ],
 )
 def test_messages_and_parts_are_their_text(value: Any) -> None:
     assert dump(as_answer(value))["content"] == "hello"
+
+
+def test_a_whole_answer_is_well_formed() -> None:
+    for value in ("a\ud83d\ude00\ud83d", Message("a\ud83d\ude00\ud83d")):
+        assert as_answer(value).content == "a😀\ufffd"
+    assert dump(as_answer(b"a\xff"))["content"] == "a\ufffd"
 
 
 QUESTION = AIMessage(content="q", type="human")
@@ -276,7 +284,23 @@ class AsyncSource(Source):
     __iter__ = None  # type: ignore[assignment]
 
 
-@pytest.mark.parametrize("kind", [Source, AsyncSource])
+class AsyncIteratorSource(AsyncSource):
+    """As the older AsyncStream of openai, which has no aclose."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chunks = iter(STREAMS["chunks"])
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        for each in self.chunks:
+            return each
+        raise StopAsyncIteration
+
+
+@pytest.mark.parametrize("kind", [Source, AsyncSource, AsyncIteratorSource])
 def test_a_stream_is_closed_with_its_answer(kind: Any) -> None:
     source = kind()
     said, answer = answered(lambda message: source, stream=True)

@@ -206,13 +206,14 @@ def _check_first(first: Parameter, name: str) -> None:
 def _form(parameter: Parameter, first: Parameter, name: str) -> str | None:
     """How a parameter takes what was said before, see :func:`list_form`; None: it is for something else.
 
-    :raises ConfigurationError: it is a list of what no message is.
+    :raises ConfigurationError: it is a list of what no message is, or a required one of another type.
     """
     known = (dialogue.MESSAGES,) if parameter is first else (dialogue.HISTORY, dialogue.MESSAGES)
     if parameter.name not in known or parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
         return None
     form = list_form(parameter.annotation)
-    if form == "":
+    required = parameter is not first and parameter.default is Parameter.empty
+    if form == "" or (form is None and required):
         raise ConfigurationError(
             f"{name}: {parameter.name!r} gets dicts with role and content: "
             f"write {parameter.name}: list[dict]."

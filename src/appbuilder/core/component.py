@@ -15,7 +15,15 @@ from appbuilder.core import foreign, shapes
 from appbuilder.core.context import current_context
 from appbuilder.core.credentials import missing_token
 from appbuilder.core.http_client import HttpClient
-from appbuilder.core.message import AsyncContentStream, ContentStream, Message, check_members, note, note_cut
+from appbuilder.core.message import (
+    AsyncContentStream,
+    ContentStream,
+    Message,
+    check_members,
+    close_async,
+    note,
+    note_cut,
+)
 from appbuilder.errors import ComponentError, ConfigurationError, Unauthenticated
 from appbuilder.settings import Settings
 
@@ -225,7 +233,7 @@ def as_answer(value: Any) -> Message[Any]:
     :raises AnswerError: it returned what is neither text nor JSON; the text names its type.
     """
     if type(value) is str:
-        return _noted(Message(value))
+        return _noted(Message(value if jsontext.is_clean(value) else jsontext.clean(value)))
     if isinstance(value, Message):
         _read_content(value)
         check_members(value)
@@ -249,8 +257,12 @@ def _noted(answer: Message[Any]) -> Message[Any]:
 
 def _read_content(answer: Message[Any]) -> None:
     content = answer.content
-    if type(content) is str or isinstance(content, (str, ContentStream, AsyncContentStream)):
+    if type(content) is str:
+        if not jsontext.is_clean(content):
+            answer.content = jsontext.clean(content)
         return
+    if isinstance(content, (str, bytes, bytearray, memoryview, ContentStream, AsyncContentStream)):
+        return  # bytes are text, as those of a stream
     found = shapes.said(content)
     if found is None:
         jsontext.dumps(content)  # now, while the caller can still be told by a status
@@ -282,9 +294,7 @@ async def _closing_async(stream: Any) -> AsyncIterator[Any]:
         async for piece in stream:
             yield piece
     finally:
-        closed = getattr(stream, "aclose", getattr(stream, "close", bool))()
-        if inspect.isawaitable(closed):
-            await closed
+        await close_async(stream)
 
 
 def _own(method: Any, inherited: Any) -> bool:

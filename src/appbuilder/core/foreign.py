@@ -153,5 +153,6 @@ def _answers(kind: type) -> bool:
 def _class_of(thing: Any) -> str:
     while isinstance(thing, functools.partial):
         thing = thing.func
-    kind = thing if inspect.isclass(thing) else type(getattr(thing, "__self__", thing))
+    thing = thing.__self__ if inspect.ismethod(thing) else thing
+    kind = thing if inspect.isclass(thing) else type(thing)
     return f"{kind.__module__.partition('.')[0]}.{kind.__name__}"

@@ -7,6 +7,7 @@ The JSON form (``content``, ``name``, ``mtype``, ``id``, and for a model's answe
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -95,6 +96,7 @@ class AnswerMessage(Message[_T]):
         )
 
 
+_BYTES = (bytes, bytearray, memoryview)
 _NOTHING = object()
 """Stands for a chunk without text: it is no piece."""
 
@@ -121,14 +123,22 @@ class _Stream:
         """What to pass on of a piece: text with its halves joined, the text of another library's chunk, other
         values as they are; or that there is nothing."""
         text, tools = piece, tuple[str, ...]()
-        if type(piece) is not str:
-            found = shapes.said(piece.content if isinstance(piece, Message) else piece)
-            if found is None:
+        if isinstance(piece, _BYTES):
+            text = bytes(piece)
+        elif type(piece) is not str:
+            content = piece.content if isinstance(piece, Message) else piece
+            if content is None and self._between:
+                return _NOTHING
+            found = shapes.said(content)
+            if found is not None:
+                note(self._message, found)
+                text, tools = found.text, found.tools
+            elif type(content) is str and (self._between or not is_clean(content)):
+                text = content
+            else:
                 return self._pass_on(piece)
-            note(self._message, found)
-            text, tools = found.text, found.tools
         text = self._halves.join(text)
-        self._between = bool(self._halves.held)
+        self._between = self._halves.holds
         if text:
             self._pieces.append(text)
         if tools:
@@ -239,11 +249,17 @@ class AsyncContentStream(_Stream, AsyncIterator[Any]):
     async def aclose(self) -> None:
         """Closes the source (where it can be closed) and settles the message on what has passed."""
         try:
-            close = getattr(self._source, "aclose", None)
-            if close is not None:
-                await close()
+            await close_async(self._source)
         finally:
             self._settle()
+
+
+async def close_async(source: Any) -> None:
+    """Closes an asynchronous stream, where it can be closed; of several libraries by ``close`` alone."""
+    close = getattr(source, "aclose", None) or getattr(source, "close", None)
+    closed = None if close is None else close()
+    if inspect.isawaitable(closed):
+        await closed
 
 
 def note(message: Message[Any], found: Said) -> None:
@@ -299,7 +315,7 @@ def text_of(piece: Any) -> str:
         return ""
     if isinstance(piece, Message):
         return clean(text_of(piece.content))
-    if isinstance(piece, (bytes, bytearray, memoryview)):
+    if isinstance(piece, _BYTES):
         return bytes(piece).decode("utf-8", "replace")
     return jsontext.dumps(piece).decode()
 
@@ -321,7 +337,7 @@ def dump(message: Message[Any]) -> dict[str, Any]:
     members.update(message.__pydantic_extra__ or {})
     if isinstance(message.content, _Stream):
         members["content"] = message.content.so_far()
-    elif isinstance(message.content, (bytes, bytearray, memoryview)):
+    elif isinstance(message.content, _BYTES):
         members["content"] = text_of(message.content)
     return {name: value for name, value in members.items() if value is not None}
 

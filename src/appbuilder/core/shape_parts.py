@@ -107,7 +107,8 @@ def calls_in(value: Any, name: str) -> list[Any]:
 
 def tool_name(call: Any) -> str:
     """The name of the tool that a call is for; empty in all chunks of a call but the first."""
-    return word_of(get(call, "name")) or word_of(get(get(call, "function"), "name"))
+    named = (get(call, "name"), get(get(call, "function"), "name"), get(call, "tool_name"))
+    return next(filter(None, map(word_of, named)), "")
 
 
 def reason_of(reason: Any) -> str | None:

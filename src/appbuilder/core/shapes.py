@@ -312,7 +312,7 @@ def _of_list(value: list[Any]) -> Said | None:
     """Parts that are all text, or the messages of a conversation, of which the last is the answer."""
     if not value or isinstance(value[-1], (list, *PLAIN)):
         return parts_of(value, strict=True) if any(isinstance(each, Mapping) for each in value) else None
-    return parts_of(value, strict=True) or _langchain(value[-1])
+    return parts_of(value, strict=True) or _langchain(value[-1]) or _haystack(value[-1])
 
 
 _SHAPES = (

@@ -137,6 +137,41 @@ def test_messages_are_the_whole_conversation() -> None:
         assert got == (expected if function is alone else list(zip(expected, earlier, strict=True)))
 
 
+SYSTEM = {"role": "system", "content": "be brief"}
+CALL: dict[str, Any] = {"role": "assistant", "content": None, "tool_calls": []}
+RESULT = {"role": "tool", "tool_call_id": "c", "content": "42"}
+BEFORE = [user("a"), assistant("42")]
+
+
+@pytest.mark.parametrize(
+    ("sent", "history", "messages"),
+    [
+        ([RESULT], BEFORE, [*BEFORE, RESULT]),
+        ([SYSTEM, CALL, RESULT], BEFORE, [SYSTEM, *BEFORE, CALL, RESULT]),
+        ([SYSTEM, user("b"), CALL, RESULT], BEFORE, [SYSTEM, *BEFORE, user("b"), CALL, RESULT]),
+        ([CALL, RESULT, user("b")], BEFORE, [*BEFORE, CALL, RESULT, user("b")]),
+        ([user("b"), assistant("begun")], [], [user("b"), assistant("begun")]),
+        (
+            [user("x"), CALL, RESULT, assistant("y"), user("b")],
+            [user("x"), assistant("y")],
+            [user("x"), CALL, RESULT, assistant("y"), user("b")],
+        ),
+    ],
+    ids=repr,
+)
+def test_calls_of_tools_stay_where_they_are(sent: Any, history: Any, messages: Any) -> None:
+    got: list[Any] = []
+
+    def answer(message: str, history: Any, messages: Any) -> str:
+        got.append((history, messages))
+        return "42"
+
+    talk = Talk(answer)
+    talk.say("a")
+    talk.say("b", args={"messages": sent})
+    assert got[1] == (history, messages)
+
+
 def test_a_client_may_send_its_own_history() -> None:
     seen = Seen()
     talk = Talk(seen.whole)

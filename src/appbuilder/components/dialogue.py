@@ -22,7 +22,8 @@ _FEW = 8
 
 _Messages = list[dict[str, Any]]
 _SPEAKERS = ("user", "assistant")
-_ROLES = (*_SPEAKERS, "system", "developer", "tool", "function")
+_INSTRUCTING = ("system", "developer")
+_ROLES = (*_SPEAKERS, *_INSTRUCTING, "tool", "function")
 
 
 def filled(wanted: Mapping[str, str], content: Any, args: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,15 +38,19 @@ def filled(wanted: Mapping[str, str], content: Any, args: Mapping[str, Any]) -> 
     """
     sent = _checked(args, MESSAGES)
     history = _checked(args, HISTORY)
-    before = [each for each in sent[: _last_question(sent)] if each["role"] in _SPEAKERS]
+    at = next((at for at in reversed(range(len(sent))) if sent[at]["role"] == "user"), None)
+    before, after = ([], sent) if at is None else (sent[:at], sent[at + 1 :])
+    said = [each for each in before if _is_said(each)]
     whole = sent
-    if not before:
+    if not said and not any(map(_is_said, after)):
         if HISTORY not in args:
             history = earlier(get_context())
-        current = {"role": "user", "content": _content(content)}
-        whole = [each for each in sent if each["role"] not in _SPEAKERS] + history + [current]
+        calls = _without(_INSTRUCTING, after)  # of tools, and their results: what is asked, if no user asks
+        question = [{"role": "user", "content": _content(content)}] if at is not None or not calls else []
+        instructions = [each for each in sent if each["role"] in _INSTRUCTING]
+        whole = instructions + history + _without(_INSTRUCTING, before) + question + calls
     elif HISTORY not in args:
-        history = [{"role": each["role"], "content": each["content"]} for each in before]
+        history = [{"role": each["role"], "content": each["content"]} for each in said]
     made = {HISTORY: history, MESSAGES: whole}
     return {name: made[name] if form == "dicts" else _pairs(made[name]) for name, form in wanted.items()}
 
@@ -111,8 +116,13 @@ def _content(content: Any) -> Any:
     return text_of(content)
 
 
-def _last_question(messages: Sequence[Mapping[str, Any]]) -> int:
-    return next((at for at in reversed(range(len(messages))) if messages[at]["role"] == "user"), 0)
+def _is_said(message: Mapping[str, Any]) -> bool:
+    """Whether it is part of what is said: an assistant that calls tools says nothing."""
+    return message["role"] in _SPEAKERS and message["content"] is not None
+
+
+def _without(roles: Sequence[str], messages: _Messages) -> _Messages:
+    return [each for each in messages if each["role"] not in roles]
 
 
 def _checked(args: Mapping[str, Any], name: str) -> _Messages:

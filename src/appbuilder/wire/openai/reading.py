@@ -12,19 +12,6 @@ _SHOWN = 100
 """Characters of what a caller sent that an error repeats."""
 
 
-def flag(body: Mapping[str, Any], name: str, *, default: bool = False) -> bool:
-    """A member that is true or false; null and absent are *default*.
-
-    :raises InvalidRequest: it is something else.
-    """
-    value = body.get(name)
-    if value is None:
-        return default
-    if not isinstance(value, bool):
-        raise unfit(name, "true or false")
-    return value
-
-
 def text(body: Mapping[str, Any], name: str) -> str | None:
     """A member that is a string; None where it is null or absent.
 
@@ -36,28 +23,14 @@ def text(body: Mapping[str, Any], name: str) -> str | None:
     return value
 
 
-def members(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """A member that is an object; null and absent are an empty one.
-
-    :raises InvalidRequest: it is something else.
-    """
-    value = body.get(name)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise unfit(name, "an object")
-    return value
-
-
 def session_of(body: Mapping[str, Any]) -> str | None:
-    """The session a body names: ``session_id``, or ``metadata.session_id``.
+    """The session a body names, whose parameters were checked: ``session_id``, or ``metadata.session_id``.
 
     :raises InvalidRequest: it is no id.
     """
-    named = body.get("session_id")
-    where = "session_id"
+    named, where = body.get("session_id"), "session_id"
     if named is None:
-        named, where = members(body, "metadata").get("session_id"), "metadata.session_id"
+        named, where = (body.get("metadata") or {}).get("session_id"), "metadata.session_id"
     return None if named is None else checked_id(named, where)
 
 

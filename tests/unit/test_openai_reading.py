@@ -461,6 +461,7 @@ def test_open_webui_s_chats() -> None:
     assert long is not None
     assert len(long) == 36
     assert long == session("x" * 300) != session("x" * 301)
+    assert session("münchen".encode().decode("latin-1")) == session("münchen") == "münchen"
 
 
 def test_open_webui_s_users() -> None:
@@ -472,6 +473,10 @@ def test_open_webui_s_users() -> None:
     assert named is not None
     assert named.label == "Jürgen Groß"
     assert open_webui.user_of(header()) is None
+    email = "王芳@example.com".encode().decode("latin-1")
+    chinese = open_webui.user_of({**headers, "X-OpenWebUI-User-Email": email}.get)
+    assert chinese is not None
+    assert chinese.label == "王芳@example.com"
 
 
 def test_open_webui_s_own_requests() -> None:

@@ -41,7 +41,7 @@ class User:
 
 def session_of(header: Header) -> str | None:
     """The session that is this chat; None: the request names no chat, or a temporary one."""
-    chat_id = header(CHAT_ID)
+    chat_id = _told(header, CHAT_ID)
     if not chat_id or _NOT_SAVED in chat_id:
         return None
     return chat_id if is_fit_id(chat_id, MAX_ID) else derived_id("open webui", chat_id)
@@ -49,11 +49,20 @@ def session_of(header: Header) -> str | None:
 
 def user_of(header: Header) -> User | None:
     """The user a request is made for. Whoever can send headers can say anything here."""
-    user_id = header(USER_ID)
-    if not user_id or not is_fit_id(user_id, MAX_USER_ID):
+    user_id = _told(header, USER_ID)
+    if not is_fit_id(user_id, MAX_USER_ID):
         return None
-    labels = (header(USER_EMAIL), unquote(header(USER_NAME) or ""), user_id)
-    return User(user_id, next(label for label in labels if label and is_fit_id(label, MAX_USER_ID)))
+    labels = (_told(header, USER_EMAIL), unquote(_told(header, USER_NAME)), user_id)
+    return User(user_id, next(label for label in labels if is_fit_id(label, MAX_USER_ID)))
+
+
+def _told(header: Header, name: str) -> str:
+    """A header's value as UTF-8, or as it is where it is none; empty where it is missing."""
+    value = header(name) or ""
+    try:
+        return value.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return value
 
 
 def is_task(header: Header, messages: Sequence[Mapping[str, Any]]) -> bool:

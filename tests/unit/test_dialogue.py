@@ -112,6 +112,21 @@ def test_without_history_kept_there_is_what_the_client_sends() -> None:
     assert seen.got == [[], [], [user("x"), assistant("y")]]
 
 
+@pytest.mark.parametrize("keeps", [True, None])
+def test_long_answers_stay_with_their_questions(keeps: bool | None) -> None:
+    got: list[Any] = []
+
+    def function(message: str, history: Dicts) -> str:
+        turns = zip(history[::2], history[1::2], strict=True)
+        got.append([(asked["content"], said["content"][:2]) for asked, said in turns])
+        return message * 70_000
+
+    talk = Talk(function, keeps=keeps)
+    for number in range(12):
+        talk.say(f"{number:02}")
+    assert got[-1] == [(f"{number:02}", f"{number:02}") for number in range(4, 11)]
+
+
 def test_messages_are_the_whole_conversation() -> None:
     got: list[Any] = []
 

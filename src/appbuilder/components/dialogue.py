@@ -90,7 +90,9 @@ def _turns(context: SessionContext) -> list[tuple[Any, Any]]:
         return [(_content(user.content), _content(answer.content))
                 for user, answer in zip(*said, strict=False)]
     users, answers = _stored(context, USER_KEY), _stored(context, ASSISTANT_KEY)
-    return [(_of(user), _of(answer)) for user, answer in zip(users, answers, strict=False)]
+    # The newest belong together; of the longer texts there are fewer.
+    newest = zip(reversed(users), reversed(answers), strict=False)
+    return [(_of(user), _of(answer)) for user, answer in newest][::-1]
 
 
 def _stored(context: SessionContext, key: str) -> list[dict[str, Any]]:

@@ -425,6 +425,8 @@ def _of_file(values: Mapping[str, object], file_name: str) -> _Given:
             raise ConfigurationError(f"{file_name}: there is no setting {name!r}{hint}")
         place = f"{name} in {file_name}"
         if isinstance(value, list) and separators[name] and all(isinstance(each, str) for each in value):
+            if any(separators[name] in each for each in value):
+                raise ConfigurationError(f"{place} must not have {separators[name]!r} in an entry.")
             value = separators[name].join(value)
         if not isinstance(value, (str, bool, int, float)) or (kinds[name] is str) != isinstance(value, str):
             words = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}

@@ -68,6 +68,7 @@ def test_an_empty_flag_is_the_default_and_an_empty_variable_none() -> None:
         ({"page": [True]}, "page in app.toml must be true or false."),
         ({"heartbeat": float("nan")}, "heartbeat in app.toml must be 0 or more; it is 'nan'."),
         ({"database": "a\0b"}, "database in app.toml must not hold a NUL character."),
+        ({"page_starters": ["a|b"]}, "page_starters in app.toml must not have '|' in an entry."),
     ],
 )
 def test_a_bad_value_of_a_file_names_both(file: dict[str, Any], sentence: str) -> None:

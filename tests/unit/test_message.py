@@ -170,7 +170,14 @@ def test_a_row_of_the_sdk_is_restored() -> None:
     assert dump(restored) == row
 
 
+class Words(str):
+    """As LangChain's TextAccessor."""
+
+    __slots__ = ()
+
+
 HALVES: list[tuple[list[Any], list[Any]]] = [
+    ([Words("a"), Words("\ud83d"), Words("\ude00")], ["a", "😀"]),
     (["smile \ud83d", "\ude00 end"], ["smile ", "😀 end"]),
     (["\ud83d", "", "\ude00"], ["😀"]),
     (["a\ud83d"], ["a", "\ufffd"]),

@@ -161,7 +161,8 @@ def test_messages_and_parts_are_their_text(value: Any) -> None:
 
 
 def test_a_whole_answer_is_well_formed() -> None:
-    for value in ("a\ud83d\ude00\ud83d", Message("a\ud83d\ude00\ud83d")):
+    text = "a\ud83d\ude00\ud83d"
+    for value in (text, Message(text), type("Words", (str,), {})(text)):
         assert as_answer(value).content == "a😀\ufffd"
     assert dump(as_answer(b"a\xff"))["content"] == "a\ufffd"
 

@@ -257,11 +257,11 @@ def _noted(answer: Message[Any]) -> Message[Any]:
 
 def _read_content(answer: Message[Any]) -> None:
     content = answer.content
-    if type(content) is str:
+    if isinstance(content, str):
         if not jsontext.is_clean(content):
             answer.content = jsontext.clean(content)
         return
-    if isinstance(content, (str, bytes, bytearray, memoryview, ContentStream, AsyncContentStream)):
+    if isinstance(content, (bytes, bytearray, memoryview, ContentStream, AsyncContentStream)):
         return  # bytes are text, as those of a stream
     found = shapes.said(content)
     if found is None:

@@ -133,7 +133,7 @@ class _Stream:
             if found is not None:
                 note(self._message, found)
                 text, tools = found.text, found.tools
-            elif type(content) is str and (self._between or not is_clean(content)):
+            elif isinstance(content, str) and (self._between or not is_clean(content)):
                 text = content
             else:
                 return self._pass_on(piece)

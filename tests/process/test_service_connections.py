@@ -190,6 +190,12 @@ def test_more_connections_than_the_limit_are_refused(tmp_path: Path) -> None:
         refused = come().chat({"message": "sixth"})
         assert (refused.status, refused.json["code"], refused.json["result"]) == (503, 503, None)
         assert int(refused.header("Retry-After") or 0) >= 1
+        assert refused.header("x-request-id") == refused.json["request_id"]
+        seventh = come()
+        seventh.post({}, path="/v1/responses")
+        openai = seventh.answer()
+        assert (openai.status, openai.json["error"]["type"]) == (503, "server_error")
+        assert openai.header("x-request-id") == openai.json["error"]["request_id"]
         others[0].fin()
         eventually(lambda: come().chat({"message": "again"}).status == 200)
 

@@ -15,11 +15,12 @@ from uvicorn.protocols.http.flow_control import service_unavailable
 from appbuilder.errors import Overloaded
 from appbuilder.ids import new_id
 from appbuilder.serve.asgi.corked import Corked
-from appbuilder.serve.asgi.http import send_whole
+from appbuilder.serve.asgi.http import REQUEST_ID_HEADERS, send_whole
 from appbuilder.serve.asgi.lingering import Lingering
 from appbuilder.serve.asking import App, Receive, Scope, Send
 from appbuilder.serve.upgrades import PlainHttp
 from appbuilder.serve.uvicorn_thread import Server
+from appbuilder.wire.openai import errors
 from appbuilder.wire.problems import envelope, problem
 
 MOST_HEADERS = 64 * 1024
@@ -150,11 +151,15 @@ def _without_chunks(cycle: Any, app: App) -> App:
     return answering
 
 
-async def _too_many(_scope: Scope, _receive: Receive, send: Send) -> None:
+async def _too_many(scope: Scope, _receive: Receive, send: Send) -> None:
     """Answers where there are more connections than the service takes."""
-    full = problem(Overloaded("The service has too many connections; try again in a moment.", retry_after=1))
-    headers = [(b"retry-after", str(full.retry_after).encode()), (b"connection", b"close")]
-    await send_whole(send, envelope(full, new_id()), status=full.status, headers=headers)
+    error = Overloaded("The service has too many connections; try again in a moment.", retry_after=1)
+    full, request_id = problem(error), new_id()
+    headers = [(name, request_id.encode()) for name in REQUEST_ID_HEADERS]
+    headers += [(b"retry-after", str(full.retry_after).encode()), (b"connection", b"close")]
+    of_openai = scope["path"].startswith("/v1/")
+    told = errors.body(full, error, request_id) if of_openai else envelope(full, request_id)
+    await send_whole(send, told, status=full.status, headers=headers)
 
 
 class WatchingServer(Server):

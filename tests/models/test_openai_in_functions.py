@@ -29,7 +29,7 @@ def double() -> Iterator[OpenAIDouble]:
 
 @pytest.mark.parametrize("asked", [False, True])
 @pytest.mark.parametrize("streamed", [False, True])
-@pytest.mark.parametrize("kind", ["returned", "yielded", "async", "async yielded"])
+@pytest.mark.parametrize("kind", ["returned", "yielded", "async", "async yielded", "events"])
 def test_its_answers_are_answers(double: OpenAIDouble, kind: str, streamed: bool, asked: bool) -> None:
     client = openai.OpenAI(base_url=double.base_url, api_key="k")
     asynchronous = openai.AsyncOpenAI(base_url=double.base_url, api_key="k")
@@ -56,8 +56,14 @@ def test_its_answers_are_answers(double: OpenAIDouble, kind: str, streamed: bool
         async for chunk in answer:
             yield chunk
 
+    def events(message: str) -> Any:
+        messages: Any = [{"role": "user", "content": message}]
+        usage: Any = {"include_usage": True}
+        with client.chat.completions.stream(model="m", messages=messages, stream_options=usage) as stream:
+            yield from stream if streamed else [stream.get_final_completion()]
+
     functions = {"returned": returned, "yielded": yielded, "async": returned_async,
-                 "async yielded": yielded_async}  # fmt: skip
+                 "async yielded": yielded_async, "events": events}  # fmt: skip
     engine = Engine(as_component(functions[kind]), MemoryStore(), Settings(retry_backoff=0.0))
     log = engine.start(ask(stream=asked)).log
     outcome = log.wait_outcome()

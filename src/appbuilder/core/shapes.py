@@ -118,6 +118,21 @@ def _choice_alone(value: Any) -> Said | None:
     return _choice(value) if known else None
 
 
+def _chat_event(value: Any) -> Said | None:
+    """An event of ``chat.completions.stream()``: the chunk, and nothing of what is made of it."""
+    kind = word_of(get(value, "type"))
+    if kind == "chunk" and has(value, "chunk", "snapshot"):
+        return _completion(get(value, "chunk"))
+    return Said() if kind in _CHAT_EVENTS else None
+
+
+_CHAT_EVENTS = frozenset(
+    f"{made}.{when}"
+    for made in ("content", "refusal", "logprobs.content", "logprobs.refusal", "tool_calls.function.arguments")
+    for when in ("delta", "done")
+)
+
+
 # Responses
 
 
@@ -317,6 +332,7 @@ def _of_list(value: list[Any]) -> Said | None:
 
 _SHAPES = (
     _completion,
+    _chat_event,
     _response_event,
     _response,
     _anthropic_event,

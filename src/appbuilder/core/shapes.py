@@ -127,9 +127,8 @@ def _chat_event(value: Any) -> Said | None:
 
 
 _CHAT_EVENTS = frozenset(
-    f"{made}.{when}"
-    for made in ("content", "refusal", "logprobs.content", "logprobs.refusal", "tool_calls.function.arguments")
-    for when in ("delta", "done")
+    f"{made}.{when}" for when in ("delta", "done") for made in
+    ("content", "refusal", "logprobs.content", "logprobs.refusal", "tool_calls.function.arguments")
 )
 
 

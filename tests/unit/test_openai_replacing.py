@@ -73,6 +73,16 @@ def talk_of(*said: str, system: str = "") -> Talk:
         ([], "x", [A], None),
         ([], "a", [A, B], None),
         ([], "a", [], None),
+        # The question before it failed before it was stored, or its answer did not arrive.
+        ([("a", "")], "b", [B], 0),
+        ([("a", "")], "b", [A, B], 1),
+        ([("a", "")], "b", [A], None),
+        ([("a", "")], "x", [A, B], None),
+        ([A, ("b", "")], "c", [A, C], 1),
+        ([A, ("b", "")], "c", [A, B, C], 2),
+        ([A, ("b", ""), ("c", "")], "d", [A, C, D, D], 2),
+        ([A, ("b", "")], "x", [A, C], None),
+        ([("a", "other"), ("b", "")], "c", [A, C], None),
     ],
     ids=repr,
 )

@@ -81,12 +81,35 @@ def goes_on_after(
     :param stored: the newest turns, oldest first.
     :param from_start: *stored* are all turns of the session.
     """
-    if not resent:
-        # The first answer is made again. A client that sends its last message alone looks the same, so that
-        # this is sure only as long as nothing else was asked.
-        tried = from_start and bool(stored) and all(question == bare(asked) for question, _ in stored)
-        return 0 if tried else None
-    whole = _same_from_start(resent, stored) if from_start else None
+    found = _newest_same(resent, stored, from_start=from_start)
+    return _asked_again(resent, bare(asked), stored, from_start=from_start) if found is None else found
+
+
+def _asked_again(
+    resent: Sequence[Pair], asked: str, stored: Sequence[Pair], *, from_start: bool
+) -> int | None:
+    """The place of a question that is asked again, before which there is no answer: it is the first, or those
+    before it failed, and may not be stored.
+
+    A client that sends its last message alone looks the same, so that this is sure only as long as nothing
+    else was asked behind that place.
+    """
+    answered = next((count for count in range(len(resent), 0, -1) if resent[count - 1][1]), 0)
+    if answered == len(resent) > 0:
+        return None
+    start = 0 if from_start else None
+    found = _newest_same(resent[:answered], stored, from_start=from_start) if answered else start
+    if found is None:
+        return None
+    for question, _ in resent[answered:]:
+        found += found < len(stored) and stored[found][0] == question
+    again = stored[found:]
+    return found if again and all(question == asked for question, _ in again) else None
+
+
+def _newest_same(resent: Sequence[Pair], stored: Sequence[Pair], *, from_start: bool) -> int | None:
+    """After how many of the *stored* turns the newest resent one ends; None: it is not among them."""
+    whole = _same_from_start(resent, stored) if from_start and resent else None
     if whole is not None:
         return whole
     found, longest = None, 0

@@ -42,6 +42,7 @@ STANDINS = [
     (of("google.adk.agents", run_async=run), "Google ADK", "Runner("),
     (of("agentscope.agent", "ReActAgent", __call__=run), "AgentScope", "Msg("),
     (of("autogen_agentchat.agents", run=run), "AutoGen", ".run(task=message)"),
+    (of("transformers.pipelines.text_generation", "Pipeline", __call__=run), "transformers", "[0]["),
     (of("gradio.interface", "Interface", __call__=run), "Gradio", ".fn(message)"),
     (of("chainlit.message", "Message"), "Chainlit", "return"),
     (FastAPI(), "a web application (fastapi.FastAPI)", "return"),

@@ -77,6 +77,9 @@ _FRAMEWORKS = {
     "agent_framework": _Framework("an agent of Agent Framework", "return (await {}.run(message)).text"),
     "agno": _Framework("an Agno agent", "return {}.run(message).content"),
     "strands": _Framework("a Strands agent", "return str({}(message))"),
+    "transformers": _Framework(
+        "a pipeline or model of transformers", 'return {}(message)[0]["generated_text"]', "pipe"
+    ),
     "dspy": _Framework("a DSPy module", "return {}(question=message).answer", "program"),
     "gradio": _GRADIO,
     "gradio_client": _GRADIO,

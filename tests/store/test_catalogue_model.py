@@ -146,6 +146,8 @@ class CatalogueMachine(RuleBasedStateMachine):
     def pages(self, store: CataloguedStore, owners: list[Owner], search: str, limit: int) -> list[Any]:
         found: list[Any] = []
         cursor = None
+        # An owner's list alone does not look for turns over POST /chat.
+        store.catalogue().page([None], limit=1)
         while True:
             page = store.catalogue().page(owners, search=search, limit=limit, cursor=cursor)
             found += page.conversations

@@ -26,7 +26,7 @@ from appbuilder.engine.engine import Run
 from appbuilder.engine.keeping import Keeping, entry
 from appbuilder.engine.log import Outcome, RunLog
 from appbuilder.engine.machine import Ending
-from appbuilder.errors import AppBuilderError, ComponentError, TurnCancelled
+from appbuilder.errors import AnswerTooLarge, AppBuilderError, ComponentError, TurnCancelled, TurnTimeout
 from appbuilder.jsontext import dumps
 from appbuilder.serve.chainlit import steps, threads, window
 from appbuilder.serve.chainlit.composer import Attached, Changed, Composer, Grown, Part
@@ -186,6 +186,8 @@ ENDINGS = st.sampled_from(
     [
         (Ending.WHOLE, None),
         (Ending.CUT, TurnCancelled("x")),
+        (Ending.CUT, TurnTimeout("x")),
+        (Ending.CUT, AnswerTooLarge("x")),
         (Ending.FAILED, ComponentError("secret")),
     ]
 )

@@ -253,6 +253,8 @@ def test_tokens_of_a_component_that_calls_no_model_of_ours_are_its_answer_s(told
 def test_turns_that_are_written_together_are_told_as_one_commit(told: Told, tmp_path: Path) -> None:
     store = SqlStore(urls.parse(f"sqlite:///{tmp_path}/chat.db"), Settings())
     store.prepare()
+    store.history("s1", "k", 5)  # opens it, which asks the database for a sign of life
+    before = len(told.named("pool"))
     count, together = 8, threading.Barrier(8)
 
     def write(number: int) -> None:
@@ -266,9 +268,9 @@ def test_turns_that_are_written_together_are_told_as_one_commit(told: Told, tmp_
         writer.join(10)
     commits = told.named("committed")
     assert sum(turns for _, turns in commits) == count
-    assert not told.named("pool")
+    assert len(told.named("pool")) == before
     assert len(store.history("s1", "k", 5)) == 1
-    assert told.named("pool") == [("pool",)]
+    assert len(told.named("pool")) == before + 1
     store.close()
 
 

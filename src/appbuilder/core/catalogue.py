@@ -278,6 +278,7 @@ def title_of(text: str) -> str:
     """A title made of what a conversation began with: one line of at most 80 characters."""
     # A message may be long, and its beginning is enough.
     line = shown(" ".join(text.lstrip()[: 8 * LONGEST_TITLE].split()))
+    line = " ".join(line.split())  # what was no character may have stood at an end, or between two spaces
     return line if len(line) <= LONGEST_TITLE else line[: LONGEST_TITLE - 1] + "…"
 
 

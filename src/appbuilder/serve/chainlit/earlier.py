@@ -92,10 +92,12 @@ class Earlier:
 
 def _shown(turn: Sequence[StoredRow], language: str) -> Shown:
     said = exchange(turn)
-    notes = {INCOMPLETE: text("stopped", language), FAILED: _failure(said.error, language)}
-    return Shown(
-        text_of(said.input), text_of(said.answer), notes.get(said.state, ""), steps.iso(said.created_at)
-    )
+    note = ""
+    if said.state == FAILED or said.error:
+        note = _failure(said.error, language)
+    elif said.state == INCOMPLETE:
+        note = text("stopped", language)
+    return Shown(text_of(said.input), text_of(said.answer), note, steps.iso(said.created_at))
 
 
 def _failure(error: Any, language: str) -> str:

@@ -13,7 +13,7 @@ from appbuilder.engine.engine import Run
 from appbuilder.engine.keeping import step_members
 from appbuilder.engine.log import Outcome
 from appbuilder.engine.reader import batches
-from appbuilder.errors import AppBuilderError, TurnCancelled
+from appbuilder.errors import AppBuilderError, is_stop
 from appbuilder.serve.chainlit import steps
 from appbuilder.serve.chainlit.composer import Attached, Change, Changed, Composer, Grown, Part
 from appbuilder.serve.chainlit.steps import Place
@@ -93,7 +93,8 @@ class Screen:
     async def _show_end(self, outcome: Outcome) -> None:
         parts = self._composer.parts
         changes = self._composer.end()
-        if isinstance(outcome.error, TurnCancelled):
+        stopped = outcome.error is not None and is_stop(outcome.error)
+        if stopped:
             changes += self._composer.close(steps.stopped_line(self._place.language))
         elif line := steps.cut_line(self._place.language, outcome.answer):
             changes += self._composer.close(line)
@@ -102,7 +103,7 @@ class Screen:
         for part in parts:
             if part.grows:
                 await self._show_part(part)
-        if outcome.error is not None and not isinstance(outcome.error, TurnCancelled):
+        if outcome.error is not None and not stopped:
             failure = steps.failure(self._place, self._line(outcome.error), clock.now())
             await self._emit("new_message", failure)
         elif outcome.answer is not None and not parts:

@@ -101,10 +101,14 @@ def _tell_turn(thread: Thread, place: Place, row: StoredRow, rating: Rating | No
     composer = Composer()
     pieces = value.get("pieces")
     _feed(composer, place, row, pieces if isinstance(pieces, list) else [_content(value.get("answer"))])
-    _close(composer, place, value.get(STATE), value.get("answer"))
+    given = value.get("error")
+    error: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
+    # A turn that a limit cut is incomplete, too, and its row says why; one that was stopped has no error.
+    failed = value.get(STATE) == FAILED or bool(error)
+    _close(composer, place, None if failed else value.get(STATE), value.get("answer"))
     _tell_parts(thread, place, composer, at)
-    if value.get(STATE) == FAILED:
-        told.append(steps.failure(place, steps.error_line(place, value.get("error") or {}), at))
+    if failed:
+        told.append(steps.failure(place, steps.error_line(place, error), at))
 
 
 def _tell_rows(thread: Thread, place: Place, group: Sequence[StoredRow]) -> None:

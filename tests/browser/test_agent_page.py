@@ -202,11 +202,13 @@ def test_two_users_never_share_a_conversation(
     drop(another, TEXT)
     expect(attached(another)).to_have_count(1)
     another.ask("visitor3")
+    expect(another.answer).to_have_text("visitor3")
     another.at_rest()
     assert conversations(double) == [[f"local{n}" for n in range(3)], [f"visitor{n}" for n in range(4)]]
     assert [len(one.files) for one in double.conversations.values()] == [0, 1]
     mine.new()
-    mine.ask("anew")
+    mine.ask("another")
+    expect(mine.answer).to_have_text("another")
     mine.at_rest()
     assert len(double.conversations) == 3
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -169,6 +170,25 @@ def test_what_was_said_is_text() -> None:
     assert "<title>&lt;b&gt;Title&lt;/b&gt; – A &amp; B</title>" in html
     assert "Stopped" in html
     assert 'lang="en"' in html
+
+
+@pytest.mark.parametrize(
+    ("state", "members", "said"),
+    [
+        ("complete", {}, None),
+        ("incomplete", {}, "Stopped"),
+        ("complete", {"answer": {"content": "a", "extra": {"finish_reason": "abort"}}}, "abort"),
+        ("complete", {"answer": {"content": "a", "extra": {"finish_reason": "length"}}}, "limit"),
+        ("incomplete", {"error": {"kind": "x", "text": "It is too large."}}, "It is too large."),
+        ("failed", {"error": {"kind": "x", "text": "It broke."}}, "It broke."),
+    ],
+)
+def test_why_an_answer_is_not_whole(state: str, members: Mapping[str, Any], said: str | None) -> None:
+    row = turn(1, state=state)
+    html = shown(Rows([replace(row, value={**row.value, **members})]))
+    notes = re.findall(r'<p class="note">(.*?)</p>', html, re.DOTALL)
+    assert len(notes) == (said is not None)
+    assert all(str(said) in each for each in notes)
 
 
 @pytest.mark.parametrize(("who", "session_id"), [(BOB, "s/1"), (ANN, "another")])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,12 +16,12 @@ from starlette.responses import HTMLResponse, Response
 from appbuilder import jsontext
 from appbuilder.core.catalogue import Catalogue, Conversation, Place, StoredRow
 from appbuilder.core.message import text_of
-from appbuilder.core.store import FAILED, INCOMPLETE
+from appbuilder.core.store import FAILED, INCOMPLETE, TURN_KEY
 from appbuilder.errors import InvalidRequest, NotFound
 from appbuilder.serve.asking import Identity
 from appbuilder.serve.chainlit import steps, threads, window
 from appbuilder.serve.chainlit.conversations import Conversations
-from appbuilder.serve.chainlit.texts import text
+from appbuilder.serve.chainlit.texts import is_chinese, text
 from appbuilder.wire.transcript import exchange
 
 _PLACE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6})~([!-~]{0,36})", re.ASCII)
@@ -79,7 +79,7 @@ class Earlier:
         found = window.newest(self._catalogue, conversation.session_id, before=before)
         session_id = conversation.session_id
         html = _templates.get_template("earlier.html").render(
-            language=language,
+            words_language="zh-CN" if is_chinese(language) else "en",
             title=conversation.title,
             name=self._name,
             turns=[_shown(turn, language) for turn in found.turns],
@@ -97,7 +97,15 @@ def _shown(turn: Sequence[StoredRow], language: str) -> Shown:
         note = _failure(said.error, language)
     elif said.state == INCOMPLETE:
         note = text("stopped", language)
+    else:
+        note = " ".join(filter(None, steps.cut_words(language, _answer(turn[-1]))))
     return Shown(text_of(said.input), text_of(said.answer), note, steps.iso(said.created_at))
+
+
+def _answer(row: StoredRow) -> Any:
+    """The answer's JSON members; a component's own last row is the answer."""
+    own = row.key == TURN_KEY and isinstance(row.value, Mapping)
+    return row.value.get("answer") if own else row.value
 
 
 def _failure(error: Any, language: str) -> str:

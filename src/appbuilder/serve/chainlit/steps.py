@@ -166,13 +166,20 @@ def stopped_line(language: str) -> str:
 
 def cut_line(language: str, answer: Any) -> str:
     """What follows an answer (its JSON members) whose ``extra`` says that it is not whole; else nothing."""
+    words, reason = cut_words(language, answer)
+    code = f" (`{reason.replace('`', '')}`)" if reason else ""
+    return f"*⚠ {words}*{code}" if words else ""
+
+
+def cut_words(language: str, answer: Any) -> tuple[str, str]:
+    """The same without Markdown, and the model server's own word where ours do not say it; empty: whole."""
     extra = answer.get("extra") if isinstance(answer, Mapping) else None
     reason = extra.get("finish_reason") if isinstance(extra, Mapping) else None
     if not isinstance(reason, str) or not reason:
-        return ""
+        return "", ""
     if reason in ("length", "content_filter"):
-        return f"*⚠ {text(reason, language)}*"
-    return f"*⚠ {text('ended', language)}* (`{reason[:100].replace('`', '')}`)"
+        return text(reason, language), ""
+    return text("ended", language), reason[:100]
 
 
 def _call_name(call: Mapping[str, Any], language: str, *, ended: bool) -> str:

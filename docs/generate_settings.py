@@ -6,7 +6,8 @@ from dataclasses import Field
 from pathlib import Path
 from typing import Any
 
-from appbuilder.settings import flag, grouped, is_switch
+from appbuilder.setting_groups import grouped
+from appbuilder.settings import flag, is_switch
 
 PAGE = Path(__file__).with_name("settings.md")
 HEAD = """# Settings

@@ -8,7 +8,7 @@ that a program may set ``os.environ`` after ``import appbuilder``.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -349,41 +349,6 @@ class Settings:
         For processes started by this one. Secrets are among them: not for a command line, nor a log.
         """
         return {setting.metadata["env"]: _as_text(getattr(self, setting.name)) for setting in fields(self)}
-
-
-GROUPS: dict[str, tuple[str, ...]] = {
-    "Service": ("host", "port", "database", "history", "page", "metrics", "workers"),
-    "Chat page": ("page_name", "page_icon", "page_starters", "page_theme", "page_uploads", "page_secret"),
-    "Authentication": (
-        "auth", "auth_hook", "allow_anonymous", "administrators", "jwt_issuer", "jwt_audience", "jwt_jwks",
-        "jwt_user", "hosts", "cors_origins",
-    ),
-    "Models": (
-        "model", "token", "gateway_url", "gateway_url_v2", "openai_base_url", "openai_api_key",
-        "connect_timeout", "model_timeout", "model_retries",
-    ),
-    "Local model": ("local_model", "cache_dir", "local_slots", "local_context", "local_threads"),
-    "Turns": (
-        "turn_timeout", "attempts", "retry_backoff", "on_disconnect", "session_busy", "session_queue",
-        "session_wait", "first_piece_wait", "heartbeat", "drain_timeout",
-    ),
-    "Limits": (
-        "rate", "turn_hook", "max_turns", "max_body", "max_values", "max_answer", "max_piece",
-        "max_in_flight", "max_in_flight_caller", "max_connections", "body_timeout",
-        "write_timeout", "page_bytes", "import_sessions", "import_lines", "bulk_requests", "bulk_per_caller",
-        "db_pool", "db_timeout",
-    ),
-    "Logs": ("loglevel", "log_format", "log_texts", "access_log"),
-    "FlaskRuntime": ("worker_class", "threads"),
-}
-"""The settings by what they are about, most used first: the order of the help and of the docs."""
-
-
-def grouped() -> Iterator[tuple[str, list[Field[Any]]]]:
-    """The groups with their settings."""
-    known = {setting.name: setting for setting in fields(Settings)}
-    for title, names in GROUPS.items():
-        yield title, [known[name] for name in names]
 
 
 def flag(name: str) -> str:

@@ -14,7 +14,8 @@ from tests.unit.commandline import CommandLine
 
 from appbuilder.cli import options
 from appbuilder.cli.serve import announcement
-from appbuilder.settings import GROUPS, Settings, flag, is_switch
+from appbuilder.setting_groups import GROUPS
+from appbuilder.settings import Settings, flag, is_switch
 
 
 @pytest.fixture

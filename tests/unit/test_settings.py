@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appbuilder.errors import ConfigurationError
-from appbuilder.settings import GROUPS, Settings, is_switch
+from appbuilder.setting_groups import GROUPS
+from appbuilder.settings import Settings, is_switch
 
 
 def test_defaults_stand_where_the_environment_says_nothing() -> None:
@@ -112,7 +113,7 @@ def test_what_is_loaded_goes_through_the_environment_unchanged(file: dict[str, A
 
 def test_each_setting_stands_in_one_group() -> None:
     named = [name for names in GROUPS.values() for name in names]
-    assert sorted(named) == sorted(setting.name for setting in fields(Settings)), "settings.GROUPS"
+    assert sorted(named) == sorted(setting.name for setting in fields(Settings)), "setting_groups.GROUPS"
 
 
 def test_a_file_may_have_lists_where_entries_are_joined() -> None:

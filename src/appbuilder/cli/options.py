@@ -16,7 +16,8 @@ import typer
 from typer.core import TyperCommand
 
 from appbuilder.errors import ConfigurationError
-from appbuilder.settings import Settings, flag, grouped, is_switch
+from appbuilder.setting_groups import grouped
+from appbuilder.settings import Settings, flag, is_switch
 
 FILE = "appbuilder.toml"
 """Settings by name, looked for in the current folder."""

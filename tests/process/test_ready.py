@@ -73,3 +73,20 @@ def test_another_file_in_its_place(server: Server, folder: Path) -> None:
     (folder / "good").rename(folder / "chat.db")
     recovers(server)
     assert "Turns can be stored again." in server.log
+
+
+def test_keys_that_cannot_be_looked_up(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    with serve_target("app.py:answer", tmp_path, "--auth", "keys", DB_TIMEOUT="1") as server:
+        assert ready(server) == (200, "")
+        with another(tmp_path) as connection:
+            connection.execute("ALTER TABLE appbuilder_keys RENAME TO appbuilder_keys_gone")
+            unknown = {"Authorization": f"Bearer ab_{'0' * 12}_{'A' * 43}"}
+            assert server.chat("x", headers=unknown).status == 503
+            assert server.log.count("No key can be looked up") == 1
+            status, said = ready(server)
+            assert (status, said.startswith("Not ready: ")) == (503, True)
+            assert "appbuilder" not in said
+            connection.execute("ALTER TABLE appbuilder_keys_gone RENAME TO appbuilder_keys")
+        server.wait_ready("/ready", BOUND)
+        assert server.chat("x", headers=unknown).status == 401

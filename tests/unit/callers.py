@@ -107,6 +107,9 @@ class MemoryKeys:
         key = self._by_secret.get(secret)
         return key if key is not None and key.revoked_at is None else None
 
+    def check(self) -> None:
+        self._called("check")
+
     def _called(self, name: str) -> None:
         self.calls[name] += 1
         if self.fail:

@@ -41,6 +41,9 @@ class Keys(Protocol):
     def list(self) -> Sequence[ApiKey]:
         """All keys, revoked ones too, in the order they were made."""
 
+    def check(self) -> None:
+        """Returns where keys can be looked up; past everything that is remembered."""
+
     def revoke(self, name_or_id: str) -> bool:
         """Makes a key void, in every process within a few seconds; False: there is none that is not yet."""
 

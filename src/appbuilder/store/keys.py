@@ -96,6 +96,9 @@ class SqlKeys:
             self._found.put(digest, key)
         return key
 
+    def check(self) -> None:
+        self._look_up("", "")
+
     def _look_up(self, key_id: str, digest: str) -> ApiKey | None:
         sql = f"SELECT {_COLUMNS}, digest FROM {KEYS} WHERE id = ? AND revoked_at IS NULL"  # noqa: S608
         for *row, stored in self._tables.read("a key was looked up", sql, (key_id,)):

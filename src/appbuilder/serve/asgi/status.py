@@ -9,6 +9,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from appbuilder import errors, jsontext
+from appbuilder.serve.asgi.auth.hosts import listed
 from appbuilder.serve.asgi.http import JSON, reply
 from appbuilder.serve.asgi.readiness import Readiness
 from appbuilder.serve.asgi.reference import page
@@ -24,7 +25,14 @@ def routes(service: Service) -> list[BaseRoute]:
     """The routes; anybody may ask them."""
     document = openapi.service_document(service.name)
     text = jsontext.dumps(document)
-    readiness = Readiness(service.store.check_writable, lambda: service.store.failures)
+    with_keys = service.keys is not None and "keys" in listed(service.settings.auth.lower())
+
+    def check(timeout: float) -> None:
+        service.store.check_writable(timeout)
+        if with_keys and service.keys is not None:
+            service.keys.check()  # no turn begins where its caller's key cannot be found
+
+    readiness = Readiness(check, lambda: service.store.failures)
 
     async def health(_: Request) -> Response:
         """The process answers, and takes new turns."""

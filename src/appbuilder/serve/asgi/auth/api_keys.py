@@ -9,11 +9,15 @@ from collections.abc import Mapping
 
 from appbuilder import clock
 from appbuilder.core.keys import ApiKey, Keys
+from appbuilder.errors import StoreUnavailable
+from appbuilder.logs import logger
 from appbuilder.serve.pools import AUTH
 
 FRESH = 2.0
 """Seconds for which what the database said holds."""
 _MOST = 10_000
+_LOGGED_EVERY = 5.0
+"""Seconds between two lines of the log that say that the database fails."""
 
 
 class KeyRing:
@@ -28,6 +32,7 @@ class KeyRing:
         self._all: Mapping[str, ApiKey] = {}
         self._all_until = 0.0
         self._listing = asyncio.Lock()
+        self._logged_until = 0.0
 
     async def find(self, secret: str) -> ApiKey | None:
         """The key with this secret; None: there is none that holds."""
@@ -36,12 +41,22 @@ class KeyRing:
         if until > clock.monotonic():
             return key
         asked = clock.monotonic()
-        key = await AUTH.run(self._keys.find, secret)
+        try:
+            key = await AUTH.run(self._keys.find, secret)
+        except StoreUnavailable as error:
+            self._log(error)
+            raise
         self._found[digest] = (asked + FRESH, key)
         self._found.move_to_end(digest)
         if len(self._found) > _MOST:
             self._found.popitem(last=False)
         return key
+
+    def _log(self, error: StoreUnavailable) -> None:
+        """Logs that keys cannot be looked up, not for each request."""
+        if self._logged_until <= clock.monotonic():
+            self._logged_until = clock.monotonic() + _LOGGED_EVERY
+            logger.error("No key can be looked up: %s", error)
 
     async def by_id(self, key_id: str) -> ApiKey | None:
         """The key with this id; None: there is none that holds."""

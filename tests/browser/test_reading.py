@@ -81,6 +81,7 @@ def test_the_menu_leads_on_and_does_not_offer_to_sign_out(server: Server, open_p
     page.wait_for_url("**/admin")
     chat.open()
     page.locator("#user-nav-button").click()
+    expect(items).to_have_text(["API reference", "Administration"])  # drawn a moment after the menu
     items.first.click()
     page.wait_for_url("**/docs")
 

@@ -121,13 +121,15 @@ def test_what_does_not_finish_is_marked(tmp_path: Path) -> None:
             begun = time.monotonic()
             server.signal(signal.SIGTERM)
             with server.browser().connect() as other:
-                refused = other.say("too late")
-                assert "shutting down" in other.wait(lambda _: other.errors())[0], refused
+                while not other.errors():  # the process may not have seen the signal yet
+                    said = other.say("too late")
+                    other.wait(lambda _, said=said: other.errors() or other.ended(said))
+                assert "shutting down" in other.errors()[0]
             assert chat.answer(deaf)
         server.wait()
         assert time.monotonic() - begun < 15
     states = [row["message_value"]["state"] for row in stored(server, "message_key = '_appbuilder.turn'")]
-    assert states == ["incomplete"]
+    assert [state for state in states if state != "complete"] == ["incomplete"]
 
 
 def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:

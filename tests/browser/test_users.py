@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -51,7 +52,7 @@ def test_users_log_in_and_each_sees_his_own(
     watch.allowed += ["status of 401", ": Unauthorized"]
     red = open_page(server, load=False)
     red.page.goto(red.address)
-    red.page.wait_for_url("**/login*")
+    expect(red.page).to_have_url(re.compile("/login"))
     expect(red.box).to_have_count(0)
     log_in(red, "小红", "bob's")
     expect(red.page.get_by_role("alert")).to_be_visible()
@@ -78,10 +79,10 @@ def test_users_log_in_and_each_sees_his_own(
     red.page.locator("#user-nav-button").click()
     expect(red.page.get_by_role("menu")).to_contain_text("小红")
     red.page.get_by_role("menuitem").click()
-    red.page.wait_for_url("**/login*")
-    tab.page.wait_for_url("**/login*")
+    expect(red.page).to_have_url(re.compile("/login"))
+    expect(tab.page).to_have_url(re.compile("/login"))
     red.page.goto(f"{red.address}/thread/{mine}")
-    red.page.wait_for_url("**/login*")
+    expect(red.page).to_have_url(re.compile("/login"))
     expect(red.page.get_by_text("小红的问题")).to_have_count(0)
 
 

@@ -33,7 +33,7 @@ def test_each_reader_has_a_conversation_of_its_own(tmp_path: Path, monkeypatch: 
     env, port = settings(tmp_path, AUTH="keys"), free_port()
     made = subprocess.run([*PROGRAM, "keys", "add", "site"], cwd=tmp_path, env=environment(**env),
                           capture_output=True, text=True, check=True)
-    [key] = re.findall(r"\bab_\w+", made.stdout + made.stderr)
+    [key] = re.findall(r"\bab_[\w-]+", made.stdout + made.stderr)
     with start(tmp_path, serve_command("app.py:answer", port), port=port, env=env):
         monkeypatch.setenv("AGENT_URL", f"http://127.0.0.1:{port}")
         monkeypatch.setenv("AGENT_KEY", key)

@@ -65,6 +65,34 @@ def test_an_asynchronous_component_is_retried_and_fails_alike() -> None:
     assert isinstance(engine.execute(ask()).log.wait_outcome().error, ComponentError)
 
 
+def test_a_system_exit_while_a_stream_is_closed_leaves_the_loop_running() -> None:
+    began = threading.Event()
+
+    class Chunks:
+        def __aiter__(self) -> Chunks:
+            return self
+
+        async def __anext__(self) -> str:
+            began.set()
+            await asyncio.sleep(60)
+            raise AssertionError
+
+        async def aclose(self) -> None:
+            async with asyncio.timeout(20):  # which is not broken off, unlike the step before it
+                await asyncio.sleep(0)
+            raise SystemExit(3)
+
+    async def script(message: Message[Any], stream: bool) -> Message[Any]:
+        return Message(Chunks() if stream else "ok")
+
+    engine, _ = async_engine(script)
+    run = engine.start(ask(stream=True))
+    assert began.wait(20)
+    run.cancel(TurnCancelled("Stopped."))
+    assert isinstance(run.log.wait_outcome().error, TurnCancelled)
+    assert engine.execute(ask()).log.wait_outcome().error is None
+
+
 def test_an_asynchronous_turn_is_cut_at_once_and_closed_once() -> None:
     closed: list[str] = []
     waits = threading.Event()

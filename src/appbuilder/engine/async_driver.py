@@ -7,30 +7,17 @@ done where the store lives.
 from __future__ import annotations
 
 import asyncio
-import contextvars
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from typing import Any
 
 from appbuilder import clock
-from appbuilder.core.message import AsyncContentStream, ContentStream
+from appbuilder.core.message import ContentStream
 from appbuilder.engine.bridge import Bridge, awaited
-from appbuilder.engine.driver import CLOSE_FAILED, YIELD_EVERY
-from appbuilder.engine.machine import (
-    Action,
-    Attempt,
-    Begun,
-    Commit,
-    Cut,
-    Ended,
-    Event,
-    Failed,
-    FirstPiece,
-    Pump,
-)
+from appbuilder.engine.driver import YIELD_EVERY
+from appbuilder.engine.flow import Do, Step, flow, resume
+from appbuilder.engine.machine import Attempt, Commit, Cut, Ended, Event, FirstPiece
 from appbuilder.engine.turn import Turn
-from appbuilder.logs import logger
-
-_T = TypeVar("_T")
 
 
 class AsyncDriver:
@@ -38,136 +25,92 @@ class AsyncDriver:
 
     def __init__(self, turn: Turn, run: Callable[..., Any], session_wait: float, bridge: Bridge) -> None:
         self._turn = turn
+        self._steps = flow(turn, commits_later=bridge.commits_later)
         self._run = run
         self._session_wait = session_wait
         self._bridge = bridge
         self._iterator: AsyncIterator[Any] | None = None
-        self._work: asyncio.Task[Event] | None = None
+        self._task: asyncio.Task[Any] | None = None
+        """The task in which the component works right now."""
 
     async def drive(self) -> None:
         """Returns when the turn has ended; raises nothing."""
-        loop = asyncio.get_running_loop()
+        turn, bridge = self._turn, self._bridge
+        turn.log.call = bridge.wake
+        forget = await bridge.decide(lambda: turn.token.on_cancel(self._break_off))
+        step = resume(self._steps)
+        while step is not None:
+            step = await self._perform(step)
+            if step is Do.CALL:
+                bridge.adopt(turn.context)
+                # A task in the turn's context itself: what one step sets, the next one finds.
+                step = await bridge.loop.create_task(self._attempt(step), context=turn.context)
+        await bridge.decide(forget)
 
-        def stop() -> None:
-            loop.call_soon_threadsafe(self._break_off)
+    async def _attempt(self, step: Step | None) -> Step | None:
+        """All that the component does in one attempt; returns the step that follows."""
+        while isinstance(step, Do):
+            step = await self._perform(step)
+        return step
 
-        self._turn.log.call = self._bridge.wake
-        forget = await self._bridge.decide(lambda: self._turn.token.on_cancel(stop))
+    async def _perform(self, step: Step) -> Step | None:
         try:
-            action = await self._advance(await self._acquire())
-            while action is not None:
-                action = await self._perform(action)
-        finally:
-            # Still open where a shutdown has ended the turn meanwhile.
-            await self._close()
-            await self._bridge.decide(forget)
+            result = await self._do(step)
+        except BaseException as error:  # noqa: BLE001 - the flow decides what it means
+            resumed = partial(resume, self._steps, error=error)
+        else:
+            resumed = partial(resume, self._steps, result)
+        return await self._bridge.decide(resumed)
 
-    async def _advance(self, event: Event) -> Action | None:
-        return await self._bridge.decide(lambda: self._turn.advance(event))
+    async def _do(self, step: Step) -> Any:
+        turn = self._turn
+        match step:
+            case Do.CALL | Do.FIRST | Do.REST:
+                return await self._component_does(step)
+            case Do.ACQUIRE if not turn.acquire_at_once():
+                await self._bridge.in_worker(lambda: turn.acquire(self._session_wait))
+            case Do.CLOSE if self._iterator is not None:
+                iterator, self._iterator = self._iterator, None
+                await iterator.aclose()  # type: ignore[attr-defined]
+            case Attempt(delay):
+                await asyncio.sleep(delay)
+            case Commit():
+                await self._bridge.in_worker(lambda: turn.commit(step))
+        return None
+
+    async def _component_does(self, step: Do) -> Any:
+        self._turn.token.raise_if_cancelled()
+        self._task = task = asyncio.current_task()
+        try:
+            if step is Do.CALL:
+                return await awaited(self._run(**self._turn.arguments()))
+            return await self._pieces(once=step is Do.FIRST)
+        finally:
+            self._task = None
+            if task is not None:
+                task.uncancel()  # a stop is over with what it stopped: closing may wait
 
     def _break_off(self) -> None:
-        if self._work is not None:
-            self._work.cancel()
-
-    async def _acquire(self) -> Event:
-        turn = self._turn
-        try:
-            if not turn.acquire_at_once():
-                await self._bridge.in_worker(lambda: turn.acquire(self._session_wait))
-        except BaseException as error:  # noqa: BLE001 - whatever ends the wait ends the turn
-            return await self._failed(error, iterating=False)
-        return Begun()
-
-    async def _perform(self, action: Action) -> Action | None:
-        turn = self._turn
-        if isinstance(action, Commit):
-            await self._close()
-            if self._bridge.commits_later and turn.is_settled and turn.commit_later(action):
-                return None
-            return await self._bridge.in_worker(lambda: turn.commit(action))
-        event = await self._work_on(action)
-        if isinstance(event, Failed):
-            await self._close()
-        return await self._advance(event)
-
-    async def _work_on(self, action: Attempt | Pump) -> Event:
-        """The component's own part, as a task in the turn's context that can be cancelled."""
-        turn = self._turn
-        if isinstance(action, Attempt):
-            if action.delay:
-                turn.discard()
-                await asyncio.sleep(action.delay)
-            turn.begin_attempt()
-            self._bridge.adopt(turn.context)
-            work = self._attempt()
-        else:
-            work = self._pump()
-        self._work = _task_in(turn.context, work)
-        if turn.token.cancelled:
-            self._work.cancel()
-        try:
-            return await self._work
-        except asyncio.CancelledError as error:
-            # Ours where the turn is being stopped, otherwise one that the component let out.
-            return await self._failed(error, iterating=False)
-        finally:
-            self._work = None
-
-    async def _attempt(self) -> Event:
-        turn = self._turn
-        try:
-            content = turn.accept(await awaited(self._run(**turn.arguments()))).content
-            if isinstance(content, AsyncContentStream):
-                self._iterator = content
-            elif isinstance(content, ContentStream):
-                self._iterator = _Stepped(content)
-            else:
-                return FirstPiece() if turn.whole_as_piece() else Ended()
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:  # noqa: BLE001 - a SystemExit of a component must not end the server
-            return await self._failed(error, iterating=False)
-        return await self._pieces(once=True)
-
-    async def _pump(self) -> Event:
-        return Ended() if self._iterator is None else await self._pieces(once=False)
+        self._bridge.loop.call_soon_threadsafe(lambda: self._task and self._task.cancel())
 
     async def _pieces(self, *, once: bool) -> Event:
-        assert self._iterator is not None
         turn, pause = self._turn, clock.monotonic() + YIELD_EVERY
-        try:
-            async for piece in self._iterator:
-                turn.publish(piece)
-                if once:
-                    return FirstPiece()
-                if turn.token.cancelled:  # and the component caught the CancelledError
-                    return Cut()
-                if clock.monotonic() > pause:
-                    await asyncio.sleep(0)
-                    pause = clock.monotonic() + YIELD_EVERY
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:  # noqa: BLE001 - as above
-            return await self._failed(error, iterating=True)
+        if once:
+            assert turn.answer is not None
+            content = turn.answer.content
+            self._iterator = _Stepped(content) if isinstance(content, ContentStream) else content
+        if self._iterator is None:
+            return Ended()
+        async for piece in self._iterator:
+            turn.publish(piece)
+            if once:
+                return FirstPiece()
+            if turn.token.cancelled:  # and the component caught the CancelledError
+                return Cut()
+            if clock.monotonic() > pause:
+                await asyncio.sleep(0)
+                pause = clock.monotonic() + YIELD_EVERY
         return Ended()
-
-    async def _failed(self, error: BaseException, *, iterating: bool) -> Event:
-        return await self._bridge.decide(lambda: self._turn.failed(error, iterating=iterating))
-
-    async def _close(self) -> None:
-        iterator, self._iterator = self._iterator, None
-        if iterator is None:
-            return
-        try:
-            await _task_in(self._turn.context, iterator.aclose())  # type: ignore[attr-defined]
-        except BaseException:  # noqa: BLE001 - how the turn ends is decided already
-            logger.exception(CLOSE_FAILED, self._turn.request.request_id)
-
-
-def _task_in(context: contextvars.Context, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
-    """A task that runs in *context* itself, so that what one step of a turn sets, the next one finds."""
-    loop = asyncio.get_running_loop()
-    return loop.create_task(work, context=context)
 
 
 class _Stepped(AsyncIterator[Any]):

@@ -12,26 +12,14 @@ from typing import Any
 
 from appbuilder import clock
 from appbuilder.blocking import about_to_block, in_greenlets
-from appbuilder.core.message import AsyncContentStream, ContentStream
+from appbuilder.core.message import AsyncContentStream
+from appbuilder.engine.flow import Do, Step, flow, resume
 from appbuilder.engine.loop import iterate
-from appbuilder.engine.machine import (
-    Action,
-    Attempt,
-    Begun,
-    Commit,
-    Cut,
-    Ended,
-    Event,
-    Failed,
-    FirstPiece,
-)
+from appbuilder.engine.machine import Attempt, Commit, Cut, Ended, Event, FirstPiece
 from appbuilder.engine.turn import Turn
-from appbuilder.logs import logger
 
 YIELD_EVERY = 0.01
 """Seconds a fast iterator may run before others (readers, under gevent the whole process) get their turn."""
-
-CLOSE_FAILED = "request %s: the component failed while it was closed"
 
 
 class Driver:
@@ -40,76 +28,59 @@ class Driver:
     def __init__(
         self, turn: Turn, run: Callable[..., Any], session_wait: float, *, commits_later: bool = False
     ) -> None:
-        """:param commits_later: nobody waits for the call to return: the turn may end in another thread."""
+        """:param commits_later: the turn may end in another thread, after the call has returned."""
         self._turn = turn
-        self._commits_later = commits_later
+        self._steps = flow(turn, commits_later=commits_later)
         self._run = run
         self._session_wait = session_wait
         self._iterator: Iterator[Any] | None = None
 
     def __call__(self) -> None:
         """Returns when the turn has ended; raises nothing."""
-        try:
-            action = self._turn.advance(self._acquire())
-            while action is not None:
-                action = self._perform(action)
-        finally:
-            # Still open where a shutdown has ended the turn meanwhile.
-            self._close()
-
-    def _acquire(self) -> Event:
-        turn = self._turn
-        try:
-            turn.acquire(self._session_wait)
-        except BaseException as error:  # noqa: BLE001 - whatever ends the wait, a kill too, ends the turn
-            return turn.failed(error, iterating=False)
-        return Begun()
-
-    def _perform(self, action: Action) -> Action | None:
-        turn = self._turn
-        if isinstance(action, Commit):
-            # Before the commit: what the component appends while its iterator is closed belongs to the turn.
-            self._close()
-            return None if self._commits_later and turn.commit_later(action) else turn.commit(action)
-        event = self._attempt(action.delay) if isinstance(action, Attempt) else self._pump()
-        if isinstance(event, Failed):
-            self._close()
-        return turn.advance(event)
-
-    def _attempt(self, delay: float) -> Event:
-        turn = self._turn
-        if delay:
-            turn.discard()
-            turn.token.sleep(delay)
-        if turn.token.cancelled:
-            return Cut()
-        turn.begin_attempt()
-        try:
-            content = turn.accept(turn.context.run(self._run, **turn.arguments())).content
-            if isinstance(content, AsyncContentStream):
-                self._iterator = iterate(content, turn.context)
-            elif isinstance(content, ContentStream):
-                self._iterator = content
+        step = resume(self._steps)
+        while step is not None:
+            try:
+                result = self._do(step)
+            except BaseException as error:  # noqa: BLE001 - the flow decides what it means
+                step = resume(self._steps, error=error)
             else:
-                return FirstPiece() if turn.whole_as_piece() else Ended()
-        except BaseException as error:  # noqa: BLE001 - a SystemExit of a component must not end the server
-            return turn.failed(error, iterating=False)
-        return self._step_once()
+                step = resume(self._steps, result)
 
-    def _step_once(self) -> Event:
-        assert self._iterator is not None
+    def _do(self, step: Step) -> Any:
         turn = self._turn
+        match step:
+            case Do.CALL:
+                return turn.context.run(self._run, **turn.arguments())
+            case Do.FIRST:
+                return self._first()
+            case Do.REST:
+                return self._rest()
+            case Do.ACQUIRE:
+                turn.acquire(self._session_wait)
+            case Do.CLOSE if self._iterator is not None:
+                iterator, self._iterator = self._iterator, None
+                turn.context.run(iterator.close)  # type: ignore[attr-defined]
+            case Attempt(delay):
+                turn.token.sleep(delay)
+            case Commit():
+                turn.commit(step)
+        return None
+
+    def _first(self) -> Event:
+        turn = self._turn
+        assert turn.answer is not None
+        content = turn.answer.content
+        is_async = isinstance(content, AsyncContentStream)
+        self._iterator = iterator = iterate(content, turn.context) if is_async else content
         try:
-            turn.publish(turn.context.run(next, self._iterator))
+            turn.publish(turn.context.run(next, iterator))
         except StopIteration:
             return Ended()
-        except BaseException as error:  # noqa: BLE001 - as above
-            return turn.failed(error, iterating=True)
         return FirstPiece()
 
-    def _pump(self) -> Event:
+    def _rest(self) -> Event:
         turn, iterator = self._turn, self._iterator
-        if iterator is None:
+        if iterator is None:  # the answer came whole
             return Ended()
         about_to_block()  # a stream has a thread of its own
         publish, run, token = turn.publish, turn.context.run, turn.token
@@ -130,15 +101,4 @@ class Driver:
                 last = now
         except StopIteration:
             return Ended()
-        except BaseException as error:  # noqa: BLE001 - as above
-            return turn.failed(error, iterating=True)
         return Cut()
-
-    def _close(self) -> None:
-        iterator, self._iterator = self._iterator, None
-        if iterator is None:
-            return
-        try:
-            self._turn.context.run(iterator.close)  # type: ignore[attr-defined]
-        except BaseException:  # noqa: BLE001 - how the turn ends is decided already
-            logger.exception(CLOSE_FAILED, self._turn.request.request_id)

@@ -25,7 +25,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "session_wait", "first_piece_wait", "heartbeat", "drain_timeout",
     ),
     "Limits": (
-        "rate", "turn_hook", "max_turns", "max_body", "max_values", "max_answer", "max_piece",
+        "rate", "turn_hook", "max_turns", "max_body", "max_values", "max_answer", "max_piece", "max_unread",
         "max_in_flight", "max_in_flight_caller", "max_connections", "body_timeout",
         "write_timeout", "page_bytes", "import_sessions", "import_lines", "bulk_requests", "bulk_per_caller",
         "db_pool", "db_timeout",

@@ -123,6 +123,11 @@ class Settings:
         1024 * 1024,
         "Largest piece of text in a stream; a larger one is sent as several. 0: no limit.",
     )
+    max_unread: int = _setting(
+        "APPBUILDER_MAX_UNREAD",
+        1024 * 1024,
+        "Bytes a component may be ahead of the fastest reader of its stream; then it waits. 0: no limit.",
+    )
     turn_timeout: float = _setting(
         "APPBUILDER_TURN_TIMEOUT",
         1800.0,

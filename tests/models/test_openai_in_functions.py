@@ -9,6 +9,7 @@ from typing import Any
 import openai
 import pytest
 from tests.unit.engines import ask
+from tests.unit.logs import pieces_in
 
 from appbuilder.components.function import as_component
 from appbuilder.engine.engine import Engine
@@ -73,4 +74,4 @@ def test_its_answers_are_answers(double: OpenAIDouble, kind: str, streamed: bool
     assert outcome.answer is not None
     assert (outcome.answer["content"], outcome.answer["token_usage"]) == ("hello", USAGE)
     if streamed:
-        assert log.read(0)[0] == ["hel", "lo"]
+        assert pieces_in(log) == ["hel", "lo"]

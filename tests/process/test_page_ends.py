@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from tests.process import page_client, rawhttp
-from tests.process.page_client import Browser, PageServer, Refused
+from tests.process.page_client import Browser, Chat, PageServer, Refused
 from tests.process.server import start_program
 from tests.process.serving import eventually, free_port, rows, settings
 from tests.services.servers import PostgresServer
@@ -112,6 +112,10 @@ def test_running_turns_finish_when_it_is_told_to_stop(tmp_path: Path, how: str) 
     assert not list((tmp_path / "cache" / "appbuilder").iterdir())
 
 
+def _until_ended_or_refused(chat: Chat, message_id: str) -> None:
+    chat.wait(lambda _: bool(chat.errors()) or chat.ended(message_id))
+
+
 def test_what_does_not_finish_is_marked(tmp_path: Path) -> None:
     with page_client.serve(tmp_path, DRAIN_TIMEOUT="1") as server:
         browser = server.browser()
@@ -122,8 +126,7 @@ def test_what_does_not_finish_is_marked(tmp_path: Path) -> None:
             server.signal(signal.SIGTERM)
             with server.browser().connect() as other:
                 while not other.errors():  # the process may not have seen the signal yet
-                    said = other.say("too late")
-                    other.wait(lambda _, said=said: other.errors() or other.ended(said))
+                    _until_ended_or_refused(other, other.say("too late"))
                 assert "shutting down" in other.errors()[0]
             assert chat.answer(deaf)
         server.wait()

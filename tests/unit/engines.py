@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tests.unit.logs import pieces_in
+
 from appbuilder.core.component import Component
 from appbuilder.core.message import Message
 from appbuilder.core.store import TurnRecord
@@ -55,7 +57,7 @@ def ask(**members: Any) -> TurnRequest:
 
 def text_from(run: Run, cursor: int = 0) -> str:
     run.log.wait_outcome()
-    return "".join(run.log.read(cursor)[0])
+    return "".join(pieces_in(run.log)[cursor:])
 
 
 def remember(message: Message[Any], answer: Message[Any]) -> Message[Any]:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.engines import CountingStore, ask, async_engine, engine_of, remember, text_from
+from tests.unit.logs import pieces_in
 
 from appbuilder.core.message import Message
 from appbuilder.core.store import INCOMPLETE, STATE
@@ -47,7 +48,7 @@ def test_an_answer_is_stopped_at_its_limit_and_kept_so_far(make: Any, stream: bo
     outcome = run.log.wait_outcome()
     assert isinstance(outcome.error, AnswerTooLarge)
     size = len(piece.encode())
-    text = "".join(run.log.read(0)[0])
+    text = "".join(pieces_in(run.log))
     assert text == piece * (1000 // size)
     assert problem(outcome.error).status == 500
     assert "1000 bytes" in problem(outcome.error).text
@@ -85,7 +86,7 @@ def test_a_large_piece_of_text_is_sent_as_several(text: str) -> None:
     engine, _, _ = engine_of(lambda message, stream: Message(text), max_piece=20)
     run = engine.start(ask(stream=True))
     assert text_from(run) == text
-    pieces = run.log.read(0)[0]
+    pieces = pieces_in(run.log)
     assert len(pieces) > 1
     assert all(len(piece.encode()) <= 20 for piece in pieces)
 
@@ -94,7 +95,7 @@ def test_bytes_are_text_and_other_values_stay_whole() -> None:
     engine, _ = streaming([b"x" * 50, {"a": "y" * 50}], max_piece=20)
     run = engine.start(ask(stream=True))
     run.log.wait_outcome()
-    assert run.log.read(0)[0] == ["x" * 20, "x" * 20, "x" * 10, {"a": "y" * 50}]
+    assert pieces_in(run.log) == ["x" * 20, "x" * 20, "x" * 10, {"a": "y" * 50}]
 
 
 def test_pieces_of_no_text_come_to_an_end_too() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from appbuilder.components.app_client.data import Event
 from appbuilder.components.app_client.deeds import Deeds
-from appbuilder.core.steps import EventStep, Step
+from appbuilder.events import Step
 
 EVENTS = st.lists(
     st.builds(
@@ -34,7 +34,7 @@ def test_one_step_per_event_with_its_text_joined(events: list[Event]) -> None:
     for event in events:
         deeds.tell(event)
     deeds.end()
-    last = {step.id: step for step in told if isinstance(step, EventStep)}
+    last = {step.id: step for step in told}
     expected: dict[Any, list[Event]] = {}
     for event in events:
         if event.event_type:

@@ -10,13 +10,13 @@ import pytest
 from tests.models.server_fixtures import TOKEN, app_server, quick  # noqa: F401
 from tests.process.serving import rows
 from tests.unit.engines import CountingStore, ask
+from tests.unit.logs import pieces_in, steps_in
 
 from appbuilder import AppBuilderClient, FlaskRuntime, Message, UserSession
 from appbuilder.components.app_client.data import Action, Tool, ToolChoice
 from appbuilder.components.app_client.served import KEY, ServedApp
 from appbuilder.core.attachment import Attachment
 from appbuilder.core.context import get_context, init_context
-from appbuilder.core.steps import EventStep
 from appbuilder.core.store import TurnRecord
 from appbuilder.engine.engine import Engine
 from appbuilder.errors import AppBuilderError, InvalidRequest, ModelRejected, ModelUnavailable, TurnCancelled
@@ -43,7 +43,7 @@ class Behind:
         if outcome.answer is None:
             assert outcome.error is not None
             raise outcome.error
-        return {**outcome.answer, "pieces": run.log.read(0)[0]}
+        return {**outcome.answer, "pieces": pieces_in(run.log)}
 
     def kept(self, session: str = "s") -> Any:
         """What is remembered of the session's application."""
@@ -282,7 +282,7 @@ def test_a_question_waits_where_the_turn_was_cut_before_the_service_went_on(
     run = behind.engine.start(ask(message="我", stream=True, watch=True))
     double.wait_for_requests(3)
     if silent_after:  # its first event is seen as a step, or its first text
-        while not run.log.steps:
+        while not run.log.entries:
             run.log.wait(0, 10)
     run.cancel(TurnCancelled("left"))
     run.log.wait_outcome()
@@ -505,16 +505,16 @@ def test_no_step_goes_on_after_the_turn(
     double.reply(AppReply(events=[event], pieces=["a", "b", "c"], **fault))
     run = behind.engine.start(ask(stream=stream, watch=True))
     outcome = run.log.wait_outcome()
-    last = {step.name: step for step in run.log.steps if isinstance(step, EventStep)}
-    assert all(step.ended for step in last.values())
+    last = {step["name"]: step for step in steps_in(run.log)}
+    assert all(step["ended"] for step in last.values())
     if outcome.answer is not None or stream:
-        assert last["code"].detail == {"text": "1+1"}
+        assert last["code"]["detail"] == {"text": "1+1"}
 
 
 def test_where_nobody_watches_no_step_is_told(behind: Behind, double: AppDouble) -> None:
     run = behind.engine.start(ask(stream=True))
     run.log.wait_outcome()
-    assert run.log.steps == []
+    assert steps_in(run.log) == []
 
 
 def test_an_odd_message_never_reaches_the_service() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.logs import batch_of
 
 from appbuilder.engine.request import TurnRequest
 from appbuilder.errors import InvalidRequest, Unauthenticated
@@ -140,8 +141,8 @@ def events(stream: bytes) -> list[Any]:
     st.text(min_size=1, max_size=36),
 )
 def test_whatever_a_piece_holds_it_is_one_event(pieces: list[Any], session_id: str) -> None:
-    encoder = chat.EventEncoder(session_id, {"name": "msg", "id": "m"})
-    read = events(encoder.pieces(pieces))
+    encoder = chat.EventEncoder(TurnRequest("q", session_id))
+    read = events(encoder.events(batch_of(pieces, {"name": "msg", "id": "m"})))
     shown = [event["result"]["answer_message"]["content"] for event in read]
     assert shown == pieces
     assert all(event["result"]["is_completion"] is False for event in read)
@@ -151,7 +152,7 @@ def test_whatever_a_piece_holds_it_is_one_event(pieces: list[Any], session_id: s
     "piece", ["\n\ndata: {}\n\n", "\r", "\r\n\r\n", LINE_ENDS, "\x00", "x" * 2_000_000]
 )
 def test_pieces_that_look_like_the_protocol(piece: str) -> None:
-    written = chat.EventEncoder("s", {}).pieces([piece])
+    written = chat.EventEncoder(TurnRequest("q", "s")).events(batch_of([piece]))
     assert len(written.decode().splitlines()) == 2
     (event,) = events(written)
     assert event["result"]["answer_message"]["content"] == piece
@@ -162,7 +163,7 @@ def test_pieces_that_look_like_the_protocol(piece: str) -> None:
 )
 def test_a_session_id_that_looks_like_the_envelope(session_id: str) -> None:
     head = {"extra": {"answer_message": {"content": None}}}
-    (event,) = events(chat.EventEncoder(session_id, head).pieces(["a"]))
+    (event,) = events(chat.EventEncoder(TurnRequest("q", session_id)).events(batch_of(["a"], head)))
     assert event["result"]["session_id"] == session_id
     assert event["result"]["answer_message"] == {"content": "a", **head}
 

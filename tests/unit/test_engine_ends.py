@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.unit.engines import ask, async_engine, engine_of, remember, text_from
+from tests.unit.logs import pieces_in
 
 from appbuilder.core.context import get_context
 from appbuilder.core.message import Message
@@ -31,7 +32,7 @@ def test_a_piece_is_sent_as_it_was_when_it_was_handed_out() -> None:
     engine, _, _ = engine_of(script)
     run = engine.start(ask(stream=True))
     run.log.wait_outcome()
-    assert run.log.read(0)[0] == [{"n": 1}, {"n": 2}, {"n": 3}]
+    assert pieces_in(run.log) == [{"n": 1}, {"n": 2}, {"n": 3}]
 
 
 @pytest.mark.parametrize("whole", [True, False])

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from appbuilder.core.events import text_in
 from appbuilder.engine.log import Outcome, RunLog
-from appbuilder.engine.reader import MOST_IN_ONE_WRITE
+from appbuilder.engine.reader import MOST_IN_ONE_BATCH, Batch
 from appbuilder.errors import ComponentError, ModelTimeout
 from appbuilder.serve.asgi import stream as stream_module
 from appbuilder.serve.asgi.stream import EventStream, outcome_of
@@ -24,8 +25,8 @@ PATIENT = {"heartbeat": 3600.0, "first_piece_wait": 3600.0}
 class Words:
     """Pieces joined by commas, and how it ended."""
 
-    def pieces(self, pieces: Sequence[Any]) -> bytes:
-        return b"".join(piece.encode() + b"," for piece in pieces)
+    def events(self, batch: Batch) -> bytes:
+        return b"".join(text_in(entry).encode() + b"," for entry in batch.entries)
 
     def last(self, outcome: Outcome) -> bytes:
         return b"END" if outcome.error is None else type(outcome.error).__name__.encode()
@@ -118,13 +119,13 @@ async def test_a_slow_reader_s_backlog_leaves_in_bounded_parts() -> None:
     reading.takes.clear()
     reading.begin()
     await asyncio.sleep(0)
-    for _ in range(2 * MOST_IN_ONE_WRITE + 5):
+    for _ in range(2 * MOST_IN_ONE_BATCH + 5):
         reading.log.append("x")
     reading.log.finish(END)
     reading.takes.set()
     parts = await reading.end()
-    assert max(part.count(b",") for part in parts) == MOST_IN_ONE_WRITE
-    assert b"".join(parts) == b"first," + b"x," * (2 * MOST_IN_ONE_WRITE + 5) + b"END"
+    assert max(part.count(b",") for part in parts) == MOST_IN_ONE_BATCH
+    assert b"".join(parts) == b"first," + b"x," * (2 * MOST_IN_ONE_BATCH + 5) + b"END"
 
 
 @on_a_loop
@@ -199,10 +200,10 @@ async def test_a_server_that_tells_that_the_reader_has_left() -> None:
 @on_a_loop
 async def test_what_cannot_be_written_ends_the_stream_with_a_last_event() -> None:
     class Breaks(Words):
-        def pieces(self, pieces: Sequence[Any]) -> bytes:
-            if "circle" in pieces:
+        def events(self, batch: Batch) -> bytes:
+            if "circle" in batch.entries:
                 raise ValueError("no JSON")
-            return super().pieces(pieces)
+            return super().events(batch)
 
     reading = Reading()
     reading.begin(Breaks())

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.unit.engines import ask
+from tests.unit.logs import pieces_in
 
 from appbuilder.components.function import as_component
 from appbuilder.core.component import Component
@@ -28,7 +29,7 @@ def answered(thing: Any, *, name: str = "", **members: Any) -> tuple[list[Any], 
     if outcome.error is not None:
         raise outcome.error
     assert outcome.answer is not None
-    return log.read(0)[0], outcome.answer.get("content")
+    return pieces_in(log), outcome.answer.get("content")
 
 
 def whole(message: str) -> str:

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 from tests.unit.engines import CountingStore, ask, async_engine, engine_of, remember
+from tests.unit.logs import steps_in
 
-from appbuilder import clock
 from appbuilder.core.context import get_context
 from appbuilder.core.message import AnswerMessage, Message
-from appbuilder.core.steps import ModelStep
 from appbuilder.core.store import TURN_KEY, TurnEntry, TurnRecord
 from appbuilder.core.user_session import UserSession
 from appbuilder.engine import keeping
 from appbuilder.engine.engine import Engine, Run
-from appbuilder.engine.keeping import LONGEST_STEP_TEXT, Keeping
+from appbuilder.engine.fold import Folded
+from appbuilder.engine.keeping import Keeping
 from appbuilder.engine.machine import Ending
 from appbuilder.errors import (
     AnswerTooLarge,
@@ -31,8 +31,11 @@ from appbuilder.errors import (
     TurnCancelled,
     TurnTimeout,
 )
+from appbuilder.events import Event, Step
 from appbuilder.ids import new_id
 from appbuilder.jsontext import dumps
+from appbuilder.models.base import Delta, ModelCall
+from appbuilder.models.observed import LONGEST_STEP_TEXT, StepWatch
 
 
 def explain(error: AppBuilderError) -> dict[str, Any]:
@@ -177,8 +180,7 @@ def test_a_cut_turn_says_why_unless_it_was_stopped(reason: AppBuilderError, erro
         Ending.CUT,
         message="hi",
         answer=None,
-        pieces=["so far"],
-        steps=[],
+        said=Folded("so far", (), {}),
         error=reason,
     ).value
     assert (value["state"], value.get("error")) == ("incomplete", error)
@@ -285,7 +287,7 @@ def test_pieces_of_any_kind(pieces: list[Any], content: Any, typed: bool) -> Non
     value = json.loads(dumps(entry_of(store).value))
     if content is not None:
         assert value["answer"]["content"] == content
-    assert ("pieces" in value) == typed
+    assert ("events" in value) == typed
     assert [row.value for row in store.catalogue().rows("s", 100)] == [value], "what is kept can be stored"
 
 
@@ -379,20 +381,23 @@ def watching(tell: Callable[[Callable[[Any], None]], None]) -> Callable[..., Any
     return script
 
 
-def step(number: int = 0, **members: Any) -> ModelStep:
-    return ModelStep(f"id{number}", "model", [{"role": "user", "content": "q"}], clock.now(), **members)
+def step(number: int = 0, answer: str = "", **members: Any) -> Event:
+    detail = {"prompt": [{"role": "user", "content": "q"}], "answer": answer}
+    return Step(f"id{number}", "model", "model", detail=detail, **members)
 
 
 def test_model_calls_are_kept_where_somebody_watches() -> None:
     def tell(on_step: Callable[[Any], None]) -> None:
-        on_step(step())
+        on_step(step(ended=False))
         on_step(step(ended=True, answer="a", usage={"total_tokens": 3}, milliseconds=7))
 
     engine, store, _ = engine_of(watching(tell))
     run = finished(engine, kept(watch=True))
-    assert [each.ended for each in run.log.steps] == [False, True]
-    [only] = entry_of(store).value["steps"]
-    assert (only["id"], only["answer"], only["usage"], only["milliseconds"]) == (
+    assert [each["ended"] for each in steps_in(run.log)] == [False, True]
+    [event, length] = entry_of(store).value["events"]
+    only = event["data"]
+    assert (event["kind"], length) == ("step", 2)
+    assert (only["id"], only["detail"]["answer"], only["usage"], only["milliseconds"]) == (
         "id0",
         "a",
         {"total_tokens": 3},
@@ -407,14 +412,17 @@ def test_nobody_watches_unasked() -> None:
 
     engine, store, _ = engine_of(watching(tell))
     finished(engine, kept())
-    assert "steps" not in entry_of(store).value
+    assert "events" not in entry_of(store).value
 
 
 def test_long_texts_of_steps_are_cut_and_those_of_answers_are_not() -> None:
     long = "x" * (LONGEST_STEP_TEXT + 5)
-    told = ModelStep("id", "m", [{"role": "user", "content": long}], clock.now(), ended=True, answer=long)
-    members = keeping.step_members(told)
-    assert len(members["answer"]) == len(members["prompt"][0]["content"]) == LONGEST_STEP_TEXT
+    seen: list[Any] = []
+    watch = StepWatch("m", ModelCall("x", {}, [{"role": "user", "content": long}]), seen.append)
+    watch.take(Delta(long))
+    watch.end(None)
+    detail = seen[-1].detail
+    assert len(detail["answer"]) == len(detail["prompt"][0]["content"]) == LONGEST_STEP_TEXT
     engine, store, _ = engine_of(lambda message, stream: Message(iter([long, long])))
     finished(engine, kept(long))
     assert entry_of(store).value["answer"]["content"] == 2 * long

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from tests.unit.engines import ask, engine_of
+from tests.unit.logs import steps_in
 
 from appbuilder.core.context import get_context
 from appbuilder.core.message import Message
-from appbuilder.core.steps import ModelStep, OnStep
 from appbuilder.errors import ModelRejected, ModelTimeout, TurnCancelled
+from appbuilder.events import Event, Step
 from appbuilder.models.base import Delta, Model, ModelCall, ModelStream
 from appbuilder.models.observed import StepWatch
 from appbuilder.models.registry import call_model
@@ -23,7 +25,7 @@ CALL = ModelCall("playground", {"query": "q"}, [{"role": "user", "content": "q"}
 USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
 
 
-def open_observed(model: Model, name: str, call: ModelCall, on_step: OnStep) -> ModelStream:
+def open_observed(model: Model, name: str, call: ModelCall, on_step: Callable[[Event], None]) -> ModelStream:
     return open_watched(model, call, [StepWatch(name, call, on_step)])
 
 
@@ -31,7 +33,7 @@ class Steps(list[Any]):
     """What was told."""
 
     @property
-    def ends(self) -> list[ModelStep]:
+    def ends(self) -> list[Step]:
         return [step for step in self if step.ended]
 
 
@@ -39,13 +41,13 @@ def test_a_call_is_told_twice_under_one_id() -> None:
     told = Steps()
     stream = open_observed(ScriptedModel(["a", "b"], USAGE), "m", CALL, told.append)
     [begun] = told
-    assert (begun.model, begun.prompt, begun.ended, begun.answer) == ("m", tuple(CALL.messages), False, "")
+    assert (begun.name, begun.detail, begun.ended) == ("m", {"prompt": CALL.messages, "answer": ""}, False)
     assert [delta.text for delta in stream if delta.text] == ["a", "b"]
     [ended] = told.ends
     assert len(told) == 2
     assert (ended.id, ended.started_at) == (begun.id, begun.started_at)
-    assert (ended.answer, ended.usage, ended.error) == ("ab", USAGE, "")
-    assert ended.milliseconds >= 0
+    assert (ended.detail["answer"], ended.usage, ended.error) == ("ab", USAGE, None)
+    assert ended.milliseconds is not None
 
 
 def test_what_it_passes_on_is_what_it_was_given() -> None:
@@ -70,7 +72,7 @@ def test_a_call_that_fails_says_how_and_no_more(after: int | None) -> None:
     with pytest.raises(ModelRejected):
         list(open_observed(model, "m", CALL, told.append))
     [ended] = told.ends
-    assert (ended.error, ended.answer) == ("ModelRejected", "a" * (after or 0))
+    assert (ended.error, ended.detail["answer"]) == ("ModelRejected", "a" * (after or 0))
     assert "words" not in str(ended)
 
 
@@ -82,7 +84,7 @@ def test_a_stream_that_is_closed_early_has_ended_and_is_closed() -> None:
     stream.close()
     assert model.closes == 1
     [ended] = told.ends
-    assert (ended.answer, ended.error) == ("a", "")
+    assert (ended.detail["answer"], ended.error) == ("a", None)
 
 
 def test_an_end_is_told_once() -> None:
@@ -122,7 +124,7 @@ def test_a_stream_that_says_no_usage() -> None:
     stream = open_observed(Silent(["a"]), "m", CALL, told.append)
     assert stream.id == "server's"
     list(stream)
-    assert dict(told.ends[0].usage) == {}
+    assert told.ends[0].usage == {}
 
 
 # In a turn
@@ -148,8 +150,8 @@ def test_calls_of_a_turn_stand_in_its_log_where_it_is_watched() -> None:
         watched.log.wait_outcome()
         unwatched = engine.start(ask(stream=True, session_id="t"))
         unwatched.log.wait_outcome()
-    assert [step.ended for step in watched.log.steps] == [False, True]
-    assert unwatched.log.steps == []
+    assert [step["ended"] for step in steps_in(watched.log)] == [False, True]
+    assert steps_in(unwatched.log) == []
 
 
 def test_retries_are_calls_of_their_own() -> None:
@@ -157,9 +159,9 @@ def test_retries_are_calls_of_their_own() -> None:
     with model_named("watched", FaultyModel(ScriptedModel(["a"]), Fault(ModelTimeout("x"), 0))):
         run = engine.start(ask(stream=True, watch=True))
         assert run.log.wait_outcome().error is None
-    ends = [step for step in run.log.steps if isinstance(step, ModelStep) and step.ended]
-    assert [step.error for step in ends] == ["ModelTimeout", ""]
-    assert len({step.id for step in run.log.steps}) == 2
+    ends = [step for step in steps_in(run.log) if step["ended"]]
+    assert [step.get("error") for step in ends] == ["ModelTimeout", None]
+    assert len({step["id"] for step in steps_in(run.log)}) == 2
 
 
 def test_a_turn_that_is_stopped_ends_its_call() -> None:
@@ -177,8 +179,8 @@ def test_a_turn_that_is_stopped_ends_its_call() -> None:
         assert silent.wait(10)
         run.cancel(TurnCancelled("stop"))
         assert isinstance(run.log.wait_outcome().error, TurnCancelled)
-    [ended] = [step for step in run.log.steps if isinstance(step, ModelStep) and step.ended]
-    assert (ended.answer, ended.error) == ("a", "TurnCancelled")
+    [ended] = [step for step in steps_in(run.log) if step["ended"]]
+    assert (ended["detail"]["answer"], ended["error"]) == ("a", "TurnCancelled")
 
 
 def test_outside_of_a_turn_nobody_is_told() -> None:

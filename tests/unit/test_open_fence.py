@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from tests.unit.logs import events_of
 
 from appbuilder.core.component import Component
 from appbuilder.serve.chainlit.composer import Changed, Composer
@@ -42,9 +43,9 @@ def test_as_commonmark_reads_it(lines: list[str]) -> None:
 
 def test_a_block_after_an_open_fence_is_a_part_of_its_own() -> None:
     composer = Composer()
-    composer.feed(["```python\nprint(1)"])
+    composer.feed(events_of(["```python\nprint(1)"]))
     block = Component.create_output("code", {"code": "print(2)", "language": "python"}).model_dump()
-    changes = composer.feed([block])
+    changes = composer.feed(events_of([block]))
     first, second = composer.parts
     assert not first.grows
     assert Changed(first) in changes

@@ -16,6 +16,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response as OpenAIResponse
 from openai.types.responses import ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
+from tests.unit.logs import batch_of
 
 from appbuilder import jsontext
 from appbuilder.errors import ComponentError, RateLimited
@@ -109,13 +110,13 @@ def chat_of(stream: bytes) -> list[ChatCompletionChunk]:
 
 def chat_stream(pieces: Sequence[Any], *, include_usage: bool = False, usage: Usage | None = None) -> bytes:
     encoder = ChunkEncoder(HEAD, include_usage=include_usage)
-    parts = [encoder.pieces([piece]) + sse.COMMENT for piece in pieces]
+    parts = [encoder.events(batch_of([piece])) + sse.COMMENT for piece in pieces]
     return sse.COMMENT + b"".join(parts) + encoder.end(usage)
 
 
 def response_stream(pieces: Sequence[Any], usage: Usage | None = None) -> bytes:
     encoder = ResponseEncoder(RESPONSE)
-    parts = [encoder.pieces([piece]) + sse.COMMENT for piece in pieces]
+    parts = [encoder.events(batch_of([piece])) + sse.COMMENT for piece in pieces]
     told = usage or Usage()
     counted = {"prompt_tokens": told.prompt, "completion_tokens": told.completion, "total_tokens": told.total}
     return sse.COMMENT + b"".join(parts) + encoder.ended({"token_usage": counted}, 1_700_000_001)
@@ -291,7 +292,7 @@ def test_why_an_answer_ended(finish: str) -> None:
         == finish
     )
     encoder = ChunkEncoder(HEAD)
-    *_, last = chat_of(encoder.pieces(["a"]) + encoder.end(None, finish_reason(members)))
+    *_, last = chat_of(encoder.events(batch_of(["a"])) + encoder.end(None, finish_reason(members)))
     assert last.choices[0].finish_reason == finish
 
 
@@ -326,7 +327,7 @@ def as_text(piece: Any) -> str:
 def test_the_client_raises_where_a_stream_of_chunks_failed() -> None:
     for pieces in ([], ["a"]):
         encoder = ChunkEncoder(HEAD)
-        stream = (encoder.pieces(pieces) if pieces else b"") + encoder.error(
+        stream = (encoder.events(batch_of(pieces)) if pieces else b"") + encoder.error(
             problem(OSError("secret")), OSError(), "r"
         )
         with pytest.raises(openai.APIError, match="The component failed"):
@@ -382,16 +383,16 @@ def test_a_response_that_fails_or_is_stopped(pieces: list[str]) -> None:
     ):
         encoder = ResponseEncoder(RESPONSE)
         what = problem(error)
-        stream = (encoder.pieces(pieces) if pieces else b"") + encoder.failed(what.status, what.text)
+        begun = encoder.events(batch_of(pieces)) if pieces else b""
+        stream = begun + encoder.failed(what.status, what.text)
         last = events_of(stream)[-1]
         assert last.type == "response.failed"
         assert (last.response.status, last.response.error.code) == ("failed", code)
         assert last.response.output_text == "".join(pieces)
         assert b"secret" not in stream
     encoder = ResponseEncoder(RESPONSE)
-    events = [
-        json.loads(data) for data in data_of((encoder.pieces(pieces) if pieces else b"") + encoder.stopped())
-    ]
+    begun = encoder.events(batch_of(pieces)) if pieces else b""
+    events = [json.loads(data) for data in data_of(begun + encoder.stopped())]
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     assert events[-1] == {
         "type": "response.incomplete",
@@ -403,7 +404,7 @@ def test_a_response_that_fails_or_is_stopped(pieces: list[str]) -> None:
 @pytest.mark.parametrize(("finish", "reason"), [("length", "max_output_tokens"), ("content_filter",) * 2])
 def test_a_response_that_is_cut_by_its_model(finish: str, reason: str) -> None:
     encoder = ResponseEncoder(RESPONSE)
-    *_, item, last = events_of(encoder.pieces(["a"]) + encoder.ended(answer(finish=finish), 1))
+    *_, item, last = events_of(encoder.events(batch_of(["a"])) + encoder.ended(answer(finish=finish), 1))
     assert (item.item.status, last.type) == ("incomplete", "response.incomplete")
     assert (last.response.status, last.response.incomplete_details.reason) == ("incomplete", reason)
     assert (last.response.output_text, last.response.usage.total_tokens) == ("a", 7)
@@ -412,5 +413,5 @@ def test_a_response_that_is_cut_by_its_model(finish: str, reason: str) -> None:
 @pytest.mark.parametrize("name", ['"content":null', '"}', "m\u2028"])
 def test_a_model_name_that_looks_like_the_protocol(name: str) -> None:
     encoder = ChunkEncoder(Head("i", 1, name))
-    chunks = chat_of(encoder.pieces(["a"]) + encoder.end(None))
+    chunks = chat_of(encoder.events(batch_of(["a"])) + encoder.end(None))
     assert [chunk.model for chunk in chunks] == [name] * 3

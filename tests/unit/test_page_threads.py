@@ -15,21 +15,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from tests.unit.logs import entry_of, events_of, log_of
 
 from appbuilder import clock
 from appbuilder.core.catalogue import FEEDBACK_KEY, Conversation, StoredRow
-from appbuilder.core.message import Message
 from appbuilder.core.output import ComponentOutput
-from appbuilder.core.steps import ModelStep
 from appbuilder.core.store import TURN_KEY
 from appbuilder.engine.engine import Run
+from appbuilder.engine.fold import fold
 from appbuilder.engine.keeping import Keeping, entry
 from appbuilder.engine.log import Outcome, RunLog
 from appbuilder.engine.machine import Ending
 from appbuilder.errors import AnswerTooLarge, AppBuilderError, ComponentError, TurnCancelled, TurnTimeout
+from appbuilder.events import Custom, Event, File, Reasoning, State, Step, ToolCall, ToolResult
 from appbuilder.jsontext import dumps
 from appbuilder.serve.chainlit import steps, threads, window
-from appbuilder.serve.chainlit.composer import Attached, Changed, Composer, Grown, Part
+from appbuilder.serve.chainlit.composer import Attached, Changed, Composer, Done, Grown, Part
 from appbuilder.serve.chainlit.screen import LiveTurn, Screen
 from appbuilder.serve.chainlit.steps import Place
 from appbuilder.serve.chainlit.window import Window
@@ -75,16 +76,29 @@ JSONS = st.recursive(
 PIECES = st.lists(TEXTS | OUTPUTS | JSONS.filter(lambda value: value is not None), max_size=8)
 
 
+HAPPENED = st.one_of(
+    st.builds(Reasoning, TEXTS),
+    st.builds(ToolCall, st.sampled_from("xy"), st.just("find"), TEXTS | st.just({"q": 1})),
+    st.builds(ToolResult, st.sampled_from("xy"), TEXTS, st.none() | st.just("broken")),
+    st.builds(Step, st.sampled_from("xz"), TEXTS, detail=TEXTS, started_at=st.just(AT.isoformat())),
+    st.builds(File, TEXTS, st.just("https://a.example/f"), st.sampled_from([None, "image/png"])),
+    st.builds(Custom, TEXTS),
+    st.just(State(snapshot={"a": 1})),
+)
+
+
 def as_sent(pieces: Sequence[Any]) -> list[Any]:
     """As they stand in a run's log, where all are JSON values."""
-    return [piece if isinstance(piece, str) else json.loads(dumps(piece)) for piece in pieces]
+    return [
+        piece if isinstance(piece, (str, Event)) else json.loads(dumps(piece)) for piece in pieces
+    ]
 
 
 def replay(composer: Composer, batches: Sequence[Sequence[Any]]) -> list[Part]:
     """What a browser holds that was told each change."""
     shown: list[Part] = []
     for batch in batches:
-        for change in composer.feed(batch):
+        for change in composer.feed(events_of(batch)):
             if isinstance(change, Changed):
                 part = change.part
                 kept = Part(part.number, part.markdown, part.fold, part.grows)
@@ -107,7 +121,7 @@ def test_a_browser_that_was_told_each_change_shows_the_parts(pieces: list[Any], 
     batches = [pieces[start:end] for start, end in pairwise(places)]
     live, whole = Composer(), Composer()
     shown = replay(live, batches)
-    whole.feed(pieces)
+    whole.feed(events_of(pieces))
     assert live.parts == whole.parts, "it does not matter what came together"
     assert [(each.number, each.markdown, each.fold, each.elements) for each in shown] == [
         (each.number, each.markdown, each.fold, each.elements) for each in live.parts
@@ -131,6 +145,8 @@ class Watched:
             self.steps[data["id"]]["output"] += data["token"]
         elif event == "element":
             self.elements.append(data)
+        elif event == "delete_message":
+            del self.steps[data["id"]]
 
 
 def explain(error: AppBuilderError) -> dict[str, Any]:
@@ -143,16 +159,14 @@ class _Turn:
         self.request = None
 
 
-def watched(pieces: Sequence[Any], model_steps: Sequence[ModelStep], outcome: Outcome, words: str) -> Watched:
+def watched(pieces: Sequence[Any], model_steps: Sequence[Step], outcome: Outcome, words: str) -> Watched:
     """What a browser shows that watched the turn from its beginning to its end."""
     log, browser = RunLog(), Watched()
     turn: Any = _Turn()
     turn.log = log
     run = Run(turn, cancel_when_left=False)
-    for step in model_steps:
-        log.tell(step)
-    for piece in pieces:
-        log.append(piece)
+    for each in (*model_steps, *pieces):
+        log.append(entry_of(each))
     log.finish(outcome)
     live = LiveTurn("local", words, AT, PLACE.turn_id, run)
     asyncio.run(Screen(browser.emit, PLACE, explain).show(live))
@@ -161,20 +175,19 @@ def watched(pieces: Sequence[Any], model_steps: Sequence[ModelStep], outcome: Ou
 
 def reopened(
     pieces: Sequence[Any],
-    model_steps: Sequence[ModelStep],
+    model_steps: Sequence[Step],
     ending: Ending,
     error: AppBuilderError | None,
     words: str,
 ) -> dict[str, Any]:
     """What is shown of the same turn from its row."""
-    answer: Message[Any] = Message(None)
+    log = log_of([*model_steps, *pieces])
     kept = entry(
         Keeping(PLACE.turn_id, "local", explain),
         ending,
         message=words,
-        answer=answer,
-        pieces=list(pieces),
-        steps=model_steps,
+        answer={},
+        said=fold(log.entries, log.others) if log.entries else None,
         error=error,
     )
     value = json.loads(dumps(kept.value))
@@ -192,12 +205,21 @@ ENDINGS = st.sampled_from(
     ]
 )
 SAME = ("id", "type", "parentId", "output", "input", "name", "isError", "threadId", "showInput")
-LLM = ModelStep(
-    "llm", "m", [{"role": "user", "content": "q"}], AT, ended=True, answer="a", usage={"total_tokens": 3}
+LLM = Step(
+    "llm",
+    "m",
+    "model",
+    detail={"prompt": [{"role": "user", "content": "q"}], "answer": "a"},
+    usage={"total_tokens": 3},
+    milliseconds=0,
+    started_at=AT.isoformat(),
+)
+PIECES_AND_EVENTS = st.lists(PIECES | st.lists(HAPPENED, max_size=3), max_size=4).map(
+    lambda lists: [each for some in lists for each in some]
 )
 
 
-@given(pieces=PIECES, ending=ENDINGS, words=TEXTS, llm=st.booleans())
+@given(pieces=PIECES_AND_EVENTS, ending=ENDINGS, words=TEXTS, llm=st.booleans())
 def test_after_a_reload_it_is_shown_as_it_was(
     pieces: list[Any], ending: tuple[Ending, AppBuilderError | None], words: str, llm: bool
 ) -> None:
@@ -217,7 +239,7 @@ def test_after_a_reload_it_is_shown_as_it_was(
 
     texts_live = comparable(live.steps.values())
     texts_again = comparable(again["steps"])
-    assert sorted(texts_live, key=str) == sorted(texts_again, key=str)
+    assert texts_live == texts_again, "in the same order"
     assert live.elements == again["elements"]
     assert all(step["end"] for step in live.steps.values() if step["type"] == "run"), "the run has ended"
     assert not any(step["streaming"] for step in live.steps.values())
@@ -388,9 +410,9 @@ def test_nothing_breaks_out_of_a_fence(words: str) -> None:
     tokens = MarkdownIt().parse(place_error)
     line = ["paragraph_open", "inline", "paragraph_close"]
     assert [token.type for token in tokens] == [*line, *(["fence"] if words else [])]
-    call = {"id": "i", "model": "m", "prompt": [{"role": "user", "content": words}], "answer": words}
-    told = {**call, "usage": {}, "milliseconds": 1, "error": ""}
-    prompt = steps.deed(PLACE, told, AT, ended=True)
+    detail = {"prompt": [{"role": "user", "content": words}], "answer": words}
+    call = Done("i", "model", {"id": "i", "name": "m", "detail": detail}, ended=True, at=AT)
+    prompt = steps.done(PLACE, call, AT)
     fences = [token.type for token in MarkdownIt().parse(prompt["input"])]
     assert fences == [*line, "fence"]
     assert [token.type for token in MarkdownIt().parse(prompt["output"])] == (["fence"] if words else [])

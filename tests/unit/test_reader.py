@@ -6,6 +6,7 @@ import asyncio
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -13,41 +14,42 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appbuilder import clock
-from appbuilder.core.steps import ModelStep
+from appbuilder.core.events import LoggedEvent
 from appbuilder.engine.log import Outcome, RunLog
-from appbuilder.engine.reader import Batch, batches
+from appbuilder.engine.reader import MOST_IN_ONE_BATCH, Batch, LogReader
 
 END = Outcome(answer={"content": ""})
 
 
-def step(number: int) -> ModelStep:
-    return ModelStep(str(number), "m", (), clock.now())
+def step(number: int) -> LoggedEvent:
+    return LoggedEvent("step", {"id": number}, clock.now())
 
 
 async def collect(log: RunLog) -> list[Batch]:
-    return [batch async for batch in batches(log)]
+    async with aclosing(LogReader(log).batches()) as batches:
+        return [batch async for batch in batches]
 
 
-def joined(read: Sequence[Batch]) -> tuple[list[Any], list[str]]:
-    return [piece for batch in read for piece in batch.pieces], [
-        each.id for batch in read for each in batch.steps
-    ]
+def joined(read: Sequence[Batch]) -> list[Any]:
+    """Texts, and the numbers of steps, in order."""
+    return [each if isinstance(each, str) else each.data["id"] for batch in read for each in batch.entries]
 
 
-def test_a_run_that_has_ended_is_one_batch() -> None:
+def test_a_run_that_has_ended_is_read_in_bounded_batches() -> None:
     log = RunLog()
-    for number in range(1000):
-        log.append(number)
-    log.tell(step(1))
+    for number in range(MOST_IN_ONE_BATCH):
+        log.append(str(number))
+    log.append(step(1))
     log.finish(END)
-    [only] = asyncio.run(collect(log))
-    assert (list(only.pieces), only.steps[0].id, only.outcome) == (list(range(1000)), "1", END)
+    first, last = asyncio.run(collect(log))
+    assert (first.entries, first.outcome) == (log.entries[:-1], None)
+    assert (last.first, list(last.entries), last.outcome) == (MOST_IN_ONE_BATCH, log.entries[-1:], END)
 
 
 def test_a_run_without_an_answer_ends() -> None:
     log = RunLog()
     log.finish(END)
-    assert asyncio.run(collect(log)) == [Batch([], [], END)]
+    assert asyncio.run(collect(log)) == [Batch(log, 0, (), END)]
 
 
 @pytest.fixture
@@ -67,9 +69,9 @@ def test_nothing_is_lost_or_doubled_under_a_fast_writer(readers: int) -> None:
 
     def write() -> None:
         for number in range(count):
-            log.append(number)
+            log.append(str(number))
             if number % 1000 == 0:
-                log.tell(step(number))
+                log.append(step(number))
         log.finish(END)
 
     async def read() -> list[list[Batch]]:
@@ -82,12 +84,13 @@ def test_nothing_is_lost_or_doubled_under_a_fast_writer(readers: int) -> None:
         return found
 
     for read_by_one in asyncio.run(read()):
-        pieces, steps = joined(read_by_one)
-        assert pieces == list(range(count))
-        assert steps == [str(number) for number in range(0, count, 1000)]
+        assert joined(read_by_one) == [
+            each for number in range(count)
+            for each in ((str(number), number) if number % 1000 == 0 else (str(number),))
+        ]
         assert [batch.outcome for batch in read_by_one] == [None] * (len(read_by_one) - 1) + [END]
         assert len(read_by_one) < count / 5, "what waits together comes together"
-    assert log.wakers == []
+    assert (log.wakers, log.readers) == ([], [])
 
 
 @settings(deadline=None, max_examples=50)
@@ -95,28 +98,28 @@ def test_nothing_is_lost_or_doubled_under_a_fast_writer(readers: int) -> None:
 def test_whatever_the_order_of_writing_and_reading(moves: list[str]) -> None:
     log = RunLog()
 
-    async def play() -> tuple[list[Any], list[str]]:
+    async def play() -> list[Any]:
         reading = asyncio.create_task(collect(log))
         for number, move in enumerate(moves):
             if move == "piece":
-                log.append(number)
+                log.append(str(number))
             elif move == "step":
-                log.tell(step(number))
+                log.append(step(number))
             else:
                 await asyncio.sleep(0)
         log.finish(END)
         return joined(await reading)
 
-    pieces, steps = asyncio.run(play())
-    assert pieces == [number for number, move in enumerate(moves) if move == "piece"]
-    assert steps == [str(number) for number, move in enumerate(moves) if move == "step"]
+    assert asyncio.run(play()) == [
+        str(number) if move == "piece" else number for number, move in enumerate(moves) if move != "turn"
+    ]
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(0, 40), max_size=6))
 def test_bursts(sizes: list[int]) -> None:
     log = RunLog()
-    bursts = [[(burst, number) for number in range(size)] for burst, size in enumerate(sizes)]
+    bursts = [[f"{burst}.{number}" for number in range(size)] for burst, size in enumerate(sizes)]
 
     async def play() -> list[Batch]:
         reading = asyncio.create_task(collect(log))
@@ -129,7 +132,7 @@ def test_bursts(sizes: list[int]) -> None:
         return await reading
 
     read = asyncio.run(play())
-    assert [list(batch.pieces) for batch in read if batch.pieces] == [burst for burst in bursts if burst]
+    assert [list(batch.entries) for batch in read if batch.entries] == [burst for burst in bursts if burst]
 
 
 def test_what_comes_between_the_look_and_the_wait_wakes() -> None:
@@ -140,40 +143,39 @@ def test_what_comes_between_the_look_and_the_wait_wakes() -> None:
             super().__init__()
             self.moves = list(moves)
 
-        def read(self, cursor: int) -> Any:
-            found = super().read(cursor)
+        def subscribe(self, waker: Callable[[], None]) -> None:
+            super().subscribe(waker)
             if self.moves:
                 self.moves.pop(0)(self)
-            return found
 
     log = Sneaking(
         lambda log: log.append("a"),
         lambda log: log.append("b"),
-        lambda log: log.tell(step(1)),
+        lambda log: log.append(step(1)),
         lambda log: log.finish(END),
     )
     read = asyncio.run(asyncio.wait_for(collect(log), 10))
-    assert joined(read) == (["a", "b"], ["1"])
+    assert joined(read) == ["a", "b", 1]
     assert read[-1].outcome == END
 
 
-def test_pieces_that_come_while_a_batch_is_read_come_with_the_next() -> None:
+def test_what_comes_while_a_batch_is_read_comes_with_the_next() -> None:
     log = RunLog()
 
     async def play() -> list[list[Any]]:
         seen: list[list[Any]] = []
-        log.append(0)
-        async for batch in batches(log):
-            seen.append(list(batch.pieces))
+        log.append("0")
+        async for batch in LogReader(log).batches():
+            seen.append(list(batch.entries))
             if len(seen) == 1:
-                for number in (1, 2, 3):
-                    log.append(number)
+                for text in "123":
+                    log.append(text)
             elif log.outcome is None:
-                log.append(4)
+                log.append("4")
                 log.finish(END)
         return seen
 
-    assert asyncio.run(play()) == [[0], [1, 2, 3], [4]]
+    assert asyncio.run(play()) == [["0"], ["1", "2", "3"], ["4"]]
 
 
 def test_a_reader_that_leaves_leaves_nothing_behind() -> None:
@@ -208,4 +210,4 @@ def test_a_reader_whose_loop_is_closed_does_not_make_the_run_fail() -> None:
     log.subscribe(wake)
     log.append("a")
     log.finish(END)
-    assert log.read(0) == (["a"], END)
+    assert (log.entries, log.outcome) == (["a"], END)

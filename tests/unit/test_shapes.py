@@ -13,6 +13,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
 from tests.unit.engines import ask
+from tests.unit.logs import pieces_in
 
 from appbuilder.components.function import as_component
 from appbuilder.core.component import as_answer
@@ -234,7 +235,7 @@ def answered(function: Any, *, stream: bool) -> tuple[list[Any], dict[str, Any]]
     if outcome.error is not None:
         raise outcome.error
     assert outcome.answer is not None
-    return log.read(0)[0], dict(outcome.answer)
+    return pieces_in(log), dict(outcome.answer)
 
 
 @pytest.mark.parametrize("stream", [False, True])

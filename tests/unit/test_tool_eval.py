@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.unit.engines import CountingStore, ask
+from tests.unit.logs import pieces_in
 
 from appbuilder import Component, Message
 from appbuilder.engine.engine import Engine
@@ -33,7 +34,7 @@ def pieces_of(component: Any, query_name: str = "query", **arguments: Any) -> tu
     tool = ToolEval(component, query_name, arguments)
     run = Engine(tool, CountingStore(), Settings(retry_backoff=0.0)).start(ask(message="asked", stream=True))
     outcome = run.log.wait_outcome()
-    return run.log.read(0)[0], outcome
+    return pieces_in(run.log), outcome
 
 
 def test_it_gets_what_the_user_says_and_yields_what_is_shown() -> None:

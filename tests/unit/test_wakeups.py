@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from appbuilder.serve.asgi.wakeups import Gate, Wakeups, new_gate
+from appbuilder.engine.wakeups import Gate, Wakeups, new_gate
 
 
 def test_a_gate_is_closed_again_by_who_waited() -> None:

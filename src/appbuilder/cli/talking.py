@@ -154,21 +154,25 @@ class Local:
         self._store.prepare_catalogue()
 
     def ask(self, session_id: str, text: str) -> Iterator[str]:
+        from appbuilder.core.events import answer_text
         from appbuilder.engine.keeping import Keeping
+        from appbuilder.engine.reader import LogReader
         from appbuilder.engine.request import TurnRequest
         from appbuilder.serve.chainlit.page import LOCAL_USER
 
         keep = Keeping(new_row_id(), LOCAL_USER, _explained)
         request = TurnRequest(text, session_id, stream=True, keep=keep, user_id=LOCAL_USER)
         run = self._runtime._engine.get().start(request)
-        seen, outcome = 0, None
+        outcome = None
+        reader = LogReader(run.log)
         try:
             while outcome is None:
-                run.log.wait(seen, timeout=SILENCE)
-                pieces, outcome = run.log.read(seen)
-                seen += len(pieces)
-                yield "".join(map(text_of, pieces))
+                reader.wait(SILENCE)
+                if batch := reader.take():
+                    outcome = batch.outcome
+                    yield answer_text(batch.entries)
         finally:
+            reader.close()
             # Left before its end: what there is of the answer is kept.
             run.cancel(TurnCancelled("You stopped the answer."))
             run.log.wait_outcome()

@@ -25,6 +25,7 @@ from appbuilder.core.message import (
     note_cut,
 )
 from appbuilder.errors import ComponentError, ConfigurationError, Unauthenticated
+from appbuilder.events import Event
 from appbuilder.settings import Settings
 
 if TYPE_CHECKING:
@@ -238,6 +239,8 @@ def as_answer(value: Any) -> Message[Any]:
         _read_content(value)
         check_members(value)
         return _noted(value)
+    if isinstance(value, Event):
+        value = iter((value,))
     if value is None:
         raise ComponentError("The component returned nothing.")
     if inspect.isawaitable(value):

@@ -14,12 +14,12 @@ from appbuilder.core.cancel import CancelToken
 from appbuilder.ids import new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from appbuilder.core.attachment import Attachment
-    from appbuilder.core.steps import OnStep
     from appbuilder.core.store import SessionStore
+    from appbuilder.events import Event
 
 _LOCAL_KEY = "LOCAL-"
 
@@ -31,8 +31,9 @@ class SessionContext:
     key, written when the request ends; in a ``LOCAL-`` session a list of Messages per key.
 
     ``store`` is the runtime's own store (None outside a runtime) and ``credential`` what this request
-    brought; neither is visible to any other request. ``on_step``, where somebody watches, is told of each
-    model call. ``attachments`` are the files that came with the message. ``run_id`` names the turn, and
+    brought; neither is visible to any other request. ``on_event`` takes the events of the run,
+    and ``on_step``, where a reader wants to see them, the steps that the product makes, of each model call.
+    ``attachments`` are the files that came with the message. ``run_id`` names the turn, and
     ``model_calls`` counts the calls of models it made. ``history_before`` is the place (time and row id)
     of the first row that this turn replaces: the history ends there. ``keeps_turns``: whether the runtime
     keeps the texts of turns; None: it keeps only what is appended. ``cut`` says of the last model call, if
@@ -55,13 +56,25 @@ class SessionContext:
         self.session_vars_dict: dict[str, Any] = {}
         self.store: SessionStore | None = None
         self.credential: str | None = None
-        self.on_step: OnStep | None = None
+        self.on_event: Callable[[Event], None] | None = None
+        self.on_step: Callable[[Event], None] | None = None
         self.attachments: Sequence[Attachment] = ()
         self.model_calls = 0
         self.cut: tuple[str, str] | None = None
         self.history_before: tuple[datetime, str] | None = None
         self.keeps_turns: bool | None = None
         self.cancel_token = cancel_token or CancelToken()
+
+    def emit(self, event: Event) -> None:
+        """Adds *event* to the run, at its place among what the component says; from any thread or task.
+
+        Outside a runtime it does nothing.
+
+        :raises TypeError: *event* is not one of :mod:`appbuilder.events`.
+        :raises AnswerError: its members are not JSON.
+        """
+        if self.on_event is not None:
+            self.on_event(event)
 
     @property
     def in_runtime(self) -> bool:

@@ -17,6 +17,7 @@ from appbuilder import jsontext
 from appbuilder.core import shapes
 from appbuilder.core.context import current_context
 from appbuilder.core.shape_parts import Said
+from appbuilder.events import Event, Text
 from appbuilder.ids import new_id
 from appbuilder.jsontext import clean, is_clean
 
@@ -125,6 +126,10 @@ class _Stream:
         text, tools = piece, tuple[str, ...]()
         if isinstance(piece, _BYTES):
             text = bytes(piece)
+        elif isinstance(piece, Event):
+            if not isinstance(piece, Text):
+                return self._pass_on(piece)
+            text = piece.delta
         elif type(piece) is not str:
             content = piece.content if isinstance(piece, Message) else piece
             if content is None and self._between:
@@ -151,7 +156,8 @@ class _Stream:
         if rest:
             self._due.append(piece)
             return rest
-        self._pieces.append(text_of(piece))
+        if not isinstance(piece, Event):
+            self._pieces.append(text_of(piece))
         return piece
 
     def _rest(self) -> str:

@@ -17,6 +17,7 @@ from appbuilder.engine.bridge import Bridge, awaited
 from appbuilder.engine.driver import YIELD_EVERY
 from appbuilder.engine.flow import Do, Step, flow, resume
 from appbuilder.engine.machine import Attempt, Commit, Cut, Ended, Event, FirstPiece
+from appbuilder.engine.pacing import readers_awaited
 from appbuilder.engine.turn import Turn
 
 
@@ -102,8 +103,9 @@ class AsyncDriver:
         if self._iterator is None:
             return Ended()
         async for piece in self._iterator:
-            turn.publish(piece)
-            if once:
+            if turn.publish(piece):
+                await readers_awaited(turn)
+            if once and turn.log.has_spoken:
                 return FirstPiece()
             if turn.token.cancelled:  # and the component caught the CancelledError
                 return Cut()

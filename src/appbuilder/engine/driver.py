@@ -16,6 +16,7 @@ from appbuilder.core.message import AsyncContentStream
 from appbuilder.engine.flow import Do, Step, flow, resume
 from appbuilder.engine.loop import iterate
 from appbuilder.engine.machine import Attempt, Commit, Cut, Ended, Event, FirstPiece
+from appbuilder.engine.pacing import wait_for_readers
 from appbuilder.engine.turn import Turn
 
 YIELD_EVERY = 0.01
@@ -73,7 +74,10 @@ class Driver:
         is_async = isinstance(content, AsyncContentStream)
         self._iterator = iterator = iterate(content, turn.context) if is_async else content
         try:
-            turn.publish(turn.context.run(next, iterator))
+            while not turn.log.has_spoken:
+                turn.publish(turn.context.run(next, iterator))
+                if turn.token.cancelled:
+                    return Cut()
         except StopIteration:
             return Ended()
         return FirstPiece()
@@ -90,7 +94,8 @@ class Driver:
         pause = last + YIELD_EVERY
         try:
             while not token.cancelled:
-                publish(run(next, iterator))
+                if publish(run(next, iterator)):
+                    wait_for_readers(turn)
                 now = clock.monotonic()
                 if now > pause:
                     # A thread whose step took that long has waited, as in every paced stream, or was

@@ -222,6 +222,7 @@ class Engine:
                 self._ended,
                 limits=self._answers,
                 account=account,
+                write_timeout=self.settings.write_timeout,
                 locks=self._locks,
                 agent=self._name,
             )

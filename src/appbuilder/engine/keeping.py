@@ -9,13 +9,10 @@ from typing import Any
 from appbuilder.core.attachment import Attachment
 from appbuilder.core.catalogue import title_of
 from appbuilder.core.message import Message, dump, text_of
-from appbuilder.core.steps import EventStep, Step
 from appbuilder.core.store import COMPLETE, FAILED, INCOMPLETE, STATE, TurnEntry
+from appbuilder.engine.fold import Folded
 from appbuilder.engine.machine import Ending
 from appbuilder.errors import AppBuilderError, is_stop
-
-LONGEST_STEP_TEXT = 20_000
-"""Characters of a prompt or an answer kept of a step; a step is for looking at, not for going on from."""
 
 _STATES = {Ending.WHOLE: COMPLETE, Ending.CUT: INCOMPLETE, Ending.FAILED: FAILED}
 
@@ -43,9 +40,8 @@ def entry(
     ending: Ending,
     *,
     message: Any,
-    answer: Message[Any] | None,
-    pieces: Sequence[Any],
-    steps: Sequence[Step],
+    answer: Mapping[str, Any] | None,
+    said: Folded | None,
     error: AppBuilderError | None,
     attachments: Sequence[Attachment] = (),
     milliseconds: int | None = None,
@@ -53,63 +49,28 @@ def entry(
     """The turn's entry.
 
     :param message: what the user said, as it came.
-    :param pieces: what was published of the answer.
+    :param answer: JSON members of the component's answer, if there is one.
+    :param said: what the log comes to; its content is what was shown, None: nothing was.
     :param milliseconds: since it was asked.
     """
     if not keeping.texts:
         return TurnEntry(keeping.turn_id, keeping.owner, "", {})
+    members = dict(answer) if answer is not None else dump(Message(""))
+    if said is not None:
+        # What was shown: a component that was cut may have taken its answer back, or changed it.
+        members["content"] = said.content
     value: dict[str, Any] = {
         **keeping.note,
         "input": dump(Message(message)),
-        "answer": _answer(answer, pieces),
+        "answer": members,
         STATE: _STATES[ending],
     }
     if milliseconds is not None:
         value["milliseconds"] = milliseconds
-    if any(type(piece) is not str for piece in pieces):
-        # Typed outputs: joined they could not be told apart again.
-        value["pieces"] = list(pieces)
+    if said is not None and said.events:
+        value["events"] = list(said.events)
     if attachments:
         value["attachments"] = [{"name": each.name, "mime": each.mime} for each in attachments]
-    if steps:
-        # The last word on each, in the order they began.
-        value["steps"] = [step_members(step) for step in {step.id: step for step in steps}.values()]
     if error is not None and (ending is Ending.FAILED or not is_stop(error)):
         value["error"] = dict(keeping.explain(error))
     return TurnEntry(keeping.turn_id, keeping.owner, title_of(text_of(message)), value)
-
-
-def _answer(answer: Message[Any] | None, pieces: Sequence[Any]) -> dict[str, Any]:
-    members = dump(answer) if answer is not None else dump(Message(""))
-    if pieces:
-        # What was shown: a component that was cut may have taken its answer back, or changed it.
-        members["content"] = "".join(map(text_of, pieces)) if len(pieces) > 1 else pieces[0]
-    return members
-
-
-def step_members(step: Step) -> dict[str, Any]:
-    """A step as JSON members, long texts cut."""
-    if isinstance(step, EventStep):
-        return {
-            "kind": "event",
-            "id": step.id,
-            "name": step.name,
-            "detail": step.detail,
-            "started_at": step.started_at.isoformat(),
-            "error": step.error,
-        }
-    return {
-        "kind": "model",
-        "id": step.id,
-        "model": step.model,
-        "prompt": [_cut(message) for message in step.prompt],
-        "answer": step.answer[:LONGEST_STEP_TEXT],
-        "usage": dict(step.usage),
-        "milliseconds": step.milliseconds,
-        "started_at": step.started_at.isoformat(),
-        "error": step.error,
-    }
-
-
-def _cut(message: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: text_of(value)[:LONGEST_STEP_TEXT] for name, value in message.items()}

@@ -6,13 +6,12 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from appbuilder.engine.log import ENTRY
 from appbuilder.errors import AnswerTooLarge
 from appbuilder.settings import Settings
 
-PIECE = 64
-"""Bytes a piece takes beside its text."""
 BATCH = 16 * 1024
-"""Characters, and :data:`PIECE` for each piece, after which to measure again; less is not counted."""
+"""Characters, and :data:`ENTRY` for each piece, after which to measure again; less is not counted."""
 
 
 class Measured(NamedTuple):
@@ -25,14 +24,16 @@ class Measured(NamedTuple):
 class AnswerLimits:
     """How large the answers of a component may be, in bytes of UTF-8; 0: any size.
 
-    ``small`` is a number of characters that is within the limits, whatever they are.
+    ``small`` is a number of characters that is within the limits, whatever they are. ``unread`` is how far a
+    component may be ahead of its fastest reader, with :data:`ENTRY` for each chunk.
     """
 
-    __slots__ = ("most", "most_of_piece", "small")
+    __slots__ = ("most", "most_of_piece", "small", "unread")
 
     def __init__(self, settings: Settings) -> None:
         self.most = settings.max_answer
         self.most_of_piece = settings.max_piece
+        self.unread = settings.max_unread
         self.small = self.room(0)
 
     def room(self, size: int) -> int:
@@ -59,4 +60,4 @@ def measured(pieces: Sequence[str]) -> Measured:
     """How large pieces of text are together."""
     text = pieces[0] if len(pieces) == 1 else "".join(pieces)
     size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-    return Measured(size, 2 * sys.getsizeof(text) + PIECE * len(pieces))
+    return Measured(size, 2 * sys.getsizeof(text) + ENTRY * len(pieces))

@@ -1,17 +1,21 @@
-"""The way of a piece from the component into the log, and the limits on it."""
+"""The way of text and events from the component into the log, and the limits on it."""
 
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
 from typing import Any
 
 from appbuilder import jsontext
+from appbuilder.core.events import OUTPUT, LoggedEvent
 from appbuilder.core.message import AsyncContentStream, ContentStream, Message
 from appbuilder.engine.budget import Account
-from appbuilder.engine.log import RunLog
-from appbuilder.engine.meter import PIECE, AnswerLimits, Measured, measured
+from appbuilder.engine.log import ENTRY, RunLog
+from appbuilder.engine.meter import AnswerLimits, Measured, measured
+from appbuilder.engine.reader import lagging
 from appbuilder.errors import AppBuilderError
+from appbuilder.events import Event, Text
 
 
 class Publisher:
@@ -20,17 +24,17 @@ class Publisher:
     What it has said is measured when enough has come together, so that a piece costs an addition.
     """
 
-    __slots__ = ("_is_full", "_limits", "_look_at", "_measured", "_put", "_said", "_size", "account", "log")
-
     def __init__(self, limits: AnswerLimits, account: Account) -> None:
         """:param account: what the answer takes of the memory."""
         self.log = RunLog()
         self.account = account
+        self.has_emitted_text = False
         self._limits = limits
-        self._put = self.log.pieces.append
+        self._put = self.log.entries.append
         self._said = self._size = self._measured = 0
         self._look_at = -1
         self._is_full = False
+        self._emitting = threading.RLock()
 
     def publish_head(self) -> None:
         """Puts what is there of the answer before its first piece into the log."""
@@ -40,19 +44,66 @@ class Publisher:
         """Stops the turn."""
         raise NotImplementedError
 
-    def publish(self, piece: Any) -> None:
-        """Puts a piece into the log. One beyond a limit is left out, and stops the turn."""
+    def publish(self, piece: Any) -> bool | None:
+        """Puts what a component yielded into the log. What is beyond a limit is left out, and stops the turn.
+
+        :returns: True if the component is to wait for its readers (:attr:`is_ahead`).
+        """
         if type(piece) is not str:
+            if isinstance(piece, Event):
+                return self.publish_event(piece)
             piece = _sendable(piece)
             if type(piece) is bytes:
-                self._publish_value(piece)
-                return
-        said = self._said = self._said + len(piece) + PIECE
-        if said <= self._look_at or self._may_say(piece):
+                return self._publish_value(piece)
+        said = self._said = self._said + len(piece) + ENTRY
+        if said <= self._look_at:
             # What log.append does: a call less, for each piece.
             self._put(piece)
             if self.log.wakers:
                 self.log.wake()
+            return None
+        if self._may_say(piece):
+            self.log.append(piece)
+        return self.is_ahead
+
+    def emit(self, event: Event) -> None:
+        """Puts *event* into the log, from any thread of the run; does nothing where the run has ended.
+
+        :raises TypeError: *event* is not one of :mod:`appbuilder.events`.
+        :raises AnswerError: its members are not JSON.
+        """
+        if not isinstance(event, Event):
+            raise TypeError(f"emit takes an event of appbuilder.events, not {type(event).__name__}.")
+        if self.log.outcome is None:
+            with self._emitting:
+                self.has_emitted_text |= isinstance(event, Text)
+                self.publish(event.delta if isinstance(event, Text) else event)
+
+    def tell_step(self, event: Event) -> None:
+        """Puts a step of the product's own into the log; it does not count as part of the answer."""
+        data = _json(event.data())
+        self.log.append(LoggedEvent(event.event_kind, json.loads(data), self.log.now(), len(data)))
+
+    def publish_event(self, event: Event) -> bool | None:
+        """:meth:`publish` of an event that is not text."""
+        data = _json(event.data())
+        return self._log_value(event.event_kind, data, json.loads(data))
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether every reader is so far behind that the component has to wait; cuts those behind others."""
+        readers = self.log.readers
+        if not readers or not self._limits.unread:
+            return False
+        waits, late = lagging(self._said, list(readers), self._limits.unread)
+        if late:
+            self.log.cut(late)
+        return waits
+
+    def cut_readers(self) -> None:
+        """Ends reading for readers that are too far behind: the run goes on without them."""
+        most = self._limits.unread
+        self.log.cut([reader for reader in list(self.log.readers) if self._said - reader.taken > most])
 
     def measure_whole(self, content: Any) -> None:
         """Measures an answer that came whole; one that is still to be read is measured by its pieces.
@@ -68,26 +119,37 @@ class Publisher:
     def _may_say(self, piece: str) -> bool:
         """Whether *piece*, which is the first or has many unmeasured before it, is to be put into the log."""
         if self._look_at < 0:
+            self.log.has_spoken = True
             self.publish_head()
             self._look_at = self._limits.small
             if self._said <= self._look_at:
                 return True
         parts = self._limits.parts(piece)
         if len(parts) > 1:
+            self._said -= len(piece) + ENTRY
             for part in parts:
                 self.publish(part)
             return False
-        if not self._within_limits([*self.log.read(self._measured)[0], piece]):
+        if not self._within_limits([*self._unmeasured(), piece]):
             return False
         self._look_at = self._said + self._limits.room(self._size)
         return True
 
-    def _publish_value(self, data: bytes) -> None:
+    def _unmeasured(self) -> list[str]:
+        return [entry for entry in self.log.entries[self._measured :] if type(entry) is str]
+
+    def _publish_value(self, data: bytes) -> bool | None:
         if self._look_at < 0:
             self.publish_head()
             self._look_at = 0
-        if self._within_limits(self.log.read(self._measured)[0], data):
-            self.log.append(json.loads(data))
+        return self._log_value(OUTPUT, data, {"value": json.loads(data)})
+
+    def _log_value(self, kind: str, data: bytes, members: dict[str, Any]) -> bool | None:
+        if not self._within_limits(self._unmeasured(), data):
+            return None
+        self._said += len(data) + ENTRY
+        self.log.append(LoggedEvent(kind, members, self.log.now(), len(data)))
+        return self.is_ahead
 
     def _within_limits(self, texts: Sequence[str], value: bytes = b"") -> bool:
         if self._is_full:
@@ -101,7 +163,7 @@ class Publisher:
             self._is_full = True
             self.cancel(error.with_traceback(None))  # whose frames would keep all that was said
             return False
-        self._measured = self.log.count + 1
+        self._measured = len(self.log.entries) + 1
         return True
 
     def _add(self, more: Measured) -> None:

@@ -1,68 +1,150 @@
-"""Reading a run's log on an event loop."""
+"""The one way to read a run's log: a cursor, with a synchronous and an asynchronous face."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import AsyncGenerator, Sequence
+from typing import NamedTuple
 
-from appbuilder.core.steps import Step
-from appbuilder.engine.log import Outcome, RunLog
+from appbuilder.core.events import Entry, RunEvent
+from appbuilder.engine.log import ENTRY, Outcome, Position, RunLog
+from appbuilder.engine.wakeups import Gate, new_gate
+from appbuilder.errors import Overloaded
 
-MOST_IN_ONE_WRITE = 1000
-"""Pieces; so that what a slow reader has not taken yet stands in the log alone, not encoded as well."""
-LARGEST_WRITE = 256 * 1024
-"""Characters, about, for the same reason."""
-_LARGE = 1024
-"""What a piece that is no text counts for."""
+MOST_IN_ONE_BATCH = 1000
+"""Entries; so that what a slow reader has not taken yet stands in the log alone, not encoded as well."""
+LARGEST_BATCH = 256 * 1024
+"""Bytes, about, for the same reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What came since the batch before: pieces and steps in order, and the outcome with the last."""
+class Batch(NamedTuple):
+    """What a reader takes at a time: entries in order, the *first* of which is that of this place, from 0 on;
+    and the outcome with the last."""
 
-    pieces: Sequence[Any]
-    steps: Sequence[Step]
+    log: RunLog
+    first: int
+    entries: Sequence[Entry]
     outcome: Outcome | None
 
+    def events(self) -> list[RunEvent]:
+        """The entries as events."""
+        return self.log.events(self.first, self.entries)
 
-async def batches(log: RunLog) -> AsyncIterator[Batch]:
-    """All of *log* from its beginning, as it comes; what waits together comes together."""
-    loop = asyncio.get_running_loop()
-    woken = asyncio.Event()
 
-    def wake() -> None:
-        # Where the loop is closed nobody reads any more, and the run must not fail for it.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(woken.set)
+class LogReader(Position):
+    """Reads a log from its beginning, in one thread or on one loop; close it.
 
-    seen_pieces = seen_steps = 0
-    while True:
-        log.subscribe(wake)
+    A writer waits for the fastest of its readers, and a reader too far behind is cut: it gets an outcome with
+    an error then.
+    """
+
+    __slots__ = ("cursor", "gate", "log")
+
+    def __init__(self, log: RunLog) -> None:
+        super().__init__()
+        self.log = log
+        self.cursor = 0
+        self.gate: Gate | None = None
+        log.readers.append(self)
+
+    def close(self) -> None:
+        """Reads no more; may be called twice."""
+        log = self.log
+        if self.gate is not None:
+            log.unsubscribe(self.gate.open_from_thread)
+        if self in log.readers:
+            log.readers.remove(self)
+            log.taken()
+
+    def take(self) -> Batch | None:
+        """What can be read now, a bounded part of it; None: nothing."""
+        log, cursor = self.log, self.cursor
+        if self.is_cut:
+            return Batch(log, cursor, (), Outcome(error=_too_slow()))
+        outcome = log.outcome  # first, so that an outcome is never seen without the entries before it
+        entries: Sequence[Entry] = log.entries[cursor : cursor + MOST_IN_ONE_BATCH]
+        if not entries:
+            return None if outcome is None else Batch(log, cursor, (), outcome)
+        entries, size = _together(entries)
+        self.cursor = cursor + len(entries)
+        self.taken += size
+        if log.takers:
+            log.taken()
+        if outcome is not None and self.cursor < len(log.entries):
+            outcome = None
+        return Batch(log, cursor, entries, outcome)
+
+    def wait(self, timeout: float) -> bool:
+        """Waits, in a thread, until there is more; False after *timeout* seconds."""
+        return self.is_cut or self.log.wait(self.cursor, timeout) or self.is_cut
+
+    async def woken(self, beyond: int | None = None) -> bool:
+        """Waits, on the loop, until there is more or :attr:`gate` is opened; whether there is more.
+
+        :param beyond: of more entries than this; default: than were taken.
+        """
+        cursor = self.cursor if beyond is None else beyond
+        gate, log = self.opened(), self.log
+        log.subscribe(gate.open_from_thread)
         try:
-            pieces, outcome = log.read(seen_pieces)
-            steps = log.steps[seen_steps:]
-            if not pieces and not steps and outcome is None:
-                await woken.wait()
-                woken.clear()
-                continue
+            if not (log.has_more(cursor) or self.is_cut):
+                await gate.wait()
         finally:
-            log.unsubscribe(wake)
-        seen_pieces += len(pieces)
-        seen_steps += len(steps)
-        yield Batch(pieces, steps, outcome)
-        if outcome is not None:
-            return
+            log.unsubscribe(gate.open_from_thread)
+        return log.has_more(cursor) or self.is_cut
+
+    def opened(self) -> Gate:
+        """What the running loop waits at; the same each time."""
+        if self.gate is None:
+            self.gate = new_gate()
+        return self.gate
+
+    async def batches(self) -> AsyncGenerator[Batch]:
+        """All of the log, as it comes, on the loop; what waits together comes together."""
+        try:
+            while True:
+                batch = self.take()
+                if batch is None:
+                    await self.woken()
+                    continue
+                yield batch
+                if batch.outcome is not None:
+                    return
+        finally:
+            self.close()
 
 
-def written_together(waiting: Sequence[Any]) -> Sequence[Any]:
-    """The first of the pieces that wait, as many as leave as one write; one at least."""
-    pieces = waiting if len(waiting) <= MOST_IN_ONE_WRITE else waiting[:MOST_IN_ONE_WRITE]
+async def ended(log: RunLog) -> Outcome:
+    """Waits, on the loop, until the run has ended; not a reader that a writer waits for."""
+    gate = new_gate()
+    log.subscribe_end(gate.open_from_thread)
+    while log.outcome is None:
+        await gate.wait()
+    return log.outcome
+
+
+def _together(entries: Sequence[Entry]) -> tuple[Sequence[Entry], int]:
+    """The first of *entries*, as many as may be taken at a time, one at least; and their size."""
     size = 0
-    for number, piece in enumerate(pieces):
-        size += len(piece) if isinstance(piece, (str, bytes)) else _LARGE
-        if size > LARGEST_WRITE:
-            return pieces[: max(1, number)]
-    return pieces
+    for number, entry in enumerate(entries):
+        more = ENTRY + (len(entry) if type(entry) is str else entry.size)  # type: ignore[union-attr]
+        if number and size + more > LARGEST_BATCH:
+            return entries[:number], size
+        size += more
+    return entries, size
+
+
+def _too_slow() -> Overloaded:
+    return Overloaded("The answer was not read fast enough and was cut off here; ask again.", retry_after=1)
+
+
+def lagging(said: int, readers: Sequence[Position], most: int) -> tuple[bool, list[Position]]:
+    """Decides on a writer that has said *said* (see ``size_of``) when its readers may be behind by *most*.
+
+    :returns: whether it must wait, as even its fastest reader is further behind; and the readers to be cut,
+        as they are further behind while another is not.
+    """
+    behind = [reader for reader in readers if said - reader.taken > most and not reader.is_cut]
+    current = [reader for reader in readers if not reader.is_cut]
+    if not behind:
+        return False, []
+    return (True, []) if len(behind) == len(current) else (False, behind)

@@ -37,6 +37,7 @@ class TurnRequest:
     credential: str | None = field(default=None, repr=False)
     keep: Keeping | None = None
     watch: bool = False
+    all_events: bool = False
     attachments: Sequence[Attachment] = ()
     guard: Guard | None = None
     new_session: bool = field(default=False, compare=False)
@@ -67,6 +68,7 @@ class TurnRequest:
             self.credential,
             keep,
             self.watch,
+            self.all_events,
             self.attachments,
             guard,
             self.new_session,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from appbuilder import logs, telemetry
+from appbuilder.core.events import answer_text
 from appbuilder.core.message import text_of
 from appbuilder.engine import spans
 from appbuilder.engine.machine import Phase
@@ -46,4 +47,4 @@ def _how(turn: Turn) -> str:
 def _said(turn: Turn, outcome: Outcome) -> str:
     if outcome.answer is not None:
         return text_of(outcome.answer.get("content"))
-    return "".join(map(text_of, turn.log.read(0)[0]))
+    return answer_text(turn.log.entries)

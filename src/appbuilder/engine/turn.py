@@ -10,6 +10,7 @@ import contextvars
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -18,6 +19,7 @@ from appbuilder import clock, jsontext, telemetry, tracing
 from appbuilder.core.cancel import CancelToken
 from appbuilder.core.component import as_answer
 from appbuilder.core.context import SessionContext, context_var
+from appbuilder.core.events import RESTART, LoggedEvent
 from appbuilder.core.locks import SessionLock, SessionLocks
 from appbuilder.core.message import (
     AsyncContentStream,
@@ -39,6 +41,7 @@ from appbuilder.core.store import (
 )
 from appbuilder.engine import keeping, spans, telling
 from appbuilder.engine.budget import Account
+from appbuilder.engine.fold import Folded, fold
 from appbuilder.engine.limits import Ticket, waiting
 from appbuilder.engine.log import Outcome
 from appbuilder.engine.loop import iterate
@@ -87,11 +90,13 @@ class Turn(Publisher):
         *,
         limits: AnswerLimits,
         account: Account,
+        write_timeout: float = 0.0,
         locks: SessionLocks | None = None,
         agent: str = "",
     ) -> None:
         self.request = request
         super().__init__(limits, account)
+        self.write_timeout = write_timeout
         self.began = clock.monotonic()
         self._ticket = ticket
         self._locks = locks
@@ -111,6 +116,8 @@ class Turn(Publisher):
         self._pristine: tuple[Any, Mapping[str, Any]] | None = None
         self._replaced: ReplacedTurns | None = None
         self.milliseconds: int | None = None
+        self._members: dict[str, Any] = {}
+        """Of the answer as JSON, from the commit on."""
         self._span = spans.begin(request, agent)
         if self._span is not None:
             self._base.run(tracing.make_current, self._span)
@@ -214,7 +221,8 @@ class Turn(Publisher):
         session.run_id = request.run_id
         session.store = self._store
         session.credential = request.credential
-        session.on_step = self.log.tell if request.watch else None
+        session.on_event = self.emit
+        session.on_step = self.tell_step if request.watch else None
         session.attachments = request.attachments
         session.keeps_turns = None if request.keep is None else request.keep.texts
         session.history_before = None if self._replaced is None else self._replaced.first
@@ -222,6 +230,9 @@ class Turn(Publisher):
         self.context.run(context_var.set, session)
         self._session = session
         self.answer = None
+        if self.log.entries and self.state.attempt > 1:
+            data = {"attempt": self.state.attempt}
+            self.log.append(LoggedEvent(RESTART, data, self.log.now()))
         if not self.token.cancelled:
             self.error = None  # of the attempt before this one
 
@@ -250,14 +261,21 @@ class Turn(Publisher):
         message = as_answer(answer)
         if type(message.content) is str and not jsontext.is_clean(message.content):
             message.content = jsontext.clean(message.content)
-        if not self.request.stream:  # otherwise it is measured as a piece
+        if not self._logs_answer:  # otherwise it is measured as a piece
             self.measure_whole(message.content)
+        if self.answer is not None and self.log.head is not None:
+            message.id = self.answer.id  # which the reader of the text emitted before knows
         self.answer = message
         return message
 
+    @property
+    def _logs_answer(self) -> bool:
+        """Whether an answer that comes whole goes into the log, too: to be streamed, or after other text."""
+        return self.request.stream or self.has_emitted_text
+
     def whole_as_piece(self) -> bool:
-        """Puts an answer that came whole into the log, if a stream was asked for; True if it did."""
-        if self.request.stream and self.answer is not None and self.log.head is None:
+        """Puts an answer that came whole into the log, if it is read from there; True if it did."""
+        if self._logs_answer and self.answer is not None:
             self.publish(self.answer.content)
             return True
         return False
@@ -267,7 +285,7 @@ class Turn(Publisher):
         if self.token.cancelled:
             return Cut()
         self.error = _as_ours(error)
-        retryable = iterating and _can_pass(error)
+        retryable = iterating and not self.log.has_spoken and _can_pass(error)
         if not isinstance(error, RequestError):
             logger.error(
                 "attempt %d of request %s failed%s",
@@ -338,24 +356,39 @@ class Turn(Publisher):
         return self.advance(Failed())
 
     def _record(self, ending: Ending) -> TurnRecord | None:
-        if ending is Ending.WHOLE and self.answer is not None:
-            check_members(self.answer)  # a stream may have changed them
+        folded = self._settle(ending)
         rows, keep = self._rows(ending), self.request.keep
         if not rows and (keep is None or not keep.texts or self.request.forget):
             return None
-        entry = self._entry(ending)
+        entry = self._entry(ending, folded)
         if self._lock_held is not None:
             self._lock_held.check()
         return TurnRecord(
-            self.request.session_id, self.request.request_id, rows, entry, self._rows_replaced(ending)
+            self.request.session_id, self.request.request_id, rows, entry, self._rows_replaced(ending, folded)
         )
 
-    def _rows_replaced(self, ending: Ending) -> Sequence[str]:
+    def _settle(self, ending: Ending) -> Folded | None:
+        """What the log comes to, and makes the answer what it is in the end; None: the log is empty."""
+        log, answer = self.log, self.answer
+        folded = fold(log.entries, log.others) if log.entries else None
+        if answer is None:
+            return folded
+        if folded is not None and log.others:
+            if folded.usage:
+                answer.token_usage = dict(folded.usage)
+            if self.has_emitted_text:
+                answer.content = folded.content
+        if ending is Ending.WHOLE:
+            check_members(answer)  # a stream may have changed them
+        self._members = dump(answer)
+        return folded
+
+    def _rows_replaced(self, ending: Ending, folded: Folded | None) -> Sequence[str]:
         """Ids of the rows this turn takes the place of; none where it failed, or said nothing before it was
         cut."""
         if self._replaced is None or ending is Ending.FAILED:
             return ()
-        said = ending is Ending.WHOLE or any(map(text_of, self.log.read(0)[0]))
+        said = ending is Ending.WHOLE or (folded is not None and bool(text_of(folded.content)))
         return self._replaced.rows if said else ()
 
     def _rows(self, ending: Ending) -> list[tuple[str, dict[str, Any]]]:
@@ -371,26 +404,27 @@ class Turn(Publisher):
                     self.context.run(settle, message)
                 elif isinstance(message.content, AsyncContentStream):
                     deque(iterate(message.content, self.context), maxlen=0)
-            members = dump(message)
+            members = dict(self._members) if message is self.answer else dump(message)
             # What is remembered under our own keys (an application's conversation) holds for a part as well.
             if not whole and not key.startswith(RESERVED_PREFIX):
                 members[STATE] = INCOMPLETE
             rows.append((key, members))
         return rows
 
-    def _entry(self, ending: Ending) -> TurnEntry | None:
+    def _entry(self, ending: Ending, folded: Folded | None) -> TurnEntry | None:
         if self.request.keep is None or self.request.forget:
             return None
         message = self.request.message if self._pristine is None else self._pristine[0]
-        pieces, _ = self.log.read(0)
         self.milliseconds = round(1000 * (clock.monotonic() - self.began))
+        if folded is not None and not self.log.count and self._members:
+            # The answer came whole, after events that were logged.
+            folded = replace(folded, content=self._members.get("content"))
         return keeping.entry(
             self.request.keep,
             ending,
             message=message,
-            answer=self.answer,
-            pieces=pieces,
-            steps=self.log.steps,
+            answer=self._members or None,
+            said=folded,
             error=self.error,
             attachments=self.request.attachments,
             milliseconds=self.milliseconds,
@@ -398,7 +432,7 @@ class Turn(Publisher):
 
     def _end(self) -> None:
         if self.state.phase is Phase.DONE and self.answer is not None:
-            outcome = Outcome(answer=dump(self.answer))
+            outcome = Outcome(answer=self._members or dump(self.answer))
         else:
             outcome = Outcome(error=self.error or TurnCancelled("The turn was stopped."))
         self._release()
@@ -417,7 +451,8 @@ class Turn(Publisher):
 
     def publish_head(self) -> None:
         """Puts what is there of the answer before its first piece into the log."""
-        assert self.answer is not None
+        if self.answer is None:  # text is emitted before the component returned its answer
+            self.answer = Message("")
         members = dump(self.answer)
         members.pop("content", None)
         self.log.head = members

@@ -5,8 +5,8 @@ It never touches a component or an iterator of one: it starts a run and reads it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import IO, Any
+from collections.abc import Callable
+from typing import IO
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import (
@@ -21,7 +21,7 @@ from appbuilder import errors, jsontext
 from appbuilder.engine.budget import Account
 from appbuilder.engine.engine import Engine, Run
 from appbuilder.engine.log import Outcome
-from appbuilder.engine.reader import written_together
+from appbuilder.engine.reader import Batch, LogReader
 from appbuilder.ids import new_id
 from appbuilder.logs import logger
 from appbuilder.wire import chat, openapi, sse
@@ -30,7 +30,7 @@ from appbuilder.wire.problems import envelope, problem
 _JSON = "application/json"
 _WSGI_NAMES = {
     name: f"HTTP_{name.upper().replace('-', '_')}"
-    for name in (chat.REQUEST_ID_HEADER, chat.USER_ID_HEADER, *chat.TOKEN_HEADERS)
+    for name in (chat.REQUEST_ID_HEADER, chat.USER_ID_HEADER, chat.EVENTS_HEADER, *chat.TOKEN_HEADERS)
 }
 
 
@@ -110,9 +110,9 @@ class _ChatView:
 
     def _stream(self, run: Run, engine: Engine) -> Response:
         run.attach()
-        run.log.wait(0, engine.settings.first_piece_wait)
-        pieces, outcome = run.log.read(0)
-        if not pieces and outcome is not None and outcome.answer is None:
+        run.log.wait_spoken(engine.settings.first_piece_wait)
+        outcome = run.log.outcome
+        if not run.log.has_spoken and outcome is not None and outcome.answer is None:
             run.detach()
             return self._failed(run, outcome)
         return Response(
@@ -142,7 +142,7 @@ class EventStream:
         self._run = run
         self._heartbeat = heartbeat
         self._debug = debug
-        self._cursor = 0
+        self._reader = LogReader(run.log)
         self._ended = False
         self._left = False
         self._encoder: chat.EventEncoder | None = None
@@ -153,37 +153,37 @@ class EventStream:
     def __next__(self) -> bytes:
         if self._ended:
             raise StopIteration
-        log = self._run.log
         while True:
-            waiting, outcome = log.read(self._cursor)
-            if waiting or outcome is not None:
-                pieces = written_together(waiting)
-                self._cursor += len(pieces)
-                self._ended = outcome is not None and len(pieces) == len(waiting)
-                return self._encoded(pieces, outcome if self._ended else None)
-            if not log.wait(self._cursor, self._heartbeat):
+            batch = self._reader.take()
+            if batch is not None:
+                self._ended = batch.outcome is not None
+                body = self._encoded(batch)
+                if body:
+                    return body
+            elif not self._reader.wait(self._heartbeat):
                 return sse.COMMENT
 
     def close(self) -> None:
         """The server calls this when the body was sent, or when the client has left."""
         if not self._left:
             self._left = True
+            self._reader.close()
             self._run.detach()
 
-    def _encoded(self, pieces: Sequence[Any], outcome: Outcome | None) -> bytes:
+    def _encoded(self, batch: Batch) -> bytes:
         try:
-            return self._events(pieces) + (b"" if outcome is None else self._last(outcome))
+            return self._events(batch) + (b"" if batch.outcome is None else self._last(batch.outcome))
         except Exception as error:  # noqa: BLE001 - a stream ends with a last event, also if this cannot be written
             self._ended = True
             logger.error("request %s: its answer is no JSON", self._run.request.request_id, exc_info=error)
             return self._last(Outcome(error=errors.ComponentError("The answer is no JSON.")))
 
-    def _events(self, pieces: Sequence[Any]) -> bytes:
-        if not pieces:
+    def _events(self, batch: Batch) -> bytes:
+        if not batch.entries:
             return b""
         if self._encoder is None:
-            self._encoder = chat.EventEncoder(self._run.request.session_id, self._run.log.head or {})
-        return self._encoder.pieces(pieces)
+            self._encoder = chat.EventEncoder(self._run.request)
+        return self._encoder.events(batch)
 
     def _last(self, outcome: Outcome) -> bytes:
         if outcome.answer is not None:

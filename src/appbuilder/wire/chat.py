@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from appbuilder import jsontext
+from appbuilder.core.events import RunEvent, is_piece
 from appbuilder.engine.budget import Account
+from appbuilder.engine.reader import Batch
 from appbuilder.engine.request import TurnRequest
 from appbuilder.errors import InvalidRequest, Unauthenticated
 from appbuilder.ids import new_id
@@ -21,6 +23,7 @@ MAX_USER_ID = 256
 REQUEST_ID_HEADER = "X-Appbuilder-Request-Id"
 USER_ID_HEADER = "X-Appbuilder-User-Id"
 ON_DISCONNECT_HEADER = "X-Appbuilder-On-Disconnect"
+EVENTS_HEADER = "X-Appbuilder-Events"
 TOKEN_HEADERS = ("X-Appbuilder-Token", "X-Appbuilder-Authorization")
 
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -66,6 +69,9 @@ def parse(
     message, stream = data.pop("message"), data.pop("stream", False)
     if not isinstance(stream, bool):
         raise InvalidRequest("The member 'stream' must be true or false.")
+    events = header(EVENTS_HEADER)
+    if events not in (None, "all"):
+        raise InvalidRequest(f"{EVENTS_HEADER} must be all.")
     named = "session_id" in data
     session_id = checked_id(data.pop("session_id"), "session_id") if named else new_id()
     return TurnRequest(
@@ -76,6 +82,8 @@ def parse(
         request_id=id,
         user_id=user_id,
         credential=credential,
+        watch=events is not None,
+        all_events=events is not None,
         new_session=not named,
         account=account,
     )
@@ -89,18 +97,47 @@ def answer(session_id: str, members: Mapping[str, Any]) -> bytes:
 
 
 class EventEncoder:
-    """Writes the events of one stream; the part that is the same in each is encoded once."""
+    """Writes the events of one stream; the part that is the same in each is encoded once.
 
-    def __init__(self, session_id: str, head: Mapping[str, Any]) -> None:
-        self._session_id = session_id
-        before, after = _around_content(_event_body(session_id, False, {"content": None, **head}))
-        self._before = b"data: " + before
-        self._after = after + b"\n\n"
+    Text and typed outputs are the protocol's own events. Others are left out, or, where the request asks for
+    all events, sent under their kind as name: readers of unnamed events do not see them.
+    """
 
-    def pieces(self, pieces: Sequence[Any]) -> bytes:
-        """The events of pieces that leave together."""
-        before, after, dumps = self._before, self._after, jsontext.dumps
-        return b"".join([before + dumps(piece) + after for piece in pieces])
+    def __init__(self, request: TurnRequest) -> None:
+        self._session_id = request.session_id
+        self._all = request.all_events
+        self._around: tuple[bytes, bytes] | None = None
+
+    def events(self, batch: Batch) -> bytes:
+        """The events of what leaves together; empty where none of it is shown."""
+        before, after = self._around or self._begin(batch.log.head)
+        dumps = jsontext.dumps
+        if batch.log.others:
+            return b"".join(self._each(batch, before, after))
+        return b"".join(
+            [before + dumps(e if type(e) is str else e.data["value"]) + after for e in batch.entries]  # type: ignore[union-attr]
+        )
+
+    def _each(self, batch: Batch, before: bytes, after: bytes) -> Iterator[bytes]:
+        for event, entry in zip(batch.events(), batch.entries, strict=True):
+            if is_piece(entry):
+                piece = entry if type(entry) is str else event.data["value"]
+                yield before + jsontext.dumps(piece) + after
+            elif self._all:
+                yield sse.event(jsontext.dumps(event_members(event)), event.kind)
+
+    def _begin(self, head: Mapping[str, Any] | None) -> tuple[bytes, bytes]:
+        around = _around_content(_event_body(self._session_id, False, {"content": None, **(head or {})}))
+        around = b"data: " + around[0], around[1] + b"\n\n"
+        if head is not None:
+            self._around = around
+        return around
+
+
+def event_members(event: RunEvent) -> dict[str, Any]:
+    """An event of a run as JSON members."""
+    at = None if event.at is None else event.at.isoformat(timespec="microseconds") + "Z"
+    return {"seq": event.seq, "kind": event.kind, "at": at, "data": event.data}
 
 
 def last_event(session_id: str, members: Mapping[str, Any]) -> bytes:

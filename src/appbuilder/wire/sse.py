@@ -7,6 +7,7 @@ COMMENT = b": keep-alive\n\n"
 """Keeps an idle connection open; clients ignore it."""
 
 
-def event(data: bytes) -> bytes:
-    """One event. *data* is JSON on one line, so nothing in it can end the event."""
-    return b"data: " + data + b"\n\n"
+def event(data: bytes, name: str = "") -> bytes:
+    """One event, perhaps with a *name*. *data* is JSON on one line, so nothing in it can end the event."""
+    named = f"event: {name}\n".encode() if name else b""
+    return named + b"data: " + data + b"\n\n"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from appbuilder import clock
 from appbuilder.components.app_client.data import Event
-from appbuilder.core.steps import EventStep, OnStep
+from appbuilder.events import Step
 from appbuilder.ids import new_id
 from appbuilder.jsontext import clean
 
@@ -20,10 +21,10 @@ class Deeds:
     :param on_step: is told; None: nobody watches.
     """
 
-    def __init__(self, on_step: OnStep | None) -> None:
+    def __init__(self, on_step: Callable[[Step], None] | None) -> None:
         self._on_step = on_step
-        self._steps: dict[tuple[str, str], EventStep] = {}
-        self._told: dict[str, EventStep] = {}
+        self._steps: dict[tuple[str, str], Step] = {}
+        self._told: dict[str, Step] = {}
 
     def tell(self, event: Event) -> None:
         """Takes an event, which may go on with one before: the same type and the same id."""
@@ -31,13 +32,13 @@ class Deeds:
             return
         key = (event.event_type, str((event.model_extra or {}).get("event_id", "")))
         before = self._steps.get(key)
-        step = EventStep(
+        step = Step(
             id=before.id if before is not None else new_id(),
             name=event.event_type,
             detail=_joined(before.detail if before is not None else {}, event),
-            started_at=before.started_at if before is not None else clock.now(),
+            started_at=before.started_at if before is not None else clock.now().isoformat(),
             ended=event.status not in _GOES_ON,
-            error=_error(event),
+            error=_error(event) or None,
         )
         self._steps[key] = step
         if not _only_longer(self._told.get(step.id), step):
@@ -49,13 +50,13 @@ class Deeds:
             if self._told.get(step.id) is not step or not step.ended:
                 self._tell(replace(step, ended=True))
 
-    def _tell(self, step: EventStep) -> None:
+    def _tell(self, step: Step) -> None:
         assert self._on_step is not None
         self._told[step.id] = step
         self._on_step(step)
 
 
-def _only_longer(told: EventStep | None, step: EventStep) -> bool:
+def _only_longer(told: Step | None, step: Step) -> bool:
     """Whether *step* is what was *told* with a little more text: told each time, a long text would be sent
     and kept as often as it has pieces."""
     if told is None or step.ended or _beside_text(told) != _beside_text(step):
@@ -64,7 +65,7 @@ def _only_longer(told: EventStep | None, step: EventStep) -> bool:
     return 2 * len(longer) < 3 * len(text)
 
 
-def _beside_text(step: EventStep) -> tuple[bool, str, dict[str, Any]]:
+def _beside_text(step: Step) -> tuple[bool, str | None, dict[str, Any]]:
     return step.ended, step.error, {**step.detail, "text": ""}
 
 

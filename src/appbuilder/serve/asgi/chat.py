@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from appbuilder.engine.budget import Account
 from appbuilder.engine.engine import Run
 from appbuilder.engine.log import Outcome
+from appbuilder.engine.reader import Batch
 from appbuilder.engine.request import TurnRequest
 from appbuilder.errors import MethodNotAllowed, Unauthenticated
 from appbuilder.serve.asgi.charged import account_of, charge, written
@@ -77,11 +75,11 @@ class ChatEvents:
         self._run = run
         self._encoder: chat.EventEncoder | None = None
 
-    def pieces(self, pieces: Sequence[Any]) -> bytes:
-        """The events of pieces that leave together."""
+    def events(self, batch: Batch) -> bytes:
+        """The events of what leaves together."""
         if self._encoder is None:
-            self._encoder = chat.EventEncoder(self._run.request.session_id, self._run.log.head or {})
-        return self._encoder.pieces(pieces)
+            self._encoder = chat.EventEncoder(self._run.request)
+        return self._encoder.events(batch)
 
     def last(self, outcome: Outcome) -> bytes:
         """The event that ends the stream."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from appbuilder import clock, errors
 from appbuilder.engine.engine import Run
-from appbuilder.engine.log import Outcome, RunLog
-from appbuilder.engine.reader import written_together
+from appbuilder.engine.log import Outcome
+from appbuilder.engine.reader import Batch, LogReader
+from appbuilder.engine.wakeups import Gate, new_gate
 from appbuilder.logs import logger
 from appbuilder.serve.asgi.http import send_parts
-from appbuilder.serve.asgi.wakeups import Gate, new_gate
 from appbuilder.serve.asking import Receive, Scope, Send
 from appbuilder.settings import Settings
 from appbuilder.wire import sse
@@ -21,15 +21,15 @@ WATCH_AFTER = 1.0
 """Seconds after which the reader of a whole answer is watched for leaving; most are answered by then."""
 
 
-Encode = Callable[[Sequence[Any], "Outcome | None"], "tuple[bytes, bool]"]
-"""(pieces, outcome) -> what is to be sent, and whether nothing follows it."""
+Encode = Callable[[Batch], "tuple[bytes, bool]"]
+"""From a batch to what is to be sent, and whether nothing follows it."""
 
 
 class Encoder(Protocol):
     """Writes the events of one stream."""
 
-    def pieces(self, pieces: Sequence[Any]) -> bytes:
-        """The events of pieces that leave together."""
+    def events(self, batch: Batch) -> bytes:
+        """The events of what leaves together; empty where the protocol shows none of it."""
 
     def last(self, outcome: Outcome) -> bytes:
         """The events that end the stream; of a run that failed, those that say so."""
@@ -60,11 +60,11 @@ class EventStream:
         """
         run = self._run
         run.attach()
-        reader = _Reader(run.log, receive, send, self._settings)
+        reader = _Reader(LogReader(run.log), receive, send, self._settings)
         try:
             await reader.first(self._settings.first_piece_wait)
-            pieces, outcome = run.log.read(0)
-            if not pieces and outcome is not None and outcome.error is not None:
+            outcome = run.log.outcome
+            if not run.log.has_spoken and outcome is not None and outcome.error is not None:
                 raise outcome.error
             await send({"type": "http.response.start", "status": 200, "headers": [*_STREAM, *self._headers]})
             await reader.all(self._encoded)
@@ -74,10 +74,10 @@ class EventStream:
             reader.close()
             run.detach()
 
-    def _encoded(self, pieces: Sequence[Any], outcome: Outcome | None) -> tuple[bytes, bool]:
+    def _encoded(self, batch: Batch) -> tuple[bytes, bool]:
         """What is to be sent, and whether nothing follows it."""
         try:
-            body = self._encoder.pieces(pieces) if pieces else b""
+            outcome, body = batch.outcome, self._encoder.events(batch) if batch.entries else b""
             return (body, False) if outcome is None else (body + self._encoder.last(outcome), True)
         except Exception as error:  # noqa: BLE001 - a stream ends with a last event, also if this cannot be written
             logger.error("request %s: its answer is no JSON", self._run.request.request_id, exc_info=error)
@@ -103,12 +103,11 @@ class _Reader:
     piece.
     """
 
-    def __init__(self, log: RunLog, receive: Receive, send: Send, settings: Settings) -> None:
-        self._log = log
+    def __init__(self, reader: LogReader, receive: Receive, send: Send, settings: Settings) -> None:
+        self._reader = reader
         self._send = send
         self._heartbeat = max(0.05, settings.heartbeat)
-        self._gate: Gate = new_gate()
-        self._wake = self._gate.open_from_thread
+        self._gate = reader.opened()
         self._loop = asyncio.get_running_loop()
         self._watcher = self._loop.create_task(self._watch(receive))
         self._timer: asyncio.TimerHandle | None = None
@@ -120,14 +119,15 @@ class _Reader:
         self._watcher.cancel()
         if self._timer is not None:
             self._timer.cancel()
-        self._log.unsubscribe(self._wake)
+        self._reader.close()
 
     async def first(self, seconds: float) -> None:
-        """Waits for a piece or the outcome, *seconds* at most.
+        """Waits until the run has said something or has ended, *seconds* at most.
 
         :raises _Left: there is nobody to send it to any more.
         """
-        if self._has_more(0):
+        log = self._reader.log
+        if log.has_spoken or log.outcome is not None:
             return
         is_over = False
 
@@ -138,8 +138,8 @@ class _Reader:
 
         timer = self._loop.call_later(seconds, end)
         try:
-            while not await self._waited(0) and not is_over:
-                pass
+            while not (log.has_spoken or log.outcome is not None or is_over):
+                await self._woken(len(log.entries))
         finally:
             timer.cancel()
 
@@ -155,33 +155,24 @@ class _Reader:
             raise _Left from error
 
     async def _write_all(self, encoded: Encode) -> None:
-        log, cursor = self._log, 0
+        reader = self._reader
         while True:
-            waiting, outcome = log.read(cursor)
-            if waiting or outcome is not None:
-                pieces = written_together(waiting)
-                cursor += len(pieces)
-                body, ended = encoded(pieces, outcome if len(pieces) == len(waiting) else None)
-                await self._write(body, more=not ended)
+            batch = reader.take()
+            if batch is not None:
+                body, ended = encoded(batch)
+                if body or ended:
+                    await self._write(body, more=not ended)
                 if ended:
                     return
-            elif not await self._waited(cursor) and self._silent() >= self._heartbeat:
+            elif not await self._woken() and self._silent() >= self._heartbeat:
                 await self._write(sse.COMMENT, more=True)
 
-    async def _waited(self, cursor: int) -> bool:
+    async def _woken(self, beyond: int | None = None) -> bool:
         """Waits for something to happen; True if there is more of the log now."""
-        self._log.subscribe(self._wake)
-        try:
-            if not self._has_more(cursor):
-                await self._gate.wait()
-        finally:
-            self._log.unsubscribe(self._wake)
+        there_is_more = await self._reader.woken(beyond)
         if self._left:
             raise _Left
-        return self._has_more(cursor)
-
-    def _has_more(self, cursor: int) -> bool:
-        return self._log.count > cursor or self._log.outcome is not None
+        return there_is_more
 
     def _silent(self) -> float:
         return clock.monotonic() - self._last_write

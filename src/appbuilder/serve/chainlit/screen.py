@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from appbuilder import clock
-from appbuilder.core.steps import Step
 from appbuilder.engine.engine import Run
-from appbuilder.engine.keeping import step_members
 from appbuilder.engine.log import Outcome
-from appbuilder.engine.reader import batches
+from appbuilder.engine.reader import LogReader
 from appbuilder.errors import AppBuilderError, is_stop
 from appbuilder.serve.chainlit import steps
-from appbuilder.serve.chainlit.composer import Attached, Change, Changed, Composer, Grown, Part
+from appbuilder.serve.chainlit.composer import Attached, Change, Changed, Composer, Done, Grown, Part, Removed
 from appbuilder.serve.chainlit.steps import Place
 
 Emit = Callable[[str, Any], Awaitable[None]]
@@ -49,13 +48,12 @@ class Screen:
         place = self._place
         await self._emit("new_message", steps.said(place, live.words, live.began))
         await self._emit("new_message", steps.run(place, live.began, None))
-        async for batch in batches(live.run.log):
-            for step in batch.steps:
-                await self._show_step(step)
-            for change in self._composer.feed(batch.pieces):
-                await self._show_change(change)
-            if batch.outcome is not None:
-                await self._show_end(batch.outcome)
+        async with aclosing(LogReader(live.run.log).batches()) as batches:
+            async for batch in batches:
+                for change in self._composer.feed(batch.events()):
+                    await self._show_change(change)
+                if batch.outcome is not None:
+                    await self._show_end(batch.outcome)
         await self._emit("update_message", steps.run(place, live.began, clock.now()))
 
     async def refuse(self, words: str, error: AppBuilderError) -> None:
@@ -66,12 +64,6 @@ class Screen:
         await self._emit("new_message", steps.run(self._place, now, now))
         await self._emit("new_message", steps.failure(self._place, self._line(error), now))
 
-    async def _show_step(self, step: Step) -> None:
-        members = step_members(step)
-        await self._emit(
-            "new_message", steps.deed(self._place, members, step.started_at, ended=step.ended)
-        )
-
     async def _show_change(self, change: Change) -> None:
         if isinstance(change, Grown):
             token = {"id": steps.part_id(self._place, change.part.number), "token": change.text,
@@ -79,6 +71,10 @@ class Screen:
             await self._emit("stream_token", token)
         elif isinstance(change, Changed):
             await self._show_part(change.part, streaming=change.part.grows)
+        elif isinstance(change, Done):
+            await self._emit("new_message", steps.done(self._place, change, clock.now()))
+        elif isinstance(change, Removed):
+            await self._emit("delete_message", {"id": steps.item_id(self._place, change.item)})
         elif isinstance(change, Attached):
             await self._emit("element", steps.element(self._place, change.part.number, change.element))
 
@@ -91,7 +87,6 @@ class Screen:
         await self._emit("stream_start" if streaming else "new_message", step)
 
     async def _show_end(self, outcome: Outcome) -> None:
-        parts = self._composer.parts
         changes = self._composer.end()
         stopped = outcome.error is not None and is_stop(outcome.error)
         if stopped:
@@ -100,6 +95,7 @@ class Screen:
             changes += self._composer.close(line)
         for change in changes:
             await self._show_change(change)
+        parts = self._composer.parts
         for part in parts:
             if part.grows:
                 await self._show_part(part)

@@ -13,6 +13,8 @@ from typing import Any
 
 from appbuilder.core.catalogue import Rating
 from appbuilder.core.message import text_of
+from appbuilder.engine.fold import time_of
+from appbuilder.serve.chainlit.composer import Done, Part
 from appbuilder.serve.chainlit.outputs import Element
 from appbuilder.serve.chainlit.outputs.markdown import fenced, fenced_json, plain
 from appbuilder.serve.chainlit.texts import text
@@ -89,44 +91,73 @@ def folded(place: Place, number: int, name: str, markdown: str, at: datetime) ->
     return step
 
 
-def deed(place: Place, members: Mapping[str, Any], began: datetime, *, ended: bool) -> Step:
-    """Something the run did, as :func:`appbuilder.engine.keeping.step_members` writes it."""
-    show = _event if members.get("kind") == "event" else _model_call
-    return show(place, members, began, ended=ended)
+def done(place: Place, what: Done, at: datetime) -> Step:
+    """Something the run did.
+
+    :param at: when it was noticed, for what does not say when it began.
+    """
+    began = time_of(what.data, what.at or at)
+    show = _model_call if what.kind == "model" else _tool if what.kind == "tool" else _event
+    return show(place, what, began)
 
 
-def _event(place: Place, event: Mapping[str, Any], began: datetime, *, ended: bool) -> Step:
-    told = [fenced(str(event["error"]), "text")] if event["error"] else []
-    if event["detail"]:
-        told.append(fenced_json(plain(event["detail"])))
-    step = _step(
-        place,
-        str(event["id"]),
-        under=place.turn_id,
-        kind="tool",
-        name=str(event["name"]),
-        at=began,
-        output="\n\n".join(told),
-    )
-    step["end"] = iso(began) if ended else None
-    step["isError"] = bool(event["error"])
+def item_id(place: Place, item: Part | Done) -> str:
+    """The id of what is shown of a run."""
+    return part_id(place, item.number) if isinstance(item, Part) else f"{place.turn_id}/{item.id}"
+
+
+def _event(place: Place, what: Done, began: datetime) -> Step:
+    step = _did(place, what, str(what.data.get("name")), began, what.data.get("detail"))
+    step["end"] = iso(began) if what.ended else None
     return step
 
 
-def _model_call(place: Place, call: Mapping[str, Any], began: datetime, *, ended: bool) -> Step:
+def _tool(place: Place, what: Done, began: datetime) -> Step:
+    step = _did(place, what, str(what.data.get("name") or ""), began, what.data.get("content"))
+    given = what.data.get("arguments", what.data.get("detail"))
+    if given:
+        step["input"] = fenced(given, "json") if isinstance(given, str) else fenced_json(plain(given))
+        step["showInput"] = True
+    step["end"] = iso(began) if what.ended else None
+    return step
+
+
+def _did(place: Place, what: Done, name: str, began: datetime, output: Any) -> Step:
+    """A step with what came of it, and its error before that."""
+    error = what.data.get("error")
+    shown = [fenced(str(error), "text")] if error else []
+    if output:
+        shown.append(fenced(output, "text") if isinstance(output, str) else fenced_json(plain(output)))
     step = _step(
         place,
-        str(call["id"]),
+        item_id(place, what),
+        under=place.turn_id,
+        kind="tool",
+        name=name,
+        at=began,
+        output="\n\n".join(shown),
+    )
+    step["isError"] = bool(error)
+    return step
+
+
+def _model_call(place: Place, what: Done, began: datetime) -> Step:
+    data, detail = what.data, what.data.get("detail")
+    call: Mapping[str, Any] = detail if isinstance(detail, Mapping) else {}
+    step = _step(
+        place,
+        item_id(place, what),
         under=place.turn_id,
         kind="llm",
-        name=_call_name(call, place.language, ended=ended),
+        name=_call_name(data, place.language, ended=what.ended),
         at=began,
-        output=fenced(str(call["answer"]), "text") if call["answer"] else "",
+        output=fenced(str(call["answer"]), "text") if call.get("answer") else "",
     )
-    step["input"] = _prompt(call["prompt"])
+    step["input"] = _prompt(call.get("prompt") or ())
     step["showInput"] = True
-    step["end"] = iso(began + timedelta(milliseconds=call["milliseconds"])) if ended else None
-    step["isError"] = bool(call["error"])
+    milliseconds = data.get("milliseconds") or 0
+    step["end"] = iso(began + timedelta(milliseconds=milliseconds)) if what.ended else None
+    step["isError"] = bool(data.get("error"))
     return step
 
 
@@ -183,12 +214,12 @@ def cut_words(language: str, answer: Any) -> tuple[str, str]:
 
 
 def _call_name(call: Mapping[str, Any], language: str, *, ended: bool) -> str:
-    name = str(call["model"])
+    name, took = str(call.get("name") or ""), call.get("milliseconds")
     if not ended:
         return name
-    tokens = call["usage"].get("total_tokens")
+    tokens = (call.get("usage") or {}).get("total_tokens")
     counted = f" · {tokens} {text('tokens', language)}" if tokens else ""
-    return f"{name}{counted} · {call['milliseconds']} ms"
+    return f"{name}{counted}" if took is None else f"{name}{counted} · {took} ms"
 
 
 def _prompt(messages: Sequence[Mapping[str, Any]]) -> str:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
 from appbuilder.core.catalogue import Conversation, Rating, StoredRow, shown
 from appbuilder.core.catalogue import Place as RowPlace
+from appbuilder.core.events import RunEvent
 from appbuilder.core.message import text_of
 from appbuilder.core.store import FAILED, INCOMPLETE, STATE, TURN_KEY
+from appbuilder.engine.fold import stored_events
 from appbuilder.serve.chainlit import steps
-from appbuilder.serve.chainlit.composer import Composer
+from appbuilder.serve.chainlit.composer import Composer, Done, Part
 from appbuilder.serve.chainlit.steps import Place, Step
 from appbuilder.serve.chainlit.texts import text
 from appbuilder.serve.chainlit.window import Window
@@ -96,11 +99,8 @@ def _tell_turn(thread: Thread, place: Place, row: StoredRow, rating: Rating | No
     _tell_question(thread, place, _content(value.get("input")), at, _given(value.get("attachments")))
     told.append(steps.run(place, at, at, rating))
     _tell_rest(thread, place, row, _content(value.get("input")), at)
-    for call in value.get("steps") or ():
-        told.append(steps.deed(place, call, _time(call.get("started_at"), at), ended=True))
     composer = Composer()
-    pieces = value.get("pieces")
-    _feed(composer, place, row, pieces if isinstance(pieces, list) else [_content(value.get("answer"))])
+    _feed(composer, place, row, stored_events(value))
     given = value.get("error")
     error: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
     # A turn that a limit cut is incomplete, too, and its row says why; one that was stopped has no error.
@@ -126,7 +126,7 @@ def _tell_rows(thread: Thread, place: Place, group: Sequence[StoredRow]) -> None
         told.append(steps.folded(place, number + 1, row.key, words, row.created_at))
     if len(group) > 1 or _is_answer(first):
         composer = Composer()
-        _feed(composer, place, last, [_content(last.value)])
+        _feed(composer, place, last, [RunEvent(1, "text", {"delta": _content(last.value)})])
         if isinstance(last.value, dict):
             _close(composer, place, last.value.get(STATE), last.value)
         _tell_parts(thread, place, composer, last.created_at + timedelta(milliseconds=1))
@@ -155,24 +155,28 @@ def _tell_rest(thread: Thread, place: Place, row: StoredRow, words: str, at: dat
 
 
 def _tell_parts(thread: Thread, place: Place, composer: Composer, at: datetime) -> None:
-    for part in composer.parts:
-        if part.fold:
-            thread["steps"].append(steps.folded(place, part.number, part.fold, part.markdown, at))
+    for item in composer.items:
+        if isinstance(item, Done):
+            thread["steps"].append(steps.done(place, replace(item, ended=True), at))
+        elif item.fold:
+            thread["steps"].append(steps.folded(place, item.number, item.fold, item.markdown, at))
         else:
-            thread["steps"].append(steps.part(place, part.number, part.markdown, at))
-        thread["elements"] += [steps.element(place, part.number, each) for each in part.elements]
+            thread["steps"].append(steps.part(place, item.number, item.markdown, at))
+        if isinstance(item, Part):
+            thread["elements"] += [steps.element(place, item.number, each) for each in item.elements]
 
 
-def _feed(composer: Composer, place: Place, row: StoredRow, pieces: Iterable[Any]) -> None:
+def _feed(composer: Composer, place: Place, row: StoredRow, events: Iterable[RunEvent]) -> None:
     """The whole answer, or its beginning and where the rest is."""
     room = MOST_CHARACTERS
-    for piece in pieces:
-        if isinstance(piece, str) and len(piece) > room:
-            composer.feed([piece[:room]])
+    for event in events:
+        text = event.data.get("delta") if event.kind == "text" else ""
+        if isinstance(text, str) and len(text) > room:
+            composer.feed([RunEvent(event.seq, "text", {"delta": text[:room]})])
             composer.close(f"*… {_rest(place, row)}*")
             return
-        composer.feed([piece])
-        room -= len(piece) if isinstance(piece, str) else 0
+        composer.feed([event])
+        room -= len(text) if isinstance(text, str) else 0
     composer.end()
 
 
@@ -198,10 +202,3 @@ def _given(attachments: Any) -> str:
 
 def _content(message: Any) -> str:
     return text_of(message.get("content") if isinstance(message, dict) else message)
-
-
-def _time(written: Any, otherwise: datetime) -> datetime:
-    try:
-        return datetime.fromisoformat(str(written))
-    except ValueError:
-        return otherwise

@@ -13,7 +13,7 @@ from appbuilder import clock
 from appbuilder.core.attachment import Attachment
 from appbuilder.engine.engine import Engine, Run
 from appbuilder.engine.keeping import Keeping
-from appbuilder.engine.reader import batches
+from appbuilder.engine.reader import ended
 from appbuilder.engine.request import TurnRequest
 from appbuilder.errors import AppBuilderError, Audience, InvalidRequest, PayloadTooLarge, TurnCancelled
 from appbuilder.ids import is_new_id, new_row_id
@@ -84,11 +84,11 @@ class PageTurns:
             await self._screen(session, place, Audience.STRANGER).refuse(_beginning(words), error)
             return
         self._live.setdefault(place.session_id, []).append(live)
-        ended = asyncio.create_task(self._forget_when_ended(place.session_id, live))
+        forgotten = asyncio.create_task(self._forget_when_ended(place.session_id, live))
         self._show(session, language, live)
         for other in self.tabs.others(session):
             self._show(other, other.language, live)
-        await asyncio.shield(ended)
+        await asyncio.shield(forgotten)
         while others := self.live(place.session_id):
             await _end_of(others[0])
             await asyncio.sleep(0)  # it may have ended and not be forgotten yet
@@ -258,5 +258,4 @@ class _Watch:
 
 
 async def _end_of(live: LiveTurn) -> None:
-    async for _ in batches(live.run.log):
-        pass
+    await ended(live.run.log)

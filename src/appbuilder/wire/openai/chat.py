@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from appbuilder import jsontext
+from appbuilder.core.events import Entry, text_in
 from appbuilder.core.message import text_of
+from appbuilder.engine.reader import Batch
 from appbuilder.wire import sse
 from appbuilder.wire.openai import errors, parameters, reading
 from appbuilder.wire.openai.finish import STOP
 from appbuilder.wire.openai.messages import Talk, read_messages
+from appbuilder.wire.openai.shown import is_reasoning, is_shown, shown_text
 from appbuilder.wire.openai.usage import Usage
 from appbuilder.wire.problems import Problem
 
@@ -77,9 +80,13 @@ class Head:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
 
 
-def completion(head: Head, content: Any, usage: Usage | None, finish: str = STOP) -> bytes:
+def completion(
+    head: Head, content: Any, usage: Usage | None, finish: str = STOP, *, reasoning: str = ""
+) -> bytes:
     """A whole answer; zeros where the tokens were not counted, because clients need the member."""
     message = {"role": "assistant", "content": text_of(content), "refusal": None}
+    if reasoning:
+        message["reasoning_content"] = reasoning
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
     told = (usage or Usage()).for_chat()
     return jsontext.dumps({**head.members("chat.completion"), "choices": [choice], "usage": told})
@@ -101,11 +108,19 @@ class ChunkEncoder:
         self._after = b'},"logprobs":null,"finish_reason":null}]' + self._end
         self._begun = False
 
-    def pieces(self, pieces: Sequence[Any]) -> bytes:
-        """The events of pieces that leave together."""
+    def events(self, batch: Batch) -> bytes:
+        """The events of what leaves together; empty where none of it is shown."""
         before, after, dumps = self._before, self._after, jsontext.dumps
-        events = [before + dumps(piece if type(piece) is str else text_of(piece)) + after for piece in pieces]
-        return self._begin() + b"".join(events)
+        if not batch.log.others:
+            texts = [before + dumps(e if type(e) is str else text_in(e)) + after for e in batch.entries]
+        else:
+            texts = [self._delta(entry) for entry in batch.entries if is_shown(entry) or is_reasoning(entry)]
+        return self._begin() + b"".join(texts) if texts else b""
+
+    def _delta(self, entry: Entry) -> bytes:
+        if not isinstance(entry, str) and is_reasoning(entry):
+            return self._open + b'{"reasoning_content":' + jsontext.dumps(entry.data["delta"]) + self._after
+        return self._before + jsontext.dumps(shown_text(entry)) + self._after
 
     def end(self, usage: Usage | None, finish: str = STOP) -> bytes:
         """The events that end a stream: why it ended, and the tokens where they are asked for.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from appbuilder import jsontext
-from appbuilder.core.message import text_of
+from appbuilder.engine.reader import Batch
 from appbuilder.wire import sse
 from appbuilder.wire.openai.responses import Response, answered, failed, part, stopped
+from appbuilder.wire.openai.shown import is_shown, shown_text
 
 _DELTA = "response.output_text.delta"
 
@@ -24,10 +25,13 @@ class ResponseEncoder:
         place = jsontext.dumps({"type": _DELTA, **self._place(), "logprobs": []})
         self._before = f"event: {_DELTA}\ndata: ".encode() + place[:-1] + b',"sequence_number":'
 
-    def pieces(self, pieces: Sequence[Any]) -> bytes:
-        """The events of pieces that leave together."""
+    def events(self, batch: Batch) -> bytes:
+        """The events of what leaves together; empty where none of it is shown."""
+        shown = batch.entries if not batch.log.others else [each for each in batch.entries if is_shown(each)]
+        if not shown:
+            return b""
         begin = self._create() + self._begin_item()
-        texts = [piece if type(piece) is str else text_of(piece) for piece in pieces]
+        texts = [entry if type(entry) is str else shown_text(entry) for entry in shown]
         self._texts += texts
         before, first, dumps = self._before, self._number, jsontext.dumps
         self._number += len(texts)

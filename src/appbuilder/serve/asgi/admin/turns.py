@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from appbuilder.core.catalogue import FEEDBACK_KEY, Rating, StoredRow
+from appbuilder.core.events import OUTPUT, RunEvent
 from appbuilder.core.message import text_of
 from appbuilder.core.store import COMPLETE, FAILED, INCOMPLETE, RESERVED_PREFIX, TURN_KEY
+from appbuilder.engine.fold import stored_events
 from appbuilder.wire.transcript import Exchange, exchanges
 
 LONGEST_TEXT = 20_000
@@ -153,17 +155,17 @@ def _ratings(rows: Iterable[StoredRow]) -> dict[str, Rating]:
 def _kept(told: Exchange, row: StoredRow, rating: Rating | None) -> Turn:
     """A turn that has a row of its own, which says more of it."""
     value = _members(row.value)
-    error, pieces = _members(value.get("error")), value.get("pieces")
+    error, events = _members(value.get("error")), list(stored_events(value))
     return Turn(
         id=told.id,
         request_id=told.request_id,
         at=told.created_at,
         question=_text(told.input) if "input" in value else None,
-        answer=_texts(pieces if isinstance(pieces, list) else [told.answer]),
+        answer=_texts(_pieces(events)),
         state=told.state if told.state in _STATES else COMPLETE,
         tokens=_tokens(told.usage),
         milliseconds=_count(value.get("milliseconds")),
-        deeds=[_deed(_members(each)) for each in _items(value.get("steps"))],
+        deeds=[_deed(each) for each in events if each.kind in _DEEDS],
         files=[str(_members(each).get("name") or "") for each in _items(value.get("attachments"))],
         error=str(error.get("kind") or ""),
         told=str(error.get("text") or ""),
@@ -187,18 +189,38 @@ def _appended(told: Exchange, rows: Sequence[StoredRow], rating: Rating | None) 
     )
 
 
-def _deed(value: Mapping[str, Any]) -> Deed:
-    if value.get("kind") == "event":
-        said = [("", _text(value.get("detail")))] if value.get("detail") is not None else []
-        return Deed(str(value.get("name") or ""), said, error=str(value.get("error") or ""))
-    prompt = [_members(each) for each in _items(value.get("prompt"))]
+_DEEDS = frozenset({"step", "tool_call", "tool_result", "reasoning", "file", "state", "custom"})
+
+
+def _pieces(events: Iterable[RunEvent]) -> Iterator[Any]:
+    for event in events:
+        if event.kind == "text":
+            yield event.data["delta"]
+        elif event.kind == OUTPUT:
+            yield event.data.get("value")
+
+
+def _deed(event: RunEvent) -> Deed:
+    value = event.data
+    error = str(value.get("error") or "")
+    if value.get("kind") == "model":
+        return _model_call(value, error)
+    detail = value if event.kind != "step" else value.get("detail")
+    said = [("", _text(detail))] if detail is not None else []
+    name = str(value.get("name") or event.kind)
+    return Deed(name, said, _tokens(value.get("usage")), _count(value.get("milliseconds")), error)
+
+
+def _model_call(value: Mapping[str, Any], error: str) -> Deed:
+    detail = _members(value.get("detail"))
+    prompt = [_members(each) for each in _items(detail.get("prompt"))]
     said = [(str(each.get("role") or ""), _text(each.get("content"))) for each in prompt]
     return Deed(
-        str(value.get("model") or ""),
-        [*said, ("assistant", _text(value.get("answer")))],
+        str(value.get("name") or ""),
+        [*said, ("assistant", _text(detail.get("answer")))],
         _tokens(value.get("usage")),
         _count(value.get("milliseconds")),
-        str(value.get("error") or ""),
+        error,
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from appbuilder.engine.engine import Run
 from appbuilder.engine.log import Outcome
+from appbuilder.engine.reader import Batch
 from appbuilder.engine.request import TurnRequest
 from appbuilder.serve.asgi.openai.conversing import (
     Asked,
@@ -19,6 +20,7 @@ from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import Receive, Scope, Send
 from appbuilder.wire.openai.chat import ChunkEncoder, Head, completion, read
 from appbuilder.wire.openai.finish import finish_reason
+from appbuilder.wire.openai.shown import reasoning, whole_text
 from appbuilder.wire.openai.usage import usage_of
 from appbuilder.wire.problems import problem
 
@@ -38,15 +40,16 @@ class ChatCompletions:
 
         def answering(run: Run) -> _Answering:
             head = Head(f"chatcmpl-{turn_id_of(run)}", created, service.name)
-            return _Answering(head, run.request, include_usage=call.include_usage)
+            return _Answering(head, run, include_usage=call.include_usage)
 
         await converse(service, identity, asked, answering, scope, receive, send)
 
 
 class _Answering:
-    def __init__(self, head: Head, request: TurnRequest, *, include_usage: bool) -> None:
+    def __init__(self, head: Head, run: Run, *, include_usage: bool) -> None:
         self._head = head
-        self._request = request
+        self._log = run.log
+        self._request = run.request
         self._include_usage = include_usage
 
     def stream(self) -> _Chunks:
@@ -54,7 +57,10 @@ class _Answering:
 
     def whole(self, answer: Mapping[str, Any]) -> bytes:
         usage = usage_of(answer.get("token_usage"))
-        return completion(self._head, answer.get("content"), usage, finish_reason(answer))
+        content = whole_text(self._log, answer.get("content"))
+        return completion(
+            self._head, content, usage, finish_reason(answer), reasoning=reasoning(self._log)
+        )
 
 
 class _Chunks:
@@ -64,8 +70,8 @@ class _Chunks:
         self._encoder = encoder
         self._request = request
 
-    def pieces(self, pieces: Sequence[Any]) -> bytes:
-        return self._encoder.pieces(pieces)
+    def events(self, batch: Batch) -> bytes:
+        return self._encoder.events(batch)
 
     def last(self, outcome: Outcome) -> bytes:
         if outcome.answer is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +12,7 @@ from appbuilder.core.message import text_of
 from appbuilder.core.store import COMPLETE, INCOMPLETE
 from appbuilder.engine.engine import Run
 from appbuilder.engine.log import Outcome
+from appbuilder.engine.reader import Batch
 from appbuilder.errors import Audience, InvalidRequest, is_stop
 from appbuilder.serve.asgi.limits import charged_to
 from appbuilder.serve.asgi.openai.continuing import after_items, after_response, stored_turn
@@ -37,6 +38,7 @@ from appbuilder.wire.openai.responses import (
     stopped,
     turn_of,
 )
+from appbuilder.wire.openai.shown import whole_text
 from appbuilder.wire.problems import problem
 from appbuilder.wire.transcript import exchange
 
@@ -150,7 +152,8 @@ class _Answering:
         return _Events(ResponseEncoder(self._response), self)
 
     def whole(self, answer: Mapping[str, Any]) -> bytes:
-        return jsontext.dumps(answered(self._response, answer, self.completed()))
+        content = whole_text(self._run.log, answer.get("content"))
+        return jsontext.dumps(answered(self._response, {**answer, "content": content}, self.completed()))
 
     @property
     def audience(self) -> Audience:
@@ -170,8 +173,8 @@ class _Events:
         self._encoder = encoder
         self._answering = answering
 
-    def pieces(self, pieces: Sequence[Any]) -> bytes:
-        return self._encoder.pieces(pieces)
+    def events(self, batch: Batch) -> bytes:
+        return self._encoder.events(batch)
 
     def last(self, outcome: Outcome) -> bytes:
         if outcome.answer is not None:

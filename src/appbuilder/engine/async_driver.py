@@ -41,17 +41,20 @@ class AsyncDriver:
         forget = await bridge.decide(lambda: turn.token.on_cancel(self._break_off))
         step = resume(self._steps)
         while step is not None:
-            step = await self._perform(step)
-            if step is Do.CALL:
-                bridge.adopt(turn.context)
-                # A task in the turn's context itself: what one step sets, the next one finds.
-                step = await bridge.loop.create_task(self._attempt(step), context=turn.context)
+            if step is not Do.CALL:
+                step = await self._perform(step)
+                continue
+            bridge.adopt(turn.context)
+            # A task in the turn's context itself: what one step sets, the next one finds.
+            step = await bridge.loop.create_task(self._attempt(step), context=turn.context)
         await bridge.decide(forget)
 
     async def _attempt(self, step: Step | None) -> Step | None:
         """All that the component does in one attempt; returns the step that follows."""
         while isinstance(step, Do):
             step = await self._perform(step)
+            if step is Do.CALL:  # of a further attempt, which has a context of its own
+                break
         return step
 
     async def _perform(self, step: Step) -> Step | None:

@@ -9,6 +9,7 @@ from appbuilder.wire import openapi_sessions
 from appbuilder.wire.openai import document as openai
 from appbuilder.wire.openapi_parts import (
     CALLER_HEADERS,
+    EVENTS,
     ID,
     ON_DISCONNECT,
     body,
@@ -88,7 +89,7 @@ _SECURITY = {
 def _chat() -> dict[str, Any]:
     return {
         "summary": "Say something to the component",
-        "parameters": [*CALLER_HEADERS],
+        "parameters": [*CALLER_HEADERS, EVENTS],
         "requestBody": body(ref("ChatRequest")),
         "responses": {
             "200": {

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from appbuilder.wire.chat import (
+    EVENTS_HEADER,
     MAX_ID,
     MAX_USER_ID,
     ON_DISCONNECT_HEADER,
@@ -93,6 +94,13 @@ CALLER_HEADERS = [
     ),
 ]
 """Headers of every turn."""
+EVENTS = parameter(
+    "header",
+    EVENTS_HEADER,
+    "A stream shows the events that are not text, too, under their names.",
+    {"type": "string", "enum": ["all"]},
+)
+"""A header of POST /chat."""
 ON_DISCONNECT = parameter(
     "header",
     ON_DISCONNECT_HEADER,

@@ -242,6 +242,6 @@ def _done(event: RunEvent, before: Done | None) -> Done:
         first, more = known.get("arguments"), data.get("arguments")
         both = first + more if isinstance(first, str) and isinstance(more, str) else more
         known |= {"name": data.get("name") or known.get("name"), "arguments": both}
-        return Done(str(data.get("id")), "tool", known, before is not None and before.ended, at)
+        return Done(f"tool/{data.get('id')}", "tool", known, before is not None and before.ended, at)
     known |= {"content": data.get("content"), "error": data.get("error")}
-    return Done(str(data.get("id")), "tool", known, ended=True, at=at)
+    return Done(f"tool/{data.get('id')}", "tool", known, ended=True, at=at)

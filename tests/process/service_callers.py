@@ -49,9 +49,10 @@ class Caller(Browser):
 class Guarded:
     """A running service, its keys, and callers."""
 
-    def __init__(self, server: PageServer, keys: Keys) -> None:
+    def __init__(self, server: PageServer, keys: Keys, folder: Path) -> None:
         self.server = server
         self.keys = keys
+        self.database = f"sqlite:///{folder}/chat.db"
         self.secrets: dict[str, str] = {}
 
     def caller(self, key: str = "", *, host: str = FOREIGN_HOST, headers: Mapping[str, str] = {}) -> Caller:
@@ -87,7 +88,7 @@ def guarded(folder: Path, env: Mapping[str, str] = {}, **given: Any) -> Iterator
         opened_keys(folder) as keys,
         _serve(folder, env, AUTH="keys", HOSTS=HOSTS, **given) as server,
     ):
-        service = Guarded(server, keys)
+        service = Guarded(server, keys, folder)
         for name in NAMES:
             _, service.secrets[name] = keys.add(f"{name}'s", name, administrator=name == "ada")
         yield service
@@ -97,7 +98,7 @@ def guarded(folder: Path, env: Mapping[str, str] = {}, **given: Any) -> Iterator
 def serving(folder: Path, env: Mapping[str, str] = {}, **given: Any) -> Iterator[Guarded]:
     """The service as *given*, without keys."""
     with _serve(folder, env, **given) as server:
-        yield Guarded(server, None)  # type: ignore[arg-type]
+        yield Guarded(server, None, folder)  # type: ignore[arg-type]
 
 
 def _serve(folder: Path, env: Mapping[str, str], **given: Any) -> PageServer:

@@ -43,7 +43,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         fill(folder)
         env = {"WHO": "slow"}
         with serve(folder, "service", env=env, PAGE="no", AUTH="keys,hook", HOSTS=HOSTS) as server:
-            found = Guarded(server, keys)
+            found = Guarded(server, keys, folder)
             found.secrets = secrets
             yield found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.process.serving import APPS, eventually, settings
 
 from appbuilder.core.store import TurnEntry, TurnRecord
 from appbuilder.ids import new_id
+from appbuilder.serve.asgi.auth.api_keys import REVOKED_WITHIN
 from appbuilder.settings import Settings
 from appbuilder.store import urls
 from appbuilder.store.sql import SqlStore
@@ -118,6 +120,30 @@ def test_a_revoked_key_ends_and_with_it_the_login_and_the_open_page(service: Gua
     assert browser.log_in("tom", secret).status == 401
     with pytest.raises(Refused):
         browser.connect()
+
+
+def test_a_request_two_seconds_after_a_revocation_is_refused(service: Guarded, tmp_path: Path) -> None:
+    """Revoked by `appbuilder keys revoke`, in a process of its own."""
+    key, secret = service.keys.add(f"of kim {uuid.uuid4()}", "kim")
+    program, browser = service.caller(secret), service.caller()
+    assert browser.log_in("kim", secret).status == 200
+    callers = {"key": program, "cookie": browser}
+    for caller in callers.values():
+        assert caller.request("GET", "/sessions").status == 200
+    script = str(Path(sys.executable).with_name("appbuilder"))
+    command = [script, "keys", "revoke", key.id, "--database", service.database]
+    subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, timeout=60, check=True)
+    revoked = time.monotonic()
+    accepted = dict.fromkeys(callers, 0.0)
+    left = dict(callers)
+    while left:
+        for name, caller in tuple(left.items()):
+            asked = time.monotonic()
+            if caller.request("GET", "/sessions").status == 401:
+                del left[name]
+            else:
+                accepted[name] = asked - revoked
+        assert max(accepted.values()) < REVOKED_WITHIN
 
 
 def test_logging_out(service: Guarded) -> None:

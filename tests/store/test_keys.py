@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from sqlalchemy.engine import URL
 from tests.store.conftest import Opener
 from tests.store.helpers import fetch
 
-from appbuilder import clock
 from appbuilder.errors import InvalidRequest
-from appbuilder.store import keys as module
 from appbuilder.store.keys import SqlKeys
 from appbuilder.store.sql import SqlStore
 
@@ -26,14 +22,6 @@ def store(database_url: URL, opened: Opener) -> SqlStore:
 @pytest.fixture
 def keys(store: SqlStore) -> SqlKeys:
     return store.keys()
-
-
-@pytest.fixture
-def later(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How many seconds the clock is ahead, to be set."""
-    ahead, real = [0.0], clock.monotonic
-    monkeypatch.setattr(clock, "monotonic", lambda: real() + ahead[0])
-    return ahead
 
 
 def test_a_key_is_found_by_its_secret(store: SqlStore, keys: SqlKeys) -> None:
@@ -64,14 +52,14 @@ def test_what_is_no_key(keys: SqlKeys) -> None:
     assert keys.find(secret) == key
 
 
-def test_a_key_that_is_revoked(store: SqlStore, keys: SqlKeys, later: list[float]) -> None:
+def test_a_key_that_is_revoked(store: SqlStore, keys: SqlKeys) -> None:
     key, secret = keys.add("laptop", "ann")
     elsewhere = store.keys()
-    assert elsewhere.find(secret) == key
+    assert elsewhere.find(secret) == elsewhere.by_id(key.id) == key
     assert keys.revoke("laptop")
-    assert keys.find(secret) is None
-    later[0] += module.REMEMBERED
-    assert elsewhere.find(secret) is None
+    for each in (keys, elsewhere):
+        assert each.find(secret) is None
+        assert each.by_id(key.id) is None
     assert not keys.revoke("laptop")
     assert not keys.revoke(key.id)
     assert not keys.revoke("nobody")
@@ -98,37 +86,3 @@ def test_names_that_cannot_be(keys: SqlKeys, name: str) -> None:
     with pytest.raises(InvalidRequest):
         keys.add("laptop", name)
     assert keys.list() == []
-
-
-def test_a_busy_key_is_looked_up_once(
-    keys: SqlKeys, later: list[float], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, secret = keys.add("laptop", "ann")
-    wrong = secret[:-1] + ("A" if secret[-1] != "A" else "B")
-    asked: list[str] = []
-    look_up = SqlKeys._look_up
-
-    def counted(*args: Any) -> Any:
-        asked.append(args[1])
-        return look_up(*args)
-
-    monkeypatch.setattr(SqlKeys, "_look_up", counted)
-    for text in (secret, wrong):
-        for _ in range(3):
-            keys.find(text)
-    assert len(asked) == 2
-    later[0] += module.REFUSED
-    keys.find(wrong)
-    keys.find(secret)
-    assert len(asked) == 3
-    later[0] += module.REMEMBERED
-    keys.find(secret)
-    assert len(asked) == 4
-
-
-def test_answers_are_bounded(keys: SqlKeys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_REMEMBERED", 3)
-    _, secret = keys.add("laptop", "ann")
-    for number in range(10):
-        keys.find(f"{secret[:-2]}{number:02}")
-    assert len(keys._refused._answers) == 3

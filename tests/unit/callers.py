@@ -107,6 +107,11 @@ class MemoryKeys:
         key = self._by_secret.get(secret)
         return key if key is not None and key.revoked_at is None else None
 
+    def by_id(self, key_id: str) -> ApiKey | None:
+        self._called("by_id")
+        keys = self._by_secret.values()
+        return next((key for key in keys if key.id == key_id and not key.revoked_at), None)
+
     def check(self) -> None:
         self._called("check")
 

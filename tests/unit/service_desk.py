@@ -20,9 +20,9 @@ from appbuilder.serve.asgi.app import create_app
 from appbuilder.serve.asgi.auth.hosts import ANY
 from appbuilder.serve.asgi.auth.origins import Rules
 from appbuilder.serve.asgi.front import Lifespan
-from appbuilder.serve.asgi.known import KnownSessions
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import ANONYMOUS, Asking, Identity
+from appbuilder.serve.cache import ExpiringCache
 from appbuilder.settings import Settings
 from appbuilder.store.memory import MemoryStore
 
@@ -87,7 +87,7 @@ class Desk:
     def __init__(self, store: Any = None, *, authenticator: Any = None, **settings: Any) -> None:
         self.store = store or MemoryStore()
         self.register, self.transcripts = Register(), Transcripts()
-        self.known = KnownSessions()
+        self.known: ExpiringCache[str, bool] = ExpiringCache(60)
         service = SimpleNamespace(
             store=self.store, register=self.register, settings=Settings(auth="keys", **settings), name="Echo",
             authenticator=authenticator or _Names(), engine=self._engine,

@@ -22,8 +22,8 @@ from appbuilder.errors import NotFound, Unauthenticated
 from appbuilder.ids import new_id
 from appbuilder.serve.asgi.admin import endpoints, routes
 from appbuilder.serve.asgi.http import IDENTITY
-from appbuilder.serve.asgi.known import KnownSessions
 from appbuilder.serve.asking import Identity, Receive, Scope, Send
+from appbuilder.serve.cache import ExpiringCache
 from appbuilder.settings import Settings
 from appbuilder.store.memory import MemoryStore
 
@@ -61,7 +61,7 @@ class Desk:
         self.identity: Identity | None = ADMINISTRATOR
         self.store = MemoryStore()
         self.register = Register()
-        self.known = KnownSessions()
+        self.known: ExpiringCache[str, bool] = ExpiringCache(60)
         self.api_keys: list[ApiKey] = []
         self.name = "Echo"
         self.settings = Settings(**settings)
@@ -306,11 +306,11 @@ def test_delete_stops_what_runs_in_the_session(desk: Desk) -> None:
     desk.say("s", "user:ann", "a question")
     desk.runs("s", "r1")
     desk.runs("t", "r2")
-    desk.known.add("s")
+    desk.known.put("s", True)
     assert desk.post("/sessions/s/delete").headers["location"] == "/admin"
     assert desk.register.stopped == ["r1"]
     assert titles(desk.get("?owner=ann")) == []
-    assert "s" not in desk.known
+    assert not desk.known.get("s")
     desk.post("/sessions/s/delete", 404)
 
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from itsdangerous import URLSafeTimedSerializer
 
 from appbuilder import clock
-from appbuilder.core.catalogue import Catalogue
+from appbuilder.core.catalogue import LOCAL_USER, Catalogue
 from appbuilder.errors import ConfigurationError, RateLimited, StoreUnavailable
 from appbuilder.serve.asking import Asking, Identity, host_name, is_local, over_https, read_asking
 from appbuilder.serve.chainlit.identity import KNOWN, VISITOR_DAYS, Gate
-from appbuilder.serve.chainlit.page import LOCAL_USER, Page, TrustedHeader
+from appbuilder.serve.chainlit.page import Page, TrustedHeader
 from appbuilder.serve.chainlit.passwords import ATTEMPTS
 from appbuilder.serve.logins import LOGIN_DAYS, Logins
 from appbuilder.store.memory import MemoryStore

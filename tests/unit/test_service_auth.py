@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.unit.callers import (
     stopped_clock,
 )
 
+from appbuilder.core.keys import ApiKey
 from appbuilder.errors import ConfigurationError, Forbidden, StoreUnavailable, Unauthenticated
 from appbuilder.serve.asgi.auth import api_keys
 from appbuilder.serve.asgi.auth.authenticator import Authenticator, check_exposure
@@ -165,18 +167,59 @@ def test_a_revoked_key_ends_within_seconds(still: Clock) -> None:
     asyncio.run(asks())
 
 
-def test_what_is_remembered_of_keys_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_keys, "_MOST", 10)
+def test_what_is_remembered_of_keys_is_bounded() -> None:
     keys = MemoryKeys()
-    ring = api_keys.KeyRing(keys)
+    cache = api_keys.KeyCache(keys, most=10)
 
     async def asks() -> None:
-        for number in range(50):
-            assert await ring.find(f"ab_{number}") is None
+        for _ in range(3):
+            assert await cache.find("ab_0") is None
+        assert keys.calls["find"] == 1, "also that a key does not exist"
+        for number in range(1, 50):
+            assert await cache.find(f"ab_{number}") is None
+        assert len(cache._found) == 10
 
     asyncio.run(asks())
-    assert len(ring._found) == 10
-    assert b"ab_" not in b"".join(ring._found), "and holds no secret"
+    assert b"ab_" not in b"".join(cache._found._entries), "and holds no secret"
+
+
+def test_requests_at_the_same_time_share_one_look_up(still: Clock) -> None:
+    keys, may_answer = MemoryKeys(), threading.Event()
+    key, secret = keys.add("laptop", "ann")
+    cache, find = api_keys.KeyCache(keys), keys.find
+
+    def held(secret: str) -> ApiKey | None:
+        assert may_answer.wait(20)
+        return find(secret)
+
+    keys.find = held  # type: ignore[method-assign]
+
+    async def asks() -> None:
+        first, *others = [asyncio.create_task(cache.find(secret)) for _ in range(20)]
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.sleep(0)
+        may_answer.set()
+        assert await asyncio.gather(*others) == [key] * 19, "the one that went away does not end it"
+        assert keys.calls["find"] == 1
+
+    asyncio.run(asks())
+
+
+def test_a_failed_look_up_is_not_remembered(still: Clock) -> None:
+    keys = MemoryKeys()
+    key, secret = keys.add("laptop", "ann")
+    cache = api_keys.KeyCache(keys)
+
+    async def asks() -> None:
+        keys.fail = True
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable):
+                await cache.find(secret)
+        keys.fail = False
+        assert await cache.find(secret) == key
+
+    asyncio.run(asks())
 
 
 def test_a_database_that_is_away_is_not_a_wrong_key() -> None:

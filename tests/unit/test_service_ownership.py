@@ -14,8 +14,6 @@ from appbuilder.core.catalogue import Owner
 from appbuilder.core.store import TurnEntry, TurnRecord
 from appbuilder.errors import Forbidden, NotFound
 from appbuilder.ids import new_id
-from appbuilder.serve.asgi import known
-from appbuilder.serve.asgi.known import KnownSessions
 from appbuilder.serve.asgi.ownership import (
     check_listing,
     guard_for,
@@ -24,8 +22,9 @@ from appbuilder.serve.asgi.ownership import (
     require_session,
     told_user,
 )
-from appbuilder.serve.asgi.service import Service
+from appbuilder.serve.asgi.service import KNOWN_FOR, Service
 from appbuilder.serve.asking import Identity
+from appbuilder.serve.cache import ExpiringCache
 from appbuilder.settings import Settings
 from appbuilder.store.memory import MemoryStore
 
@@ -41,7 +40,8 @@ CALLERS = [
 
 
 def service_of(store: MemoryStore, **given: Any) -> Service:
-    return cast(Service, SimpleNamespace(store=store, settings=Settings(**given), known=KnownSessions()))
+    known: ExpiringCache[str, bool] = ExpiringCache(KNOWN_FOR)
+    return cast(Service, SimpleNamespace(store=store, settings=Settings(**given), known=known))
 
 
 def store_with(session_id: str, owner: Owner) -> MemoryStore:
@@ -94,7 +94,7 @@ def test_a_session_known_to_be_the_local_user_s_is_not_asked_about(monkeypatch: 
     assert asked() is True
     assert guard_for(service, LOCAL, "s") is None
     assert guard_for(service, Identity("ann", "user:ann"), "s") is not None
-    still.now += known.HOLDS
+    still.now += KNOWN_FOR
     assert guard_for(service, LOCAL, "s") is not None, "another process may have deleted it"
 
 
@@ -123,19 +123,6 @@ def test_a_new_session_is_asked_about_when_it_goes_on(caller: Identity) -> None:
     service = service_of(MemoryStore())
     assert guard_for(service, caller, "s", new=True) is None
     assert guard_for(service, caller, "s") is not None
-
-
-def test_what_is_known_is_bounded_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known, "MOST", 3)
-    sessions = KnownSessions()
-    for each in "abcad":
-        sessions.add(each)
-    assert [each for each in "abcd" if each in sessions] == ["a", "c", "d"]
-    sessions.forget("a")
-    sessions.forget("never known")
-    assert [each for each in "abcd" if each in sessions] == ["c", "d"]
-    sessions.forget_all()
-    assert not [each for each in "abcd" if each in sessions]
 
 
 def test_the_guard_sees_what_came_meanwhile() -> None:

@@ -255,9 +255,9 @@ def test_a_session_is_deleted_with_what_the_component_remembers(desk: Desk) -> N
     desk.say("s", "first")
     desk.say("t", "other")
     for each in "st":
-        desk.known.add(each)
+        desk.known.put(each, True)
     assert desk.ask("DELETE", "/sessions/s") == {"session_id": "s"}
-    assert [each for each in "st" if each in desk.known] == ["t"]
+    assert [each for each in "st" if desk.known.get(each)] == ["t"]
     assert listed(desk) == ["t"]
     assert desk.store.history("s", "query", 10) == []
     assert desk.get("/sessions/s", status=404) == "There is no such session."
@@ -570,9 +570,9 @@ def test_a_user_is_erased(desk: Desk) -> None:
     desk.ask("DELETE", "/sessions/a2")
     desk.register.begin("r1", "user:ann", "new")
     desk.register.begin("r2", "user:bob", "b")
-    desk.known.add("a1")
+    desk.known.put("a1", True)
     assert desk.ask("DELETE", "/sessions", params={"user": "ann"}) == {"sessions": 2}
-    assert "a1" not in desk.known
+    assert not desk.known.get("a1")
     assert desk.register.stopped == ["r1"]
     assert (listed(desk), listed(desk, "bob")) == ([], ["b"])
     assert desk.transcripts.forgotten == ["user:ann"]

@@ -154,11 +154,11 @@ class Local:
         self._store.prepare_catalogue()
 
     def ask(self, session_id: str, text: str) -> Iterator[str]:
+        from appbuilder.core.catalogue import LOCAL_USER
         from appbuilder.core.events import answer_text
         from appbuilder.engine.keeping import Keeping
         from appbuilder.engine.reader import LogReader
         from appbuilder.engine.request import TurnRequest
-        from appbuilder.serve.chainlit.page import LOCAL_USER
 
         keep = Keeping(new_row_id(), LOCAL_USER, _explained)
         request = TurnRequest(text, session_id, stream=True, keep=keep, user_id=LOCAL_USER)
@@ -180,7 +180,7 @@ class Local:
             raise AppBuilderError(_told(outcome.error))
 
     def sessions(self) -> Sequence[Mapping[str, Any]]:
-        from appbuilder.serve.chainlit.page import LOCAL_USER
+        from appbuilder.core.catalogue import LOCAL_USER
         from appbuilder.wire import told
 
         page = self._store.catalogue().page([LOCAL_USER, None], limit=LISTED)

@@ -21,6 +21,8 @@ LOGOUT_KEY = RESERVED_PREFIX + "logout"
 
 Owner = str | None
 """Who began a conversation; None: nobody known, it was begun over ``POST /chat`` or by the SDK."""
+LOCAL_USER = "local"
+"""Name and owner of the user of this machine, where no authentication is set up."""
 
 Place = tuple[datetime, str]
 """Where a row stands in its conversation: its time and its id."""

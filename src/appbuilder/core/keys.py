@@ -42,10 +42,16 @@ class Keys(Protocol):
         """All keys, revoked ones too, in the order they were made."""
 
     def check(self) -> None:
-        """Returns where keys can be looked up; past everything that is remembered."""
+        """Returns where keys can be looked up."""
 
     def revoke(self, name_or_id: str) -> bool:
-        """Makes a key void, in every process within a few seconds; False: there is none that is not yet."""
+        """Makes a key void; False: no such key, or it was revoked before.
+
+        A service that runs refuses it within two seconds, in every process.
+        """
 
     def find(self, secret: str) -> ApiKey | None:
-        """The key with this secret; None: there is none, or it was revoked."""
+        """The key with this secret, read from the database; None: it does not exist, or was revoked."""
+
+    def by_id(self, key_id: str) -> ApiKey | None:
+        """The key with this id, read from the database; None: it does not exist, or was revoked."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from datetime import timedelta
 
 from appbuilder import clock
 from appbuilder.core.catalogue import Catalogue
 from appbuilder.errors import StoreUnavailable
+from appbuilder.serve.cache import ExpiringCache
 from appbuilder.serve.pools import AUTH
 
 LOGIN_DAYS = 15
 """Days a login lasts at most, and its cookie."""
 _BELIEVED = 60.0
 """Seconds for which a login that was found to go on does so while the database does not answer."""
-_MOST = 10_000
 
 
 class Logins:
@@ -26,7 +25,7 @@ class Logins:
     def __init__(self, catalogue: Catalogue | None) -> None:
         self._catalogue = catalogue
         self._ended: set[str] = set()
-        self._found: OrderedDict[str, float] = OrderedDict()
+        self._found: ExpiringCache[str, bool] = ExpiringCache(_BELIEVED)
 
     async def goes_on(self, login: object) -> bool:
         """Whether the login with this id has not ended; False for what is not an id.
@@ -40,16 +39,13 @@ class Logins:
         try:
             ended = await AUTH.run(self._catalogue.is_ended, login)
         except StoreUnavailable:
-            if clock.monotonic() - self._found.get(login, float("-inf")) > _BELIEVED:
+            if not self._found.get(login):
                 raise
             return True
         if ended:
-            self._found.pop(login, None)
+            self._found.forget(login)
             return False
-        self._found[login] = clock.monotonic()
-        self._found.move_to_end(login)
-        if len(self._found) > _MOST:
-            self._found.popitem(last=False)
+        self._found.put(login, True)
         return True
 
     def end(self, login: str) -> None:

@@ -6,10 +6,9 @@ import hashlib
 import hmac
 import re
 import secrets
-import threading
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from appbuilder import clock
 from appbuilder.core.keys import ApiKey
@@ -19,17 +18,10 @@ from appbuilder.store.rows import storable
 from appbuilder.store.service_schema import KEYS
 from appbuilder.store.service_tables import ServiceTables
 
-REMEMBERED = 5.0
-"""Seconds a key that was found is not looked up again, and so may outlive its revocation elsewhere."""
-REFUSED = 1.0
-"""Seconds a text that is no key is not looked up again."""
-MOST_REMEMBERED = 10_000
 LONGEST_NAME = 255
 
 _FORM = re.compile(r"ab_([0-9a-f]{12})_[A-Za-z0-9_-]{43}")
 _COLUMNS = "id, name, owner, administrator, created_at, revoked_at"
-
-_T = TypeVar("_T")
 
 
 class SqlKeys:
@@ -41,8 +33,6 @@ class SqlKeys:
 
     def __init__(self, tables: ServiceTables) -> None:
         self._tables = tables
-        self._found: _Remembered[ApiKey] = _Remembered(REMEMBERED)
-        self._refused: _Remembered[bool] = _Remembered(REFUSED)
 
     def add(self, name: str, user: str, *, administrator: bool = False) -> tuple[ApiKey, str]:
         name, user = _checked("name", name), _checked("user", user)
@@ -74,36 +64,28 @@ class SqlKeys:
         revoke = f"UPDATE {KEYS} SET live_name = NULL, revoked_at = ? WHERE revoked_at IS NULL AND "  # noqa: S608
         if not storable(name_or_id, LONGEST_NAME):
             return False
-        revoked = any(self._update(revoke + which, (at, name_or_id)) for which in ("id = ?", "live_name = ?"))
-        self._found.clear()
-        return revoked
+        return any(self._update(revoke + which, (at, name_or_id)) for which in ("id = ?", "live_name = ?"))
 
     def _update(self, sql: str, values: tuple[Any, ...]) -> bool:
         return self._tables.transact("a key was revoked", lambda execute: bool(execute(sql, values).rowcount))
 
     def find(self, secret: str) -> ApiKey | None:
         form = _FORM.fullmatch(secret)
-        if form is None:
-            return None
-        digest = _digest(secret)
-        known = self._found.get(digest)
-        if known is not None or self._refused.get(digest):
-            return known
-        key = self._look_up(form[1], digest)
-        if key is None:
-            self._refused.put(digest, True)
-        else:
-            self._found.put(digest, key)
-        return key
+        found = self._look_up(form[1]) if form is not None else None
+        return found[0] if found is not None and hmac.compare_digest(found[1], _digest(secret)) else None
+
+    def by_id(self, key_id: str) -> ApiKey | None:
+        found = self._look_up(key_id)
+        return None if found is None else found[0]
 
     def check(self) -> None:
-        self._look_up("", "")
+        self._look_up("")
 
-    def _look_up(self, key_id: str, digest: str) -> ApiKey | None:
+    def _look_up(self, key_id: str) -> tuple[ApiKey, str] | None:
+        """The key that holds, and the digest of its secret."""
         sql = f"SELECT {_COLUMNS}, digest FROM {KEYS} WHERE id = ? AND revoked_at IS NULL"  # noqa: S608
-        for *row, stored in self._tables.read("a key was looked up", sql, (key_id,)):
-            if hmac.compare_digest(stored, digest):
-                return self._key(row)
+        for *row, digest in self._tables.read("a key was looked up", sql, (key_id,)):
+            return self._key(row), digest
         return None
 
     def _key(self, row: Sequence[Any]) -> ApiKey:
@@ -111,30 +93,6 @@ class SqlKeys:
         decode = self._tables.backend.decode
         revoked: datetime | None = None if revoked_at is None else decode(revoked_at)
         return ApiKey(key_id, name, user, bool(administrator), decode(created_at), revoked)
-
-
-class _Remembered(Generic[_T]):
-    """Answers for some seconds; the oldest go when there are too many."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._lock = threading.Lock()
-        self._answers: dict[str, tuple[float, _T]] = {}
-
-    def get(self, name: str) -> _T | None:
-        until, answer = self._answers.get(name, (0.0, None))
-        return answer if clock.monotonic() < until else None
-
-    def put(self, name: str, answer: _T) -> None:
-        with self._lock:
-            self._answers.pop(name, None)
-            self._answers[name] = (clock.monotonic() + self._seconds, answer)
-            while len(self._answers) > MOST_REMEMBERED:
-                del self._answers[next(iter(self._answers))]
-
-    def clear(self) -> None:
-        with self._lock:
-            self._answers.clear()
 
 
 def _digest(secret: str) -> str:

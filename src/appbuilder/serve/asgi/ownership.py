@@ -5,12 +5,11 @@ Somebody who is not to see a session is told the same as if there were none.
 
 from __future__ import annotations
 
-from appbuilder.core.catalogue import Conversation, Owner
+from appbuilder.core.catalogue import LOCAL_USER, Conversation, Owner
 from appbuilder.engine.request import Guard
 from appbuilder.errors import Forbidden, NotFound
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import ANONYMOUS, Identity
-from appbuilder.serve.chainlit.page import LOCAL_USER
 
 
 def may_continue(identity: Identity, owner: Owner) -> bool:
@@ -37,7 +36,7 @@ def guard_for(service: Service, identity: Identity, session_id: str, *, new: boo
     :param new: its id was made for this turn, so nobody else has it.
     """
     known, of_local_user = service.known, identity.owner == LOCAL_USER
-    if new or (of_local_user and session_id in known):
+    if new or (of_local_user and known.get(session_id)):
         return None
 
     def guard() -> bool:
@@ -47,7 +46,7 @@ def guard_for(service: Service, identity: Identity, session_id: str, *, new: boo
         if of_local_user:
             # Also where there is none yet, or never will be, as nothing is kept: the commit refuses a turn in
             # a session that somebody else has begun meanwhile.
-            known.add(session_id)
+            known.put(session_id, True)
         return exists or of_local_user
 
     return guard

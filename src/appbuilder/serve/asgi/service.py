@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from appbuilder.core.catalogue import CataloguedStore
+from appbuilder.core.catalogue import LOCAL_USER, CataloguedStore
 from appbuilder.core.keys import Keys
 from appbuilder.core.runs import RunRegister
 from appbuilder.core.transcripts import Transcripts
@@ -14,13 +14,17 @@ from appbuilder.engine.engine import Engine
 from appbuilder.errors import Audience
 from appbuilder.serve.asgi import supervisor
 from appbuilder.serve.asgi.auth.authenticator import Authenticator
-from appbuilder.serve.asgi.known import KnownSessions
 from appbuilder.serve.asking import Identity
-from appbuilder.serve.chainlit.page import LOCAL_USER
+from appbuilder.serve.cache import ExpiringCache
 from appbuilder.settings import Settings
 
 if TYPE_CHECKING:
     from appbuilder.serve.asgi.limits import Limits
+
+
+KNOWN_FOR = 60.0
+"""Seconds for which a session is known to be open to the local user: another process may delete it, and
+another user take its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class Service:
     :param takes: the names of the arguments the component's ``run`` takes, beside ``message`` and ``stream``.
     :param needs_credential: every request must bring the caller's AppBuilder token.
     :param keys: the API keys; None: this service has none.
+    :param known: sessions open to the local user, whose turns there need no check of the owner.
     """
 
     engine: Callable[[], Engine]
@@ -45,7 +50,7 @@ class Service:
     takes: frozenset[str] = frozenset()
     needs_credential: bool = False
     keys: Keys | None = None
-    known: KnownSessions = field(default_factory=KnownSessions)
+    known: ExpiringCache[str, bool] = field(default_factory=lambda: ExpiringCache(KNOWN_FOR))
 
 
 def audience(settings: Settings, identity: Identity | None) -> Audience:

@@ -194,7 +194,7 @@ class Sessions:
             try:
                 await in_slices(WRITES, erasing(), here, writing=one_writer(self._service))
             finally:
-                self._service.known.forget_all()
+                self._service.known.clear()
             if owner is not None:
                 await BULK.run(self._service.transcripts.forget, owner)
         return reply(told.envelope({"sessions": erased}))

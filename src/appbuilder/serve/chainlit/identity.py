@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Protocol
 
+from appbuilder.core.catalogue import LOCAL_USER
 from appbuilder.core.context import SessionContext
 from appbuilder.errors import ConfigurationError
 from appbuilder.ids import new_id
 from appbuilder.serve.asking import VISITORS, Asking, Identity, Scope, address_of, is_local, utf8
-from appbuilder.serve.chainlit.page import LOCAL_USER, Page, TrustedHeader
+from appbuilder.serve.chainlit.page import Page, TrustedHeader
 from appbuilder.serve.chainlit.passwords import Passwords
 from appbuilder.serve.cookies import SignedCookies
 from appbuilder.serve.logins import LOGIN_DAYS, Logins

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-LOCAL_USER = "local"
-
 
 @dataclass(frozen=True, slots=True)
 class Starter:

@@ -6,12 +6,12 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Protocol
 
-from appbuilder.core.catalogue import Catalogue
+from appbuilder.core.catalogue import LOCAL_USER, Catalogue
 from appbuilder.core.keys import Keys
 from appbuilder.errors import ConfigurationError, Forbidden, Unauthenticated
 from appbuilder.serve.address import is_loopback
 from appbuilder.serve.asgi.auth import hook as hooks
-from appbuilder.serve.asgi.auth.api_keys import KeyRing
+from appbuilder.serve.asgi.auth.api_keys import KeyCache
 from appbuilder.serve.asgi.auth.credential import Credential, credential_of
 from appbuilder.serve.asgi.auth.hosts import listed
 from appbuilder.serve.asgi.auth.origins import cookies_count
@@ -20,7 +20,6 @@ from appbuilder.serve.asgi.auth.tokens import Tokens, tokens_of
 from appbuilder.serve.asgi.hooks import HookThreads
 from appbuilder.serve.asking import ANONYMOUS, Asking, Identity, is_local
 from appbuilder.serve.chainlit.identity import LOGIN, VISITOR_DAYS, PageGate
-from appbuilder.serve.chainlit.page import LOCAL_USER
 from appbuilder.serve.chainlit.secret import signing_key
 from appbuilder.serve.cookies import SignedCookies
 from appbuilder.serve.logins import LOGIN_DAYS, Logins
@@ -110,7 +109,7 @@ def make_authenticator(
         raise ConfigurationError("APPBUILDER_AUTH=hook needs APPBUILDER_AUTH_HOOK, the function to ask.")
     return GuardedDoor(
         page=PageDoor(cookies, keys if "keys" in kinds else None, logins),
-        ring=KeyRing(keys) if keys is not None and "keys" in kinds else None,
+        ring=KeyCache(keys) if keys is not None and "keys" in kinds else None,
         tokens=tokens_of(settings) if "jwt" in kinds else None,
         hook=hook if "hook" in kinds else None,
         cookies=cookies,
@@ -158,7 +157,7 @@ class GuardedDoor:
         self,
         *,
         page: PageGate,
-        ring: KeyRing | None,
+        ring: KeyCache | None,
         tokens: Tokens | None,
         hook: hooks.Hook | None,
         cookies: SignedCookies,

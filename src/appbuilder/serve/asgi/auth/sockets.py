@@ -7,12 +7,13 @@ from typing import Any
 
 from appbuilder import clock
 from appbuilder.errors import RequestError, ServiceUnavailable
+from appbuilder.serve.asgi.auth.api_keys import FRESH
 from appbuilder.serve.asgi.auth.authenticator import Authenticator
 from appbuilder.serve.asgi.http import IDENTITY
 from appbuilder.serve.asking import App, Identity, Receive, Scope, Send, read_asking
 
-PAUSE = 2.0
-"""Seconds for which an answer holds."""
+PAUSE = FRESH
+"""Seconds for which an answer holds; with those of the cache of keys the bound on a key that was revoked."""
 _POLICY_VIOLATION = 1008
 
 

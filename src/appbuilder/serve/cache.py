@@ -1,0 +1,52 @@
+"""A bounded cache whose entries expire."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Generic, TypeVar
+
+from appbuilder import clock
+
+MOST = 10_000
+"""Entries of one cache."""
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+class ExpiringCache(Generic[_K, _V]):
+    """Values that hold for *seconds* each; of more than *most* the oldest go. Usable from any thread."""
+
+    def __init__(self, seconds: float, most: int = MOST) -> None:
+        self._seconds = seconds
+        self._most = most
+        self._entries: OrderedDict[_K, tuple[float, _V]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: _K) -> _V | None:
+        """The value; None: there is none, or it has expired."""
+        entry = self._entries.get(key)
+        return entry[1] if entry is not None and entry[0] > clock.monotonic() else None
+
+    def put(self, key: _K, value: _V) -> None:
+        """Keeps *value* from now on."""
+        entry = clock.monotonic() + self._seconds, value
+        with self._lock:
+            self._entries[key] = entry
+            self._entries.move_to_end(key)
+            if len(self._entries) > self._most:
+                self._entries.popitem(last=False)
+
+    def forget(self, key: _K) -> None:
+        """Removes an entry, if there is one."""
+        with self._lock:
+            self._entries.pop(key, None)
+
+    def clear(self) -> None:
+        """Removes all entries."""
+        with self._lock:
+            self._entries.clear()

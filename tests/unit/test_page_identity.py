@@ -15,7 +15,7 @@ from itsdangerous import URLSafeTimedSerializer
 from appbuilder import clock
 from appbuilder.core.catalogue import LOCAL_USER, Catalogue
 from appbuilder.errors import ConfigurationError, RateLimited, StoreUnavailable
-from appbuilder.serve.asking import Asking, Identity, host_name, is_local, over_https, read_asking
+from appbuilder.serve.asking import Asking, Identity, host_name, over_https, read_asking
 from appbuilder.serve.chainlit.identity import KNOWN, VISITOR_DAYS, Gate
 from appbuilder.serve.chainlit.page import Page, TrustedHeader
 from appbuilder.serve.chainlit.passwords import ATTEMPTS
@@ -95,14 +95,14 @@ def test_everybody_else_is_a_visitor(peer: str, host: str) -> None:
 @pytest.mark.parametrize("name", FORWARDING)
 @pytest.mark.parametrize("value", ["", "127.0.0.1", "for=127.0.0.1;host=localhost"])
 def test_what_a_proxy_forwards_is_not_local(name: str, value: str) -> None:
-    assert is_local(asking("127.0.0.1", "localhost"))
-    assert not is_local(asking("127.0.0.1", "localhost", (name, value)))
+    assert asking("127.0.0.1", "localhost").is_local
+    assert not asking("127.0.0.1", "localhost", (name, value)).is_local
 
 
 def test_no_host_or_several_are_not_local() -> None:
-    assert not is_local(asking("127.0.0.1", None))
-    assert not is_local(asking("127.0.0.1", "localhost", ("host", "localhost")))
-    assert not is_local(asking("127.0.0.1", "localhost", ("host", "evil.example")))
+    assert not asking("127.0.0.1", None).is_local
+    assert not asking("127.0.0.1", "localhost", ("host", "localhost")).is_local
+    assert not asking("127.0.0.1", "localhost", ("host", "evil.example")).is_local
 
 
 def test_a_visitor_is_known_again_by_his_cookie_and_is_given_it_once() -> None:

@@ -26,9 +26,8 @@ from appbuilder.core.keys import ApiKey
 from appbuilder.errors import ConfigurationError, Forbidden, StoreUnavailable, Unauthenticated
 from appbuilder.serve.asgi.auth import api_keys
 from appbuilder.serve.asgi.auth.authenticator import Authenticator, check_exposure
-from appbuilder.serve.asgi.auth.credential import Credential, credential_of
 from appbuilder.serve.asgi.http import IDENTITY
-from appbuilder.serve.asking import Asking, Identity
+from appbuilder.serve.asking import Asking, Credential, Identity
 from appbuilder.settings import Settings
 from appbuilder.store.memory import MemoryStore
 from appbuilder.testing.stores import FlakyStore
@@ -354,7 +353,7 @@ def test_a_changed_cookie_is_none(at: int, letter: str) -> None:
 @given(st.text(max_size=50), st.sampled_from(["Bearer ", "bearer ", "Basic ", "Bearer", "", "Bearer\t"]))
 def test_whatever_is_sent_is_a_credential_none_or_refused(text: str, scheme: str) -> None:
     try:
-        found = credential_of(asking(("authorization", scheme + text)))
+        found = asking(("authorization", scheme + text)).credential
     except Unauthenticated:
         return
     assert found is None or found.text in text

@@ -6,12 +6,13 @@ import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from starlette.requests import cookie_parser
 
 from appbuilder.core.catalogue import Owner
+from appbuilder.errors import Unauthenticated
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -22,6 +23,15 @@ ANONYMOUS = "anonymous"
 """Owner of what programs begin that nobody knows, where these are let in."""
 VISITORS = "visitor:"
 """Begins the owner of what a browser begins that is known by its cookie and by nothing else."""
+
+ASKING = "appbuilder.asking"
+"""Where it stands in the scope what :func:`read_asking` gives."""
+
+KEY_PREFIX = "ab_"
+_BEARER = re.compile(r"bearer(?:[ \t]+(.*))?", re.IGNORECASE | re.DOTALL)
+_TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]*", re.ASCII)
+_LONGEST_CREDENTIAL = 16 * 1024
+_LONGEST_NAME = 256
 
 _LONGEST_KEPT = 64
 """Characters of what is remembered as looked at: a client may send long ones, and many."""
@@ -65,6 +75,23 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class Credential:
+    """A key or token that a request brings."""
+
+    text: str = field(repr=False)
+
+    @property
+    def is_key(self) -> bool:
+        """Whether it has the form of an API key."""
+        return self.text.startswith(KEY_PREFIX)
+
+    @property
+    def is_token(self) -> bool:
+        """Whether it has the form of a JSON Web Token."""
+        return _TOKEN.fullmatch(self.text) is not None
+
+
+@dataclass(frozen=True)
 class Asking:
     """What is known of a request. ``headers`` are in the order they came, names in lower case."""
 
@@ -78,9 +105,53 @@ class Asking:
         """All values of a header."""
         return [value for each, value in self.headers if each == name]
 
+    @cached_property
+    def credential(self) -> Credential | None:
+        """What stands in ``Authorization: Bearer`` or ``X-Api-Key``; None: nothing does.
+
+        Other schemes of Authorization are left alone: they may be for a proxy in front.
+
+        :raises Unauthenticated: there is more than one, or it is empty or too long.
+        """
+        given = [
+            (found[1] or "").strip()
+            for value in self.values("authorization")
+            if (found := _BEARER.fullmatch(value.strip()))
+        ]
+        given += [value.strip() for value in self.values("x-api-key")]
+        if not given:
+            return None
+        if len(given) > 1:
+            raise Unauthenticated("Send one credential, in one header.")
+        if not 0 < len(given[0]) <= _LONGEST_CREDENTIAL:
+            raise Unauthenticated("The credential is empty or too long.")
+        return Credential(given[0])
+
+    @cached_property
+    def is_local(self) -> bool:
+        """Whether a program or browser on this machine asks, and asks this machine.
+
+        The peer alone is not enough: a proxy on this machine connects from here for strangers, and a page of
+        a stranger may have its name resolved to this machine.
+        """
+        hosts = self.values("host")
+        return (
+            _is_loopback_peer(self.peer)
+            and len(hosts) == 1
+            and is_loopback_host(hosts[0])
+            and not any(map(_forwards, [name for name, _ in self.headers]))
+        )
+
 
 def read_asking(scope: Scope) -> Asking:
-    """What *scope* says of who is asking."""
+    """What *scope* says of who is asking; read once for a request."""
+    found: Asking | None = scope.get(ASKING)
+    if found is None:
+        found = scope[ASKING] = _read(scope)
+    return found
+
+
+def _read(scope: Scope) -> Asking:
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
     client = scope.get("client")
     cookies: dict[str, str] = {}
@@ -105,23 +176,6 @@ def over_https(scope: Scope) -> bool:
     if not first and (found := _FORWARDED_SCHEME.search(values.get(b"forwarded", b"").partition(b",")[0])):
         first = found[1].lower()
     return first in {b"https", b"wss"}
-
-
-def is_local(asking: Asking) -> bool:
-    """Whether a browser on this machine asks, and asks this machine.
-
-    The peer alone is not enough: a proxy on this machine connects from here for strangers, and a page of a
-    stranger may have its name resolved to this machine.
-    """
-    if not _is_loopback_peer(asking.peer):
-        return False
-    hosts = asking.values("host")
-    if len(hosts) != 1 or not is_loopback_host(hosts[0]):
-        return False
-    for name, _ in asking.headers:  # noqa: SIM110 - half the time
-        if _forwards(name):
-            return False
-    return True
 
 
 def is_loopback_host(host: str) -> bool:
@@ -181,3 +235,9 @@ def utf8(value: str) -> str:
         return value.encode("latin-1").decode("utf-8")
     except UnicodeError:
         return ""
+
+
+def user_name(value: object) -> str | None:
+    """*value* if it can be a user's name: printable text of at most 256 characters."""
+    fits = isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME and value.isprintable()
+    return value if fits and isinstance(value, str) and value.strip() else None

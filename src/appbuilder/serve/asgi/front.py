@@ -17,7 +17,6 @@ from appbuilder.serve.asgi.auth.hosts import PROBES
 from appbuilder.serve.asgi.auth.origins import SAFE, Rules, check_request, cors_headers, preflight
 from appbuilder.serve.asgi.http import (
     ACCOUNT,
-    HEADER,
     IDENTITY,
     REQUEST_ID,
     REQUEST_ID_HEADERS,
@@ -28,7 +27,7 @@ from appbuilder.serve.asgi.http import (
 )
 from appbuilder.serve.asgi.observed import Answer, Observed
 from appbuilder.serve.asgi.service import Service, audience
-from appbuilder.serve.asking import App, Asking, Receive, Scope, Send, read_asking
+from appbuilder.serve.asking import ASKING, App, Asking, Receive, Scope, Send, read_asking
 from appbuilder.serve.signals import at_sigterm
 from appbuilder.wire import chat
 from appbuilder.wire.problems import Problem, envelope, problem
@@ -149,9 +148,10 @@ class Front:
     async def _http(self, scope: Scope, receive: Receive, answer: Answer) -> None:
         request_id = ""
         try:
-            header = scope[HEADER] = header_of(scope)
+            header = header_of(scope)
             request_id = scope[REQUEST_ID] = chat.request_id(header)
             admitted = self._admit(scope)
+            scope[ASKING] = admitted.asking
             answer.more = admitted.headers
             if admitted.preflight is not None:
                 await _send_preflight(answer, admitted.preflight)

@@ -28,7 +28,7 @@ REQUEST_ID_HEADERS = (chat.REQUEST_ID_HEADER.lower().encode(), b"x-request-id")
 ACCOUNT = "appbuilder.account"
 """Where it stands in the scope what the request takes of the memory."""
 HEADER = "appbuilder.header"
-"""Where the front leaves what :func:`header_of` gives."""
+"""Where it stands in the scope what :func:`header_of` gives."""
 _JSON = (b"content-type", b"application/json")
 NOT_KEPT = {"Cache-Control": "no-store"}
 """Headers of what is one caller's, by whatever he was known: no cache may have it for the next one."""
@@ -51,8 +51,11 @@ class BrokenBody(errors.InvalidRequest):
 def header_of(scope: Scope) -> Callable[[str], str | None]:
     """Gives a request's headers by name, as Latin-1; None where there is none.
 
-    One that came twice is joined by commas, as WSGI servers do.
+    One that came twice is joined by commas, as WSGI servers do. Made once for a request.
     """
+    known: Callable[[str], str | None] | None = scope.get(HEADER)
+    if known is not None:
+        return known
     found: dict[bytes, bytes] = {}
     for name, value in scope["headers"]:
         found[name] = found[name] + b"," + value if name in found else value
@@ -61,6 +64,7 @@ def header_of(scope: Scope) -> Callable[[str], str | None]:
         value = found.get(_in_scope(name))
         return None if value is None else value.decode("latin-1")
 
+    scope[HEADER] = header
     return header
 
 

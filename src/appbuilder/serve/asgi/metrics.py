@@ -13,7 +13,7 @@ from appbuilder.errors import Forbidden
 from appbuilder.per_process import PerProcess
 from appbuilder.serve.asgi.http import NOT_KEPT, caller
 from appbuilder.serve.asgi.service import Service
-from appbuilder.serve.asking import is_local, read_asking
+from appbuilder.serve.asking import read_asking
 from appbuilder.serve.pools import PROBES
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def routes(service: Service) -> list[BaseRoute]:
 
     async def metrics(request: Request) -> Response:
         """The metrics, in the text format of Prometheus."""
-        if service.settings.auth and not is_local(read_asking(request.scope)):
+        if service.settings.auth and not read_asking(request.scope).is_local:
             _check_administrator(request)
         body, content_type = await PROBES.run(numbers.written, request.headers.get("accept", ""))
         return Response(body, headers={**NOT_KEPT, "Content-Type": content_type})

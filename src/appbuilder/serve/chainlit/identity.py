@@ -12,7 +12,7 @@ from appbuilder.core.catalogue import LOCAL_USER
 from appbuilder.core.context import SessionContext
 from appbuilder.errors import ConfigurationError
 from appbuilder.ids import new_id
-from appbuilder.serve.asking import VISITORS, Asking, Identity, Scope, address_of, is_local, utf8
+from appbuilder.serve.asking import VISITORS, Asking, Identity, Scope, address_of, user_name, utf8
 from appbuilder.serve.chainlit.page import Page, TrustedHeader
 from appbuilder.serve.chainlit.passwords import Passwords
 from appbuilder.serve.cookies import SignedCookies
@@ -24,7 +24,6 @@ KNOWN = "_known"
 """Ends the name of the cookie of a browser that was logged in before."""
 VISITOR_DAYS = 400
 """Days a browser keeps a cookie at most (https://httpwg.org/http-extensions/draft-ietf-httpbis-rfc6265bis.html)."""
-_LONGEST_NAME = 256
 
 
 class PageContext(SessionContext):
@@ -101,7 +100,7 @@ class Gate:
             return self._logged_in(asking)
         if self._page.user_header:
             return self._from_header(asking, self._page.user_header)
-        if is_local(asking):
+        if asking.is_local:
             return Identity(LOCAL_USER, LOCAL_USER, sees_all_others=True)
         return self._visitor(asking)
 
@@ -162,7 +161,7 @@ class Gate:
             return None
         values = asking.values(header.name.lower())
         name = utf8(values[0]).strip() if len(values) == 1 else ""
-        return self._user(name) if 0 < len(name) <= _LONGEST_NAME and name.isprintable() else None
+        return self._user(name) if user_name(name) else None
 
     def _user(self, name: str) -> Identity:
         return Identity(name, f"user:{name}", sees_all_others=name in self._page.administrators)

@@ -12,13 +12,12 @@ from appbuilder.errors import ConfigurationError, Forbidden, Unauthenticated
 from appbuilder.serve.address import is_loopback
 from appbuilder.serve.asgi.auth import hook as hooks
 from appbuilder.serve.asgi.auth.api_keys import KeyCache
-from appbuilder.serve.asgi.auth.credential import Credential, credential_of
 from appbuilder.serve.asgi.auth.hosts import listed
 from appbuilder.serve.asgi.auth.origins import cookies_count
 from appbuilder.serve.asgi.auth.page import KEY, VISITOR, PageDoor, visitor_of
 from appbuilder.serve.asgi.auth.tokens import Tokens, tokens_of
 from appbuilder.serve.asgi.hooks import HookThreads
-from appbuilder.serve.asking import ANONYMOUS, Asking, Identity, is_local
+from appbuilder.serve.asking import ANONYMOUS, Asking, Credential, Identity
 from appbuilder.serve.chainlit.identity import LOGIN, VISITOR_DAYS, PageGate
 from appbuilder.serve.chainlit.secret import signing_key
 from appbuilder.serve.cookies import SignedCookies
@@ -131,7 +130,7 @@ class OpenDoor:
 
     async def identify(self, asking: Asking) -> Identity | None:
         """See :class:`Authenticator`."""
-        if is_local(asking):
+        if asking.is_local:
             return _LOCAL
         if not self._anonymous:
             raise Forbidden(
@@ -177,7 +176,7 @@ class GuardedDoor:
         """See :class:`Authenticator`."""
         if self._ring is None and self._tokens is None:
             return await self._by_hook(asking)
-        credential = credential_of(asking)
+        credential = asking.credential
         if credential is None:
             return await self._by_cookie(asking) or await self._by_hook(asking)
         identity = await self._by_credential(credential, asking)

@@ -9,10 +9,9 @@ from typing import Any
 from starlette.datastructures import Headers
 
 from appbuilder.errors import ConfigurationError
-from appbuilder.serve.asgi.auth.credential import user_name
 from appbuilder.serve.asgi.auth.origins import cookies_count
 from appbuilder.serve.asgi.hooks import HookThreads, call_hook
-from appbuilder.serve.asking import Asking
+from appbuilder.serve.asking import Asking, user_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from appbuilder.core.keys import ApiKey, Keys
 from appbuilder.ids import new_id
-from appbuilder.serve.asgi.auth.credential import credential_of
 from appbuilder.serve.asgi.auth.origins import cookies_count
 from appbuilder.serve.asgi.http import IDENTITY
 from appbuilder.serve.asking import ANONYMOUS, VISITORS, Asking, Identity, Scope
@@ -50,7 +49,7 @@ class PageDoor:
     def login_of(self, asking: Asking) -> str:
         """The id of the login whose cookie the request has, if nothing counts before it; empty: none."""
         found = self._cookies.read(asking, LOGIN_DAYS)
-        return str(found.get(LOGIN, "")) if KEY in found and credential_of(asking) is None else ""
+        return str(found.get(LOGIN, "")) if KEY in found and asking.credential is None else ""
 
     def log_in(self, name: str, password: str, _asking: Asking | None = None) -> str | None:
         """The cookie of a user who gives a key of that user; it ends with the key.

@@ -8,8 +8,8 @@ import jwt
 
 from appbuilder.errors import ConfigurationError, Unauthenticated
 from appbuilder.logs import logger
-from appbuilder.serve.asgi.auth.credential import user_name
 from appbuilder.serve.asgi.auth.jwks import ALGORITHMS, KeySet, PublicKeys, key_source
+from appbuilder.serve.asking import user_name
 from appbuilder.settings import Settings
 
 LEEWAY = 30.0

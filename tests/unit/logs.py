@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from appbuilder import clock
 from appbuilder.core.events import OUTPUT, Entry, LoggedEvent, RunEvent
 from appbuilder.engine.log import RunLog
 from appbuilder.engine.reader import Batch
@@ -17,8 +16,8 @@ def entry_of(piece: Any) -> Entry:
     if isinstance(piece, (str, LoggedEvent)):
         return piece
     if isinstance(piece, Event):
-        return LoggedEvent(piece.event_kind, piece.data(), clock.now())
-    return LoggedEvent(OUTPUT, {"value": piece}, clock.now())
+        return LoggedEvent(piece.event_kind, piece.data())
+    return LoggedEvent(OUTPUT, {"value": piece})
 
 
 def log_of(pieces: Iterable[Any], head: Mapping[str, Any] | None = None) -> RunLog:

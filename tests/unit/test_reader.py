@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appbuilder import clock
 from appbuilder.core.events import LoggedEvent
 from appbuilder.engine.log import Outcome, RunLog
 from appbuilder.engine.reader import MOST_IN_ONE_BATCH, Batch, LogReader
@@ -22,7 +21,7 @@ END = Outcome(answer={"content": ""})
 
 
 def step(number: int) -> LoggedEvent:
-    return LoggedEvent("step", {"id": number}, clock.now())
+    return LoggedEvent("step", {"id": number})
 
 
 async def collect(log: RunLog) -> list[Batch]:

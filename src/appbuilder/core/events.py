@@ -27,7 +27,6 @@ class LoggedEvent(NamedTuple):
 
     kind: str
     data: Mapping[str, Any]
-    at: datetime
     size: int = 0
 
 

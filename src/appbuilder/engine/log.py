@@ -61,27 +61,37 @@ class RunLog:
     waker looks once more before it waits, so that no chunk slips between.
     """
 
+    __slots__ = (
+        "_enders", "_marks", "call", "entries", "has_spoken", "head", "others", "outcome", "readers",
+        "takers", "wakers",
+    )
+
+    head: Mapping[str, Any] | None
+    """The answer's JSON members without its content; there before the first piece of the answer."""
+    outcome: Outcome | None
+    call: Callable[[Waker], object]
+    """Calls a waker; to be set where the writer's thread may not touch what readers wait with."""
+    has_spoken: bool
+    """Whether there is an event after which no further attempt may be made."""
+    entries: list[Entry]
+    others: int
+    """How many entries are not pieces of the answer."""
+    wakers: list[Waker]
+    """Who waits for the next entry or the outcome."""
+    readers: list[Position]
+    """Who reads the log now; each holds back a writer that is far ahead of all."""
+    takers: list[Waker]
+    """Who waits for a reader to take something, or to leave."""
+
     def __init__(self) -> None:
-        self.head: Mapping[str, Any] | None = None
-        """The answer's JSON members without its content; there before the first piece of the answer."""
-        self.outcome: Outcome | None = None
-        self.call: Callable[[Waker], object] = _here
-        """Calls a waker; to be set where the writer's thread may not touch what readers wait with."""
+        self.head = self.outcome = None
+        self.call = _here
         self.has_spoken = False
-        """Whether there is an event after which no further attempt may be made."""
-        self.entries: list[Entry] = []
         self.others = 0
-        """How many entries are not pieces of the answer."""
-        self.wakers: list[Waker] = []
-        """Who waits for the next entry or the outcome."""
-        self.readers: list[Position] = []
-        """Who reads the log now; each holds back a writer that is far ahead of all."""
-        self.takers: list[Waker] = []
-        """Who waits for a reader to take something, or to leave."""
+        self.entries, self.wakers, self.readers, self.takers = [], [], [], []
         self._enders: list[Waker] = []
-        self._began = clock.now(), clock.monotonic()
-        self._marks = [(0, self._began[1])]
-        """From which entry on which time holds."""
+        self._marks: list[tuple[int, float]] = []
+        """From which entry on which (monotonic) time holds."""
 
     # The writer's side
 
@@ -109,15 +119,10 @@ class RunLog:
         self._mark(_RESOLUTION)
         self._wake()
 
-    def now(self) -> datetime:
-        """The current time, which never steps back within a run; UTC without a zone."""
-        began, monotonic = self._began
-        return began + timedelta(seconds=clock.monotonic() - monotonic)
-
     def _mark(self, resolution: float) -> None:
-        now = clock.monotonic()
-        if now - self._marks[-1][1] > resolution:
-            self._marks.append((len(self.entries) - 1, now))
+        now, marks = clock.monotonic(), self._marks
+        if not marks or now - marks[-1][1] > resolution:
+            marks.append((len(self.entries) - 1, now))
 
     def cut(self, readers: Sequence[Position]) -> None:
         """Ends reading for *readers*."""
@@ -200,17 +205,20 @@ class RunLog:
 
     def events(self, first: int, entries: Sequence[Entry]) -> list[RunEvent]:
         """*entries*, which stand in the log from the place *first* on, as events."""
+        offset = clock.now(), clock.monotonic()
         return [
-            RunEvent(place + 1, "text", {"delta": entry}, self._time_of(place))
-            if type(entry) is str
-            else RunEvent(place + 1, entry.kind, entry.data, entry.at)  # type: ignore[union-attr]
+            RunEvent(place + 1, *_event(entry), self._time_of(place, *offset))
             for place, entry in enumerate(entries, first)
         ]
 
-    def _time_of(self, place: int) -> datetime:
-        at = self._marks[bisect_right(self._marks, place, key=_place) - 1][1]
-        began, monotonic = self._began
-        return began + timedelta(seconds=at - monotonic)
+    def _time_of(self, place: int, now: datetime, monotonic: float) -> datetime:
+        mark = bisect_right(self._marks, place, key=_place) - 1
+        at = self._marks[mark][1] if mark >= 0 else monotonic
+        return now - timedelta(seconds=monotonic - at)
+
+
+def _event(entry: Entry) -> tuple[str, Mapping[str, Any]]:
+    return ("text", {"delta": entry}) if isinstance(entry, str) else (entry.kind, entry.data)
 
 
 def _place(mark: tuple[int, float]) -> int:

@@ -34,7 +34,7 @@ class Publisher:
         self._said = self._size = self._measured = 0
         self._look_at = -1
         self._is_full = False
-        self._emitting = threading.RLock()
+        self._lock = threading.Lock()
 
     def publish_head(self) -> None:
         """Puts what is there of the answer before its first piece into the log."""
@@ -75,14 +75,14 @@ class Publisher:
         if not isinstance(event, Event):
             raise TypeError(f"emit takes an event of appbuilder.events, not {type(event).__name__}.")
         if self.log.outcome is None:
-            with self._emitting:
+            with self._lock:
                 self.has_emitted_text |= isinstance(event, Text)
                 self.publish(event.delta if isinstance(event, Text) else event)
 
     def tell_step(self, event: Event) -> None:
         """Puts a step of the product's own into the log; it does not count as part of the answer."""
         data = _json(event.data())
-        self.log.append(LoggedEvent(event.event_kind, json.loads(data), self.log.now(), len(data)))
+        self.log.append(LoggedEvent(event.event_kind, json.loads(data), len(data)))
 
     def publish_event(self, event: Event) -> bool | None:
         """:meth:`publish` of an event that is not text."""
@@ -148,7 +148,7 @@ class Publisher:
         if not self._within_limits(self._unmeasured(), data):
             return None
         self._said += len(data) + ENTRY
-        self.log.append(LoggedEvent(kind, members, self.log.now(), len(data)))
+        self.log.append(LoggedEvent(kind, members, len(data)))
         return self.is_ahead
 
     def _within_limits(self, texts: Sequence[str], value: bytes = b"") -> bool:

@@ -108,7 +108,6 @@ class Turn(Publisher):
         self._store = store
         self._policy = policy
         self._on_end = on_end
-        self._lock = threading.Lock()
         # What the transport's thread knows (a tracing span, Flask's request) is known to the component too.
         self._base = contextvars.copy_context()
         self.context = self._base
@@ -232,7 +231,7 @@ class Turn(Publisher):
         self.answer = None
         if self.log.entries and self.state.attempt > 1:
             data = {"attempt": self.state.attempt}
-            self.log.append(LoggedEvent(RESTART, data, self.log.now()))
+            self.log.append(LoggedEvent(RESTART, data))
         if not self.token.cancelled:
             self.error = None  # of the attempt before this one
 

@@ -15,7 +15,7 @@ from appbuilder import clock
 from appbuilder.core.message import ContentStream
 from appbuilder.engine.bridge import Bridge, awaited
 from appbuilder.engine.driver import YIELD_EVERY
-from appbuilder.engine.flow import Do, Step, flow, resume
+from appbuilder.engine.flow import Do, Step, flow
 from appbuilder.engine.machine import Attempt, Commit, Cut, Ended, Event, FirstPiece
 from appbuilder.engine.pacing import readers_awaited
 from appbuilder.engine.turn import Turn
@@ -39,32 +39,31 @@ class AsyncDriver:
         turn, bridge = self._turn, self._bridge
         turn.log.call = bridge.wake
         forget = await bridge.decide(lambda: turn.token.on_cancel(self._break_off))
-        step = resume(self._steps)
+        step: Step | None = next(self._steps)
         while step is not None:
-            if step is not Do.CALL:
+            if step is Do.CALL:
+                bridge.adopt(turn.context)
+                # A task in the attempt's context itself: what one step sets, the next one finds.
+                step = await bridge.loop.create_task(self._attempt(), context=turn.context)
+            else:
                 step = await self._perform(step)
-                continue
-            bridge.adopt(turn.context)
-            # A task in the turn's context itself: what one step sets, the next one finds.
-            step = await bridge.loop.create_task(self._attempt(step), context=turn.context)
         await bridge.decide(forget)
 
-    async def _attempt(self, step: Step | None) -> Step | None:
+    async def _attempt(self) -> Step | None:
         """All that the component does in one attempt; returns the step that follows."""
-        while isinstance(step, Do):
+        step = await self._perform(Do.CALL)
+        while step in (Do.FIRST, Do.REST, Do.CLOSE):
             step = await self._perform(step)
-            if step is Do.CALL:  # of a further attempt, which has a context of its own
-                break
         return step
 
     async def _perform(self, step: Step) -> Step | None:
         try:
             result = await self._do(step)
         except BaseException as error:  # noqa: BLE001 - the flow decides what it means
-            resumed = partial(resume, self._steps, error=error)
+            resume = partial(self._steps.throw, error)
         else:
-            resumed = partial(resume, self._steps, result)
-        return await self._bridge.decide(resumed)
+            resume = partial(self._steps.send, result)
+        return await self._bridge.decide(lambda: _step_after(resume))
 
     async def _do(self, step: Step) -> Any:
         turn = self._turn
@@ -73,9 +72,8 @@ class AsyncDriver:
                 return await self._component_does(step)
             case Do.ACQUIRE if not turn.acquire_at_once():
                 await self._bridge.in_worker(lambda: turn.acquire(self._session_wait))
-            case Do.CLOSE if self._iterator is not None:
-                iterator, self._iterator = self._iterator, None
-                await iterator.aclose()  # type: ignore[attr-defined]
+            case Do.CLOSE:
+                await self._iterator.aclose()  # type: ignore[union-attr]
             case Attempt(delay):
                 await asyncio.sleep(delay)
             case Commit():
@@ -103,8 +101,7 @@ class AsyncDriver:
             assert turn.answer is not None
             content = turn.answer.content
             self._iterator = _Stepped(content) if isinstance(content, ContentStream) else content
-        if self._iterator is None:
-            return Ended()
+        assert self._iterator is not None
         async for piece in self._iterator:
             if turn.publish(piece):
                 await readers_awaited(turn)
@@ -116,6 +113,13 @@ class AsyncDriver:
                 await asyncio.sleep(0)
                 pause = clock.monotonic() + YIELD_EVERY
         return Ended()
+
+
+def _step_after(resume: Callable[[], Step]) -> Step | None:
+    try:
+        return resume()
+    except StopIteration:
+        return None
 
 
 class _Stepped(AsyncIterator[Any]):

@@ -13,9 +13,9 @@ from typing import Any
 from appbuilder import clock
 from appbuilder.blocking import about_to_block, in_greenlets
 from appbuilder.core.message import AsyncContentStream
-from appbuilder.engine.flow import Do, Step, flow, resume
+from appbuilder.engine.flow import Do, Step, flow
 from appbuilder.engine.loop import iterate
-from appbuilder.engine.machine import Attempt, Commit, Cut, Ended, Event, FirstPiece
+from appbuilder.engine.machine import Commit, Cut, Ended, Event, FirstPiece
 from appbuilder.engine.pacing import wait_for_readers
 from appbuilder.engine.turn import Turn
 
@@ -38,33 +38,35 @@ class Driver:
 
     def __call__(self) -> None:
         """Returns when the turn has ended; raises nothing."""
-        step = resume(self._steps)
-        while step is not None:
-            try:
-                result = self._do(step)
-            except BaseException as error:  # noqa: BLE001 - the flow decides what it means
-                step = resume(self._steps, error=error)
-            else:
-                step = resume(self._steps, result)
+        steps = self._steps
+        step = next(steps)
+        try:
+            while True:
+                try:
+                    result = self._do(step)
+                except BaseException as error:  # noqa: BLE001 - the flow decides what it means
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(result)
+        except StopIteration:
+            return
 
     def _do(self, step: Step) -> Any:
         turn = self._turn
-        match step:
-            case Do.CALL:
-                return turn.context.run(self._run, **turn.arguments())
-            case Do.FIRST:
-                return self._first()
-            case Do.REST:
-                return self._rest()
-            case Do.ACQUIRE:
-                turn.acquire(self._session_wait)
-            case Do.CLOSE if self._iterator is not None:
-                iterator, self._iterator = self._iterator, None
-                turn.context.run(iterator.close)  # type: ignore[attr-defined]
-            case Attempt(delay):
-                turn.token.sleep(delay)
-            case Commit():
-                turn.commit(step)
+        if step is Do.ACQUIRE:
+            turn.acquire(self._session_wait)
+        elif step is Do.CALL:
+            return turn.context.run(self._run, **turn.arguments())
+        elif isinstance(step, Commit):
+            turn.commit(step)
+        elif step is Do.FIRST:
+            return self._first()
+        elif step is Do.REST:
+            return self._rest()
+        elif step is Do.CLOSE:
+            turn.context.run(self._iterator.close)  # type: ignore[union-attr]
+        else:
+            turn.token.sleep(step.delay)
         return None
 
     def _first(self) -> Event:
@@ -84,8 +86,7 @@ class Driver:
 
     def _rest(self) -> Event:
         turn, iterator = self._turn, self._iterator
-        if iterator is None:  # the answer came whole
-            return Ended()
+        assert iterator is not None
         about_to_block()  # a stream has a thread of its own
         publish, run, token = turn.publish, turn.context.run, turn.token
         time.sleep(0)  # the first piece goes out before the second is made

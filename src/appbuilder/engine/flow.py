@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any, TypeAlias
 
 from appbuilder.core.message import AsyncContentStream, ContentStream
-from appbuilder.engine.machine import Attempt, Begun, Commit, Cut, Ended, Event, Failed, FirstPiece, Pump
+from appbuilder.engine.machine import Attempt, Begun, Commit, Ended, Event, FirstPiece, Pump
 from appbuilder.engine.turn import Turn
 from appbuilder.logs import logger
 
@@ -24,13 +24,13 @@ class Do(Enum):
     CALL = "call the component: what it returned"
     FIRST = "open the stream it returned and publish the first chunk: FirstPiece or Ended"
     REST = "publish the other chunks: Ended or Cut"
-    CLOSE = "close the stream, if one is open"
+    CLOSE = "close the stream"
 
 
 Step: TypeAlias = Do | Attempt | Commit
 """The delay of an ``Attempt`` is to be waited for, a ``Commit`` to be written with :meth:`Turn.commit`."""
 Flow: TypeAlias = Generator[Step, Any, None]
-_Part: TypeAlias = Generator[Step, Any, Event]
+_CLOSE_FAILED = "request %s: the component failed while it was closed"
 
 
 def flow(turn: Turn, *, commits_later: bool) -> Flow:
@@ -39,55 +39,37 @@ def flow(turn: Turn, *, commits_later: bool) -> Flow:
     :param commits_later: the turn may end in another thread, after the last step.
     """
     event: Event = Begun()
+    is_open = False
     try:
         yield Do.ACQUIRE
     except BaseException as error:  # noqa: BLE001 - whatever ends the wait, a kill too, ends the turn
         event = turn.failed(error, iterating=False)
-    while isinstance(action := turn.advance(event), (Attempt, Pump)):
-        event = yield from _attempt(turn, action) if isinstance(action, Attempt) else _pieces(turn, Do.REST)
-        if isinstance(event, Failed):
-            yield from _closed(turn)
-    # Before the commit: what the component appends while its stream is closed belongs to the turn.
-    # And where there is none, because a shutdown has ended the turn meanwhile.
-    yield from _closed(turn)
+    action = turn.advance(event)
+    while isinstance(action, (Attempt, Pump)):
+        try:
+            if isinstance(action, Attempt):
+                if action.delay:
+                    turn.discard()
+                    yield action
+                turn.token.raise_if_cancelled()
+                turn.begin_attempt()
+                content = turn.accept((yield Do.CALL)).content
+                is_open = isinstance(content, (ContentStream, AsyncContentStream))
+                if is_open:
+                    event = yield Do.FIRST
+                else:
+                    event = FirstPiece() if turn.whole_as_piece() else Ended()
+            else:
+                event = (yield Do.REST) if is_open else Ended()
+        except BaseException as error:  # noqa: BLE001 - a SystemExit of a component must not end the server
+            event = turn.failed(error, iterating=is_open)
+        action = turn.advance(event)
+        if is_open and not isinstance(action, Pump):
+            is_open = False
+            # Before the commit: what the component appends while its stream is closed belongs to the turn.
+            try:
+                yield Do.CLOSE
+            except BaseException:  # noqa: BLE001 - how the turn ends is decided already
+                logger.exception(_CLOSE_FAILED, turn.request.request_id)
     if action is not None and not (commits_later and turn.is_settled and turn.commit_later(action)):
         yield action
-
-
-def resume(steps: Flow, result: Any = None, error: BaseException | None = None) -> Step | None:
-    """What follows a step that gave *result* or raised *error*; None: nothing does."""
-    try:
-        return steps.send(result) if error is None else steps.throw(error)
-    except StopIteration:
-        return None
-
-
-def _attempt(turn: Turn, action: Attempt) -> _Part:
-    if action.delay:
-        turn.discard()
-        yield action
-    if turn.token.cancelled:
-        return Cut()
-    turn.begin_attempt()
-    try:
-        content = turn.accept((yield Do.CALL)).content
-        if not isinstance(content, (ContentStream, AsyncContentStream)):
-            return FirstPiece() if turn.whole_as_piece() else Ended()
-    except BaseException as error:  # noqa: BLE001 - a SystemExit of a component must not end the server
-        return turn.failed(error, iterating=False)
-    return (yield from _pieces(turn, Do.FIRST))
-
-
-def _pieces(turn: Turn, step: Do) -> _Part:
-    try:
-        return (yield step)  # type: ignore[no-any-return]
-    except BaseException as error:  # noqa: BLE001 - as above
-        return turn.failed(error, iterating=True)
-
-
-def _closed(turn: Turn) -> Flow:
-    try:
-        yield Do.CLOSE
-    except BaseException:  # noqa: BLE001 - how the turn ends is decided already
-        request_id = turn.request.request_id
-        logger.exception("request %s: the component failed while it was closed", request_id)

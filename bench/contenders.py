@@ -131,6 +131,7 @@ CHAINLIT_PAGE = Contender("Chainlit alone", "page_chainlit", CHAINLIT)
 CHAINLIT_STORED_PAGE = Contender("Chainlit, its own data layer", "page_chainlit_stored", CHAINLIT)
 
 STARLETTE = Contender("bare Starlette", "starlette_bare", UVICORN)
+BY_HAND = Contender("by hand: Starlette, sqlite3, one writer", "starlette_history", UVICORN)
 ADK = Contender("Google ADK 2.13", "adk_agents", ADK_SERVER, protocols.ADK_RUN)
 AGNO = Contender("Agno 3.1 AgentOS", "agno_history", UVICORN, protocols.AGNO_RUN)
 

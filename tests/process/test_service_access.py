@@ -18,7 +18,7 @@ from tests.process.serving import APPS, eventually, settings
 
 from appbuilder.core.store import TurnEntry, TurnRecord
 from appbuilder.ids import new_id
-from appbuilder.serve.asgi.auth.api_keys import REVOKED_WITHIN
+from appbuilder.serve.asgi.auth.authenticator import REVOKED_WITHIN
 from appbuilder.settings import Settings
 from appbuilder.store import urls
 from appbuilder.store.sql import SqlStore

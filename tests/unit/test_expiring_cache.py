@@ -1,11 +1,13 @@
-"""The cache whose entries expire."""
+"""The caches whose entries expire."""
 
 from __future__ import annotations
+
+import asyncio
 
 import pytest
 from tests.unit.callers import stopped_clock
 
-from appbuilder.serve.cache import ExpiringCache
+from appbuilder.serve.cache import ExpiringCache, SharedLookUps
 
 
 def test_it_is_bounded_and_the_oldest_go() -> None:
@@ -31,3 +33,65 @@ def test_entries_expire(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache.get("a") == 2
     still.now += 0.5
     assert cache.get("a") is None
+
+
+def test_one_look_up_is_shared_and_outlives_the_request_that_began_it() -> None:
+    asked: list[int] = []
+
+    async def asks() -> None:
+        cache: SharedLookUps[str, str] = SharedLookUps(60)
+        may_answer = asyncio.Event()
+
+        async def look_up() -> str:
+            asked.append(1)
+            await may_answer.wait()
+            return "ann"
+
+        first, *others = [asyncio.create_task(cache.get("a", look_up)) for _ in range(20)]
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.sleep(0)
+        may_answer.set()
+        assert await asyncio.gather(*others) == ["ann"] * 19
+        assert await cache.get("a", look_up) == "ann"
+
+    asyncio.run(asks())
+    assert len(asked) == 1
+
+
+def test_a_look_up_holds_from_before_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    still = stopped_clock(monkeypatch)
+    asked: list[int] = []
+
+    async def slow() -> str:
+        asked.append(1)
+        still.now += 1.5
+        return "ann"
+
+    async def asks() -> None:
+        cache: SharedLookUps[str, str] = SharedLookUps(2)
+        assert await cache.get("a", slow) == "ann"
+        still.now += 0.5
+        assert await cache.get("a", slow) == "ann"
+
+    asyncio.run(asks())
+    assert len(asked) == 2
+
+
+def test_a_look_up_that_fails_is_not_kept() -> None:
+    async def asks() -> None:
+        cache: SharedLookUps[str, str] = SharedLookUps(60)
+        answers: list[Exception | str] = [OSError("away"), OSError("away"), "ann"]
+
+        async def look_up() -> str:
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        for _ in range(2):
+            with pytest.raises(OSError, match="away"):
+                await cache.get("a", look_up)
+        assert await cache.get("a", look_up) == "ann"
+
+    asyncio.run(asks())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,8 @@ from tests.unit.callers import (
     stopped_clock,
 )
 
-from appbuilder.core.keys import ApiKey
 from appbuilder.errors import ConfigurationError, Forbidden, StoreUnavailable, Unauthenticated
-from appbuilder.serve.asgi.auth import api_keys
-from appbuilder.serve.asgi.auth.authenticator import Authenticator, check_exposure
+from appbuilder.serve.asgi.auth.authenticator import FRESH, Authenticator, check_exposure
 from appbuilder.serve.asgi.http import IDENTITY
 from appbuilder.serve.asking import Asking, Credential, Identity
 from appbuilder.settings import Settings
@@ -159,66 +156,36 @@ def test_a_revoked_key_ends_within_seconds(still: Clock) -> None:
             assert await door.identify(asking(bearer(secret)))
         assert keys.calls["find"] == 1, "the database is not asked each time"
         keys.revoke("laptop")
-        still.now += api_keys.FRESH
+        still.now += FRESH
         with pytest.raises(Unauthenticated):
             await door.identify(asking(bearer(secret)))
 
     asyncio.run(asks())
 
 
-def test_what_is_remembered_of_keys_is_bounded() -> None:
+def test_an_answer_that_a_key_does_not_exist_holds_too(still: Clock) -> None:
     keys = MemoryKeys()
-    cache = api_keys.KeyCache(keys, most=10)
+    door = authenticator(keys, auth="keys")
 
     async def asks() -> None:
         for _ in range(3):
-            assert await cache.find("ab_0") is None
-        assert keys.calls["find"] == 1, "also that a key does not exist"
-        for number in range(1, 50):
-            assert await cache.find(f"ab_{number}") is None
-        assert len(cache._found) == 10
-
-    asyncio.run(asks())
-    assert b"ab_" not in b"".join(cache._found._entries), "and holds no secret"
-
-
-def test_requests_at_the_same_time_share_one_look_up(still: Clock) -> None:
-    keys, may_answer = MemoryKeys(), threading.Event()
-    key, secret = keys.add("laptop", "ann")
-    cache, find = api_keys.KeyCache(keys), keys.find
-
-    def held(secret: str) -> ApiKey | None:
-        assert may_answer.wait(20)
-        return find(secret)
-
-    keys.find = held  # type: ignore[method-assign]
-
-    async def asks() -> None:
-        first, *others = [asyncio.create_task(cache.find(secret)) for _ in range(20)]
-        await asyncio.sleep(0)
-        first.cancel()
-        await asyncio.sleep(0)
-        may_answer.set()
-        assert await asyncio.gather(*others) == [key] * 19, "the one that went away does not end it"
+            with pytest.raises(Unauthenticated):
+                await door.identify(asking(bearer("ab_secret1")))
         assert keys.calls["find"] == 1
+        _, secret = keys.add("laptop", "ann")
+        still.now += FRESH
+        assert await door.identify(asking(bearer(secret)))
 
     asyncio.run(asks())
 
 
-def test_a_failed_look_up_is_not_remembered(still: Clock) -> None:
+def test_a_cached_answer_holds_no_secret() -> None:
     keys = MemoryKeys()
-    key, secret = keys.add("laptop", "ann")
-    cache = api_keys.KeyCache(keys)
-
-    async def asks() -> None:
-        keys.fail = True
-        for _ in range(2):
-            with pytest.raises(StoreUnavailable):
-                await cache.find(secret)
-        keys.fail = False
-        assert await cache.find(secret) == key
-
-    asyncio.run(asks())
+    _, secret = keys.add("laptop", "ann")
+    door: Any = authenticator(keys, auth="keys")
+    assert identified(door, asking(bearer(secret)))
+    [name] = door._found._tasks._entries
+    assert b"ab_" not in name
 
 
 def test_a_database_that_is_away_is_not_a_wrong_key() -> None:
@@ -301,7 +268,7 @@ def test_with_the_key_the_login_ends(still: Clock) -> None:
     request = asking(cookies={door.page.cookie_name: cookie})
     assert identified(door, request)
     keys.revoke("laptop")
-    still.now += api_keys.FRESH
+    still.now += FRESH
     assert identified(door, request) is None
 
 

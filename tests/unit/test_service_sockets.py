@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from tests.unit.callers import Clock, MemoryKeys, authenticator, stopped_clock
 
-from appbuilder.serve.asgi.auth import api_keys, sockets
+from appbuilder.serve.asgi.auth import authenticator as auth
+from appbuilder.serve.asgi.auth import sockets
 from appbuilder.serve.asgi.auth.sockets import WatchedSockets
 from appbuilder.serve.asgi.http import IDENTITY
 from appbuilder.serve.asking import Receive, Scope, Send, read_asking
@@ -77,7 +78,7 @@ def test_a_socket_goes_on_while_its_key_holds(still: Clock, keys: MemoryKeys) ->
 
 
 def test_it_is_closed_before_the_next_message_once_the_key_is_revoked(still: Clock, keys: MemoryKeys) -> None:
-    got, sent = talk(still, keys, [1, sockets.PAUSE + api_keys.FRESH, 1], revoke_at=1)
+    got, sent = talk(still, keys, [1, sockets.PAUSE + auth.FRESH, 1], revoke_at=1)
     kinds = [each["type"].removeprefix("websocket.") for each in got]
     assert kinds == ["connect", "receive", "disconnect"]
     assert [each["type"] for each in sent] == ["websocket.accept", "websocket.send", "websocket.close"]
@@ -106,7 +107,7 @@ def test_nothing_is_sent_once_it_was_closed(still: Clock, keys: MemoryKeys) -> N
         await receive()
         await send({"type": "websocket.accept"})
         keys.revoke("laptop")
-        still.now += sockets.PAUSE + api_keys.FRESH
+        still.now += sockets.PAUSE + auth.FRESH
         for _number in range(3):
             await send({"type": "websocket.send"})
 

@@ -27,6 +27,7 @@ from tests.unit.tokens import (
 
 from appbuilder.errors import ConfigurationError, ServiceUnavailable, Unauthenticated
 from appbuilder.serve.asgi.auth import jwks
+from appbuilder.serve.asgi.auth.authenticator import FRESH
 from appbuilder.serve.asgi.auth.jwks import Fetched, KeySet, PublicKeys
 from appbuilder.serve.asgi.auth.tokens import LEEWAY, Tokens
 from appbuilder.serve.asking import Identity
@@ -385,3 +386,34 @@ def test_tokens_by_the_settings_with_keys_in_a_file(tmp_path: Path) -> None:
     for wrong in ("ab_secret1", "sk-x", "a.b.c", signing_key().token(aud="other")):
         with pytest.raises(Unauthenticated):
             identified(door, asking(bearer(wrong)))
+
+
+def test_a_token_is_checked_again_after_a_moment_and_not_for_each_request(
+    still: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "keys.json"
+    place.write_bytes(key_set(ONE))
+    given: dict[str, Any] = {"jwt_issuer": ISSUER, "jwt_audience": AUDIENCE, "jwt_jwks": str(place)}
+    door = authenticator(auth="jwt", **given)
+    checked: list[str] = []
+    user_of = Tokens.user_of
+
+    async def counted(tokens: Tokens, token: str) -> str:
+        checked.append(token)
+        return await user_of(tokens, token)
+
+    monkeypatch.setattr(Tokens, "user_of", counted)
+    token = signing_key().token()
+    request, wrong = asking(bearer(token)), asking(bearer(signing_key().token(aud="other")))
+
+    async def asks() -> None:
+        for _ in range(3):
+            assert await door.identify(request) == Identity("ann", "user:ann")
+            with pytest.raises(Unauthenticated):
+                await door.identify(wrong)
+        assert checked.count(token) == 1
+        still.now += FRESH
+        assert await door.identify(request)
+        assert checked.count(token) == 2
+
+    asyncio.run(asks())

@@ -1,10 +1,13 @@
-"""A bounded cache whose entries expire."""
+"""Bounded caches whose entries expire."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import OrderedDict
-from typing import Generic, TypeVar
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from appbuilder import clock
 
@@ -50,3 +53,28 @@ class ExpiringCache(Generic[_K, _V]):
         """Removes all entries."""
         with self._lock:
             self._entries.clear()
+
+
+class SharedLookUps(Generic[_K, _V]):
+    """What was looked up, kept for *seconds* from before each look-up. To be used on one event loop.
+
+    Who asks during a look-up shares it. One that fails is not kept.
+    """
+
+    def __init__(self, seconds: float, most: int = MOST) -> None:
+        self._tasks: ExpiringCache[_K, asyncio.Task[_V]] = ExpiringCache(seconds, most)
+
+    async def get(self, key: _K, look_up: Callable[[], Coroutine[Any, Any, _V]]) -> _V:
+        """What *look_up* found; raises what it raised."""
+        task = self._tasks.get(key)
+        if task is None or task.cancelled():
+            task = asyncio.create_task(look_up())
+            self._tasks.put(key, task)
+            task.add_done_callback(partial(self._forget_failed, key))
+        # A request that goes away must not end the look-up for the others.
+        return task.result() if task.done() else await asyncio.shield(task)
+
+    def _forget_failed(self, key: _K, task: asyncio.Task[_V]) -> None:
+        failed = task.cancelled() or task.exception() is not None
+        if failed and self._tasks.get(key) is task:
+            self._tasks.forget(key)

@@ -1,30 +1,45 @@
-"""Tells who is asking: as the settings say, from a key, a token, a cookie, a hook, or the place alone."""
+"""Tells who is asking: as the settings say, from a key, a token, a cookie, a hook, or the place alone.
+
+What was found of keys and tokens is cached here, and nowhere else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import hashlib
+from collections.abc import Callable, Collection
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
+from appbuilder import clock
 from appbuilder.core.catalogue import LOCAL_USER, Catalogue
-from appbuilder.core.keys import Keys
-from appbuilder.errors import ConfigurationError, Forbidden, Unauthenticated
+from appbuilder.core.keys import ApiKey, Keys
+from appbuilder.errors import ConfigurationError, Forbidden, StoreUnavailable, Unauthenticated
+from appbuilder.logs import logger
 from appbuilder.serve.address import is_loopback
 from appbuilder.serve.asgi.auth import hook as hooks
-from appbuilder.serve.asgi.auth.api_keys import KeyCache
 from appbuilder.serve.asgi.auth.hosts import listed
 from appbuilder.serve.asgi.auth.origins import cookies_count
 from appbuilder.serve.asgi.auth.page import KEY, VISITOR, PageDoor, visitor_of
 from appbuilder.serve.asgi.auth.tokens import Tokens, tokens_of
 from appbuilder.serve.asgi.hooks import HookThreads
 from appbuilder.serve.asking import ANONYMOUS, Asking, Credential, Identity
+from appbuilder.serve.cache import SharedLookUps
 from appbuilder.serve.chainlit.identity import LOGIN, VISITOR_DAYS, PageGate
 from appbuilder.serve.chainlit.secret import signing_key
 from appbuilder.serve.cookies import SignedCookies
 from appbuilder.serve.logins import LOGIN_DAYS, Logins
+from appbuilder.serve.pools import AUTH
 from appbuilder.settings import Settings
 
 KINDS = ("keys", "jwt", "hook")
+REVOKED_WITHIN = 2.0
+"""Seconds after which a revoked key is refused everywhere: in requests, and on pages that are open."""
+FRESH = REVOKED_WITHIN / 2
+"""Seconds for which what was found of a key or a token holds, from before it was looked up; an open page asks
+again as often, see :class:`appbuilder.serve.asgi.auth.sockets.WatchedSockets`."""
+_LOGGED_EVERY = 5.0
+"""Seconds between two lines of the log that say that the database fails."""
 _LOCAL = Identity(LOCAL_USER, LOCAL_USER, sees_all_others=True)
 
 
@@ -108,7 +123,7 @@ def make_authenticator(
         raise ConfigurationError("APPBUILDER_AUTH=hook needs APPBUILDER_AUTH_HOOK, the function to ask.")
     return GuardedDoor(
         page=PageDoor(cookies, keys if "keys" in kinds else None, logins),
-        ring=KeyCache(keys) if keys is not None and "keys" in kinds else None,
+        keys=keys if "keys" in kinds else None,
         tokens=tokens_of(settings) if "jwt" in kinds else None,
         hook=hook if "hook" in kinds else None,
         cookies=cookies,
@@ -156,7 +171,7 @@ class GuardedDoor:
         self,
         *,
         page: PageGate,
-        ring: KeyCache | None,
+        keys: Keys | None,
         tokens: Tokens | None,
         hook: hooks.Hook | None,
         cookies: SignedCookies,
@@ -164,7 +179,9 @@ class GuardedDoor:
         administrators: Collection[str],
     ) -> None:
         self.page = page
-        self._ring = ring
+        self._keys = keys
+        self._found: SharedLookUps[bytes, Identity | None] = SharedLookUps(FRESH)
+        self._logged_until = 0.0
         self._tokens = tokens
         self._threads = HookThreads()
         self._hook = hook
@@ -174,7 +191,7 @@ class GuardedDoor:
 
     async def identify(self, asking: Asking) -> Identity | None:
         """See :class:`Authenticator`."""
-        if self._ring is None and self._tokens is None:
+        if self._keys is None and self._tokens is None:
             return await self._by_hook(asking)
         credential = asking.credential
         if credential is None:
@@ -185,22 +202,39 @@ class GuardedDoor:
         return identity
 
     async def _by_credential(self, credential: Credential, asking: Asking) -> Identity | None:
-        if self._ring is not None and credential.is_key:
-            key = await self._ring.find(credential.text)
-            return None if key is None else self._user(key.user, key.administrator)
-        if self._tokens is not None and credential.is_token:
-            return self._user(await self._tokens.user_of(credential.text))
-        return await self._by_hook(asking)
+        text = credential.text
+        if self._keys is not None and credential.is_key:
+            look_up = partial(self._by_key, self._keys.find, text)
+        elif self._tokens is not None and credential.is_token:
+            look_up = partial(self._by_token, self._tokens, text)
+        else:
+            return await self._by_hook(asking)
+        return await self._found.get(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest(), look_up)
+
+    async def _by_key(self, find: Callable[[str], ApiKey | None], text: str) -> Identity | None:
+        try:
+            key = await AUTH.run(find, text)
+        except StoreUnavailable as error:
+            if self._logged_until <= clock.monotonic():
+                self._logged_until = clock.monotonic() + _LOGGED_EVERY
+                logger.error("No key can be looked up: %s", error)
+            raise
+        return None if key is None else self._user(key.user, key.administrator)
+
+    async def _by_token(self, tokens: Tokens, text: str) -> Identity | None:
+        return self._user(await tokens.user_of(text))
 
     async def _by_cookie(self, asking: Asking) -> Identity | None:
-        if self._ring is None or self._cookies.name not in asking.cookies or not cookies_count(asking):
+        if self._keys is None or self._cookies.name not in asking.cookies or not cookies_count(asking):
             return None
         found = self._cookies.read(asking, LOGIN_DAYS)
         key_id, login = found.get(KEY), found.get(LOGIN)
-        key = await self._ring.by_id(key_id) if isinstance(key_id, str) else None
-        if key is None or not await self._logins.goes_on(login):
+        if not isinstance(key_id, str):
             return None
-        return replace(self._user(key.user, key.administrator), login=str(login))
+        user = await self._found.get(key_id.encode(), partial(self._by_key, self._keys.by_id, key_id))
+        if user is None or not await self._logins.goes_on(login):
+            return None
+        return replace(user, login=str(login))
 
     async def _by_hook(self, asking: Asking) -> Identity | None:
         found = None if self._hook is None else await hooks.ask(self._hook, asking, self._threads)

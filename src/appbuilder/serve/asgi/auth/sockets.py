@@ -7,13 +7,12 @@ from typing import Any
 
 from appbuilder import clock
 from appbuilder.errors import RequestError, ServiceUnavailable
-from appbuilder.serve.asgi.auth.api_keys import FRESH
-from appbuilder.serve.asgi.auth.authenticator import Authenticator
+from appbuilder.serve.asgi.auth.authenticator import FRESH, Authenticator
 from appbuilder.serve.asgi.http import IDENTITY
 from appbuilder.serve.asking import App, Identity, Receive, Scope, Send, read_asking
 
 PAUSE = FRESH
-"""Seconds for which an answer holds; with those of the cache of keys the bound on a key that was revoked."""
+"""Seconds for which an answer holds; with those of the authenticator's cache the bound on a revoked key."""
 _POLICY_VIOLATION = 1008
 
 

@@ -21,6 +21,12 @@ class Event:
     event_kind: ClassVar[str] = ""
     """The ``kind`` of the event in the log and on the wire."""
 
+    def __post_init__(self) -> None:
+        """:raises TypeError: a delta is not text."""
+        delta = getattr(self, "delta", "")
+        if not isinstance(delta, str):
+            raise TypeError(f"{type(self).__name__} takes a str, not {type(delta).__name__}.")
+
     def data(self) -> dict[str, Any]:
         """The event's JSON members; those that are None are left out."""
         members = ((each.name, getattr(self, each.name)) for each in fields(self))
@@ -130,7 +136,10 @@ class State(Event):
 
 @dataclass(frozen=True, slots=True)
 class Usage(Event):
-    """Tokens that were used, to be added to those before."""
+    """Tokens that were used, to be added to those before.
+
+    :raises ValueError: a number is negative or not whole.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -138,6 +147,11 @@ class Usage(Event):
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
     event_kind: ClassVar[str] = "usage"
+
+    def __post_init__(self) -> None:
+        for name, count in self.data().items():
+            if type(count) is not int or count < 0:
+                raise ValueError(f"{name} must be a whole number, 0 or more.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,3 +161,7 @@ class Custom(Event):
     name: str
     value: Any = None
     event_kind: ClassVar[str] = "custom"
+
+
+KINDS = frozenset(each.event_kind for each in Event.__subclasses__())
+"""The kinds a component may say."""

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.engines import ask, async_engine, engine_of
-from tests.unit.logs import entry_of, log_of
+from tests.unit.logs import batch_of, entry_of, log_of
 
 from appbuilder import FlaskRuntime
 from appbuilder.core.component import Component
@@ -26,6 +26,7 @@ from appbuilder.engine.log import Position, RunLog
 from appbuilder.engine.reader import LogReader, lagging
 from appbuilder.errors import AnswerTooLarge, TurnCancelled
 from appbuilder.events import (
+    KINDS,
     Custom,
     Event,
     File,
@@ -38,6 +39,8 @@ from appbuilder.events import (
     Usage,
 )
 from appbuilder.jsontext import dumps
+from appbuilder.wire.openai.chat import ChunkEncoder, Head
+from appbuilder.wire.openai.shown import reasoning, whole_text
 
 ALL = [
     Reasoning("why"),
@@ -206,6 +209,39 @@ def test_state_is_a_snapshot_or_a_patch() -> None:
         State()
     with pytest.raises(ValueError, match="a snapshot or a patch"):
         State(1, [])
+
+
+@pytest.mark.parametrize(("kind", "value"), [(Text, b"x"), (Reasoning, None), (Usage, -1), (Usage, "1")])
+def test_what_an_event_holds_is_checked(kind: Any, value: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"takes a str|whole number"):
+        kind(value)
+
+
+def test_a_kind_of_the_program_s_own_is_refused() -> None:
+    class Own(Event):
+        event_kind = "own\ndata: x"
+
+    run, _ = run_to_end(lambda: iter(["a", Own()]), "threads")
+    assert kinds(run.log) == ["a"]
+    assert run.log.outcome is not None
+    assert run.log.outcome.error is not None
+
+
+def test_files_are_links_and_reasoning_its_own_member_in_the_openai_api() -> None:
+    log = log_of(["see ", File("[a].txt", "https://a.example/a b>c"), Reasoning("hm"), {"x": 1}])
+    assert whole_text(log, "ignored") == 'see [(a).txt](<https://a.example/a%20b%3Ec>){"x":1}'
+    assert reasoning(log) == "hm"
+    deltas = [
+        json.loads(line.removeprefix("data: "))["choices"][0]["delta"]
+        for line in ChunkEncoder(Head("i", 1, "m")).events(batch_of(log.entries)).decode().split("\n\n")
+        if line
+    ]
+    assert [each for delta in deltas[1:] for each in delta.items()] == [
+        ("content", "see "),
+        ("content", "[(a).txt](<https://a.example/a%20b%3Ec>)"),
+        ("reasoning_content", "hm"),
+        ("content", '{"x":1}'),
+    ]
 
 
 # Limits
@@ -499,8 +535,8 @@ def test_all_events_are_streamed_where_they_are_asked_for(tmp_path: Path) -> Non
     )
     events = events_on_the_wire(everything.text)
     assert [name for name, _ in events] == ["", "reasoning", "tool_call", "", ""]
-    reasoning = events[1][1]
-    assert (reasoning["seq"], reasoning["kind"], reasoning["data"]) == (2, "reasoning", {"delta": "why"})
+    thought = events[1][1]
+    assert (thought["seq"], thought["kind"], thought["data"]) == (2, "reasoning", {"delta": "why"})
     assert events[2][1]["data"] == {"id": "1", "name": "f", "arguments": {"q": 1}}
     contents = [data["result"]["answer_message"]["content"] for name, data in events if not name]
     assert contents == ["a", "b", ""]
@@ -514,8 +550,8 @@ def test_a_wrong_value_of_the_header_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_events_are_importable_without_servers_or_databases() -> None:
-    assert {each.event_kind for each in Event.__subclasses__()} == {
+    assert {
         "text", "reasoning", "tool_call", "tool_result", "step", "file", "state", "usage", "custom",
-    }
+    } == KINDS
     assert dump(Message("x"))["content"] == "x"
     assert entry_of(Text("x")) is not None

@@ -15,7 +15,7 @@ from appbuilder.engine.log import ENTRY, RunLog
 from appbuilder.engine.meter import AnswerLimits, Measured, measured
 from appbuilder.engine.reader import lagging
 from appbuilder.errors import AppBuilderError
-from appbuilder.events import Event, Text
+from appbuilder.events import KINDS, Event, Text
 
 
 class Publisher:
@@ -82,10 +82,17 @@ class Publisher:
     def tell_step(self, event: Event) -> None:
         """Puts a step of the product's own into the log; it does not count as part of the answer."""
         data = _json(event.data())
+        try:
+            self.account.take(2 * len(data))
+        except AppBuilderError as error:
+            self.cancel(error.with_traceback(None))
+            return
         self.log.append(LoggedEvent(event.event_kind, json.loads(data), len(data)))
 
     def publish_event(self, event: Event) -> bool | None:
         """:meth:`publish` of an event that is not text."""
+        if event.event_kind not in KINDS:
+            raise TypeError(f"{event.event_kind!r} is not a kind of event; use Custom.")
         data = _json(event.data())
         return self._log_value(event.event_kind, data, json.loads(data))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from appbuilder.core.events import Entry, is_piece, text_in
 from appbuilder.core.message import text_of
@@ -10,6 +11,8 @@ from appbuilder.engine.fold import valid
 from appbuilder.engine.log import RunLog
 
 _FILE = "file"
+_URL = "!#$%&'()*+,/:;=?@[]~"
+"""What may stand in a URL as it is (RFC 3986)."""
 
 
 def is_shown(entry: Entry) -> bool:
@@ -27,7 +30,7 @@ def shown_text(entry: Entry) -> str:
     if isinstance(entry, str) or entry.kind != _FILE:
         return text_in(entry)
     name = str(entry.data.get("name", "")).replace("[", "(").replace("]", ")")
-    return f"[{name}](<{entry.data.get('url', '')}>)"
+    return f"[{name}](<{quote(str(entry.data.get('url', '')), safe=_URL)}>)"
 
 
 def whole_text(log: RunLog, content: Any) -> Any:

@@ -16,10 +16,10 @@ from appbuilder import clock
 from appbuilder.core.catalogue import LOCAL_USER, Catalogue
 from appbuilder.errors import ConfigurationError, RateLimited, StoreUnavailable
 from appbuilder.serve.asking import Asking, Identity, host_name, over_https, read_asking
-from appbuilder.serve.chainlit.identity import KNOWN, VISITOR_DAYS, Gate
+from appbuilder.serve.chainlit.identity import Gate
 from appbuilder.serve.chainlit.page import Page, TrustedHeader
 from appbuilder.serve.chainlit.passwords import ATTEMPTS
-from appbuilder.serve.logins import LOGIN_DAYS, Logins
+from appbuilder.serve.cookies import KNOWN, LOGIN_DAYS, VISITOR_DAYS, Logins
 from appbuilder.store.memory import MemoryStore
 from appbuilder.testing.stores import FlakyStore
 

@@ -1,16 +1,32 @@
-"""Cookies that only we can have made."""
+"""Cookies of pages: signed, and those of logins end on the server when their users log out."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from datetime import timedelta
+from typing import Any, Protocol
 
 from itsdangerous import BadData, URLSafeTimedSerializer
 
-from appbuilder.serve.asking import Asking
+from appbuilder import clock
+from appbuilder.core.catalogue import Catalogue
+from appbuilder.errors import StoreUnavailable
+from appbuilder.serve.asking import Asking, Identity, Scope
+from appbuilder.serve.cache import ExpiringCache
+from appbuilder.serve.pools import AUTH
 
 DAY = 86_400
+LOGIN_DAYS = 15
+"""Days a login lasts at most, and its cookie."""
+LOGIN = "login"
+"""The id of a login, in its cookie."""
+KNOWN = "_known"
+"""Ends the name of the cookie of a browser that was logged in before."""
+VISITOR_DAYS = 400
+"""Days a browser keeps a cookie at most (https://httpwg.org/http-extensions/draft-ietf-httpbis-rfc6265bis.html)."""
+_BELIEVED = 60.0
+"""Seconds for which a login that was found to go on does so while the database does not answer."""
 
 
 class SignedCookies:
@@ -38,3 +54,82 @@ class SignedCookies:
         except BadData:
             return {}
         return value if isinstance(value, dict) else {}
+
+
+class Logins:
+    """Which logins have ended. To be used on one event loop, but for :meth:`end`.
+
+    :param catalogue: keeps that they have, for all processes; None: only this one knows.
+    """
+
+    def __init__(self, catalogue: Catalogue | None) -> None:
+        self._catalogue = catalogue
+        self._ended: set[str] = set()
+        self._found: ExpiringCache[str, bool] = ExpiringCache(_BELIEVED)
+
+    async def goes_on(self, login: object) -> bool:
+        """Whether the login with this id has not ended; False for what is not an id.
+
+        :raises StoreUnavailable: the database did not answer in time or refused.
+        """
+        if not isinstance(login, str) or not login or login in self._ended:
+            return False
+        if self._catalogue is None:
+            return True
+        try:
+            ended = await AUTH.run(self._catalogue.is_ended, login)
+        except StoreUnavailable:
+            if not self._found.get(login):
+                raise
+            return True
+        if ended:
+            self._found.forget(login)
+            return False
+        self._found.put(login, True)
+        return True
+
+    def end(self, login: str) -> None:
+        """Ends a login, in all processes. May take a while.
+
+        :raises StoreUnavailable: the database did not answer in time or refused.
+        """
+        if self._catalogue is None:
+            self._ended.add(login)
+        else:
+            self._catalogue.end_login(login, clock.now() + timedelta(days=LOGIN_DAYS))
+
+
+class PageGate(Protocol):
+    """Who may use a page, as the page needs to know it."""
+
+    @property
+    def cookie_name(self) -> str:
+        """Of the cookie that a browser is known by."""
+
+    @property
+    def has_login(self) -> bool:
+        """Whether users log in on the page."""
+
+    async def who(self, scope: Scope, asking: Asking) -> Identity | None:
+        """Who asks; None: unknown, a login is needed (or what a proxy says).
+
+        :raises StoreUnavailable: whether a login goes on cannot be found out now.
+        """
+
+    def login_of(self, asking: Asking) -> str:
+        """The id of the login whose cookie the request has; empty: it has none."""
+
+    def log_in(self, name: str, password: str, asking: Asking | None = None) -> str | None:
+        """The cookie of a user who gives the right password; None: it is wrong. May take a while.
+
+        :raises RateLimited: too many wrong ones came.
+        """
+
+    def browser_cookie(self, name: str) -> str:
+        """What a browser keeps in its cookie :data:`KNOWN` after a login with this name; empty: nothing."""
+
+    def log_out(self, asking: Asking) -> None:
+        """Ends the login of the request's cookie, in all processes. May take a while.
+
+        :raises StoreUnavailable: the database did not answer in time or refused.
+        """

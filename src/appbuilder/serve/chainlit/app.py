@@ -23,7 +23,7 @@ from appbuilder.serve.asking import Identity
 from appbuilder.serve.chainlit.conversations import Conversations
 from appbuilder.serve.chainlit.earlier import Earlier
 from appbuilder.serve.chainlit.facts import Facts, Links
-from appbuilder.serve.chainlit.identity import Gate, PageGate
+from appbuilder.serve.chainlit.identity import Gate
 from appbuilder.serve.chainlit.index import content_security_policy, render
 from appbuilder.serve.chainlit.load import load, translations
 from appbuilder.serve.chainlit.page import Page, Starter
@@ -40,7 +40,7 @@ from appbuilder.serve.chainlit.web import (
     failed,
     most_of_socket,
 )
-from appbuilder.serve.logins import Logins
+from appbuilder.serve.cookies import Logins, PageGate
 from appbuilder.settings import Settings
 
 

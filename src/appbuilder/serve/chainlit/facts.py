@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from appbuilder.serve.asking import Asking, Identity
-from appbuilder.serve.chainlit.identity import PageGate
 from appbuilder.serve.chainlit.page import Page
 from appbuilder.serve.chainlit.texts import text
 from appbuilder.serve.chainlit.web import MOST_FILES
+from appbuilder.serve.cookies import PageGate
 
 Links = Callable[[Identity], Sequence[tuple[str, str]]]
 """Addresses this reader may use beside the page, and the names of their words in :mod:`texts`."""

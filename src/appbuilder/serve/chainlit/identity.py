@@ -6,7 +6,6 @@ import hashlib
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Protocol
 
 from appbuilder.core.catalogue import LOCAL_USER
 from appbuilder.core.context import SessionContext
@@ -15,15 +14,7 @@ from appbuilder.ids import new_id
 from appbuilder.serve.asking import VISITORS, Asking, Identity, Scope, address_of, user_name, utf8
 from appbuilder.serve.chainlit.page import Page, TrustedHeader
 from appbuilder.serve.chainlit.passwords import Passwords
-from appbuilder.serve.cookies import SignedCookies
-from appbuilder.serve.logins import LOGIN_DAYS, Logins
-
-LOGIN = "login"
-"""The id of a login, in its cookie."""
-KNOWN = "_known"
-"""Ends the name of the cookie of a browser that was logged in before."""
-VISITOR_DAYS = 400
-"""Days a browser keeps a cookie at most (https://httpwg.org/http-extensions/draft-ietf-httpbis-rfc6265bis.html)."""
+from appbuilder.serve.cookies import KNOWN, LOGIN, LOGIN_DAYS, VISITOR_DAYS, Logins, SignedCookies
 
 
 class PageContext(SessionContext):
@@ -33,42 +24,6 @@ class PageContext(SessionContext):
         super().__init__(new_id(), "", "", identity.name)
         self.identity = identity
         self.language = language
-
-
-class PageGate(Protocol):
-    """Who may use a page, as the page needs to know it."""
-
-    @property
-    def cookie_name(self) -> str:
-        """Of the cookie that a browser is known by."""
-
-    @property
-    def has_login(self) -> bool:
-        """Whether users log in on the page."""
-
-    async def who(self, scope: Scope, asking: Asking) -> Identity | None:
-        """Who asks; None: unknown, a login is needed (or what a proxy says).
-
-        :raises StoreUnavailable: whether a login goes on cannot be found out now.
-        """
-
-    def login_of(self, asking: Asking) -> str:
-        """The id of the login whose cookie the request has; empty: it has none."""
-
-    def log_in(self, name: str, password: str, asking: Asking | None = None) -> str | None:
-        """The cookie of a user who gives the right password; None: it is wrong. May take a while.
-
-        :raises RateLimited: too many wrong ones came.
-        """
-
-    def browser_cookie(self, name: str) -> str:
-        """What a browser keeps in its cookie :data:`KNOWN` after a login with this name; empty: nothing."""
-
-    def log_out(self, asking: Asking) -> None:
-        """Ends the login of the request's cookie, in all processes. May take a while.
-
-        :raises StoreUnavailable: the database did not answer in time or refused.
-        """
 
 
 class Gate:

@@ -16,10 +16,9 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Redire
 from appbuilder.errors import InvalidRequest, NotFound, Unauthenticated
 from appbuilder.serve.asking import Asking, Identity, Receive, Scope, over_https
 from appbuilder.serve.chainlit.facts import Facts
-from appbuilder.serve.chainlit.identity import KNOWN, VISITOR_DAYS, PageGate
 from appbuilder.serve.chainlit.index import SCRIPT, STYLE_SHEET, localized
 from appbuilder.serve.chainlit.web import SAFE, bounded, language
-from appbuilder.serve.logins import LOGIN_DAYS
+from appbuilder.serve.cookies import KNOWN, LOGIN_DAYS, VISITOR_DAYS, PageGate
 from appbuilder.serve.pools import AUTH, LOGINS
 
 _DAY = 86_400

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from appbuilder.core.context import context_var
 from appbuilder.errors import AppBuilderError, Forbidden, MethodNotAllowed, NotFound, Unauthenticated
 from appbuilder.serve.asking import App, Asking, Identity, Receive, Scope, Send, read_asking
-from appbuilder.serve.chainlit.identity import VISITOR_DAYS, PageContext, PageGate
+from appbuilder.serve.chainlit.identity import PageContext
 from appbuilder.serve.chainlit.routes import Routes, set_cookie
 from appbuilder.serve.chainlit.web import (
     LOGIN_OF_SCOPE,
@@ -29,6 +29,7 @@ from appbuilder.serve.chainlit.web import (
     most_of_socket,
     same_origin,
 )
+from appbuilder.serve.cookies import VISITOR_DAYS, PageGate
 
 Token = Callable[[Identity], str]
 """Makes the token by which Chainlit knows somebody, for one request."""

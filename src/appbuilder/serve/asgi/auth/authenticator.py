@@ -25,10 +25,8 @@ from appbuilder.serve.asgi.auth.tokens import Tokens, tokens_of
 from appbuilder.serve.asgi.hooks import HookThreads
 from appbuilder.serve.asking import ANONYMOUS, Asking, Credential, Identity
 from appbuilder.serve.cache import SharedLookUps
-from appbuilder.serve.chainlit.identity import LOGIN, VISITOR_DAYS, PageGate
 from appbuilder.serve.chainlit.secret import signing_key
-from appbuilder.serve.cookies import SignedCookies
-from appbuilder.serve.logins import LOGIN_DAYS, Logins
+from appbuilder.serve.cookies import LOGIN, LOGIN_DAYS, VISITOR_DAYS, Logins, PageGate, SignedCookies
 from appbuilder.serve.pools import AUTH
 from appbuilder.settings import Settings
 

@@ -7,16 +7,14 @@ from appbuilder.ids import new_id
 from appbuilder.serve.asgi.auth.origins import cookies_count
 from appbuilder.serve.asgi.http import IDENTITY
 from appbuilder.serve.asking import ANONYMOUS, VISITORS, Asking, Identity, Scope
-from appbuilder.serve.chainlit.identity import LOGIN
-from appbuilder.serve.cookies import SignedCookies
-from appbuilder.serve.logins import LOGIN_DAYS, Logins
+from appbuilder.serve.cookies import LOGIN, LOGIN_DAYS, Logins, SignedCookies
 
 KEY = "key"
 VISITOR = "visitor"
 
 
 class PageDoor:
-    """The page's gate, see :class:`appbuilder.serve.chainlit.identity.PageGate`.
+    """The page's gate, see :class:`appbuilder.serve.cookies.PageGate`.
 
     :param keys: users log in with their name, and one of these as the password; None: there is no login.
     """

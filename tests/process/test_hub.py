@@ -70,10 +70,9 @@ woken, cursor = [], 0
 while log.outcome is None:
     reader = gevent.event.Event()
     log.subscribe(lambda: (woken.append(thread() == hub), reader.set()))
-    pieces, outcome = log.read(cursor)
-    cursor += len(pieces)
-    if outcome is None and not pieces:
+    if not log.has_more(cursor):
         assert reader.wait(10)
+    cursor = len(log.entries)
 assert woken and all(woken), woken
 '''
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from appbuilder.engine.wakeups import Gate, Wakeups, new_gate
+from appbuilder.engine.wakeups import MANY, Gate, Wakeups, new_gate
 
 
 def test_a_gate_is_closed_again_by_who_waited() -> None:
@@ -45,6 +45,29 @@ def test_the_loop_is_woken_once_for_all_that_came_meanwhile() -> None:
         gates[0].open_from_thread()
         await gates[0].wait()
         assert len(calls) == 2
+
+    asyncio.run(main())
+
+
+def test_where_many_wait_the_loop_looks_by_itself_until_nothing_is_due() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        wakeups = Wakeups(loop)
+        gates = [Gate(wakeups) for _ in range(MANY + 2)]
+        waits = [asyncio.ensure_future(gate.wait()) for gate in gates]
+        await asyncio.sleep(0)
+        calls = counted(loop)
+        gates[0].open_from_thread()
+        await waits[0]
+        gates[1].open_from_thread()  # the loop is not woken for it
+        await asyncio.wait_for(waits[1], 30)
+        assert len(calls) == 1
+        while wakeups._scheduled:
+            await asyncio.sleep(0)
+        for gate in gates[2:]:
+            gate.open_from_thread()
+        await asyncio.wait_for(asyncio.gather(*waits), 30)
+        assert (len(calls), wakeups.waiting) == (2, 0)
 
     asyncio.run(main())
 

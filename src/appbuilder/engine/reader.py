@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import NamedTuple
 
 from appbuilder.core.events import Entry, RunEvent
-from appbuilder.engine.log import ENTRY, Outcome, Position, RunLog
+from appbuilder.engine.log import Outcome, Position, RunLog, size_of
 from appbuilder.engine.wakeups import Gate, new_gate
 from appbuilder.errors import Overloaded
 
@@ -37,7 +37,7 @@ class LogReader(Position):
     an error then.
     """
 
-    __slots__ = ("cursor", "gate", "log")
+    __slots__ = ("_wake", "cursor", "gate", "log")
 
     def __init__(self, log: RunLog) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class LogReader(Position):
         """Reads no more; may be called twice."""
         log = self.log
         if self.gate is not None:
-            log.unsubscribe(self.gate.open_from_thread)
+            log.unsubscribe(self._wake)
         if self in log.readers:
             log.readers.remove(self)
             log.taken()
@@ -64,9 +64,12 @@ class LogReader(Position):
         entries: Sequence[Entry] = log.entries[cursor : cursor + MOST_IN_ONE_BATCH]
         if not entries:
             return None if outcome is None else Batch(log, cursor, (), outcome)
-        entries, size = _together(entries)
+        if len(entries) == 1:
+            self.taken += size_of(entries[0])
+        else:
+            entries, size = _together(entries)
+            self.taken += size
         self.cursor = cursor + len(entries)
-        self.taken += size
         if log.takers:
             log.taken()
         if outcome is not None and self.cursor < len(log.entries):
@@ -77,25 +80,26 @@ class LogReader(Position):
         """Waits, in a thread, until there is more; False after *timeout* seconds."""
         return self.is_cut or self.log.wait(self.cursor, timeout) or self.is_cut
 
-    async def woken(self, beyond: int | None = None) -> bool:
-        """Waits, on the loop, until there is more or :attr:`gate` is opened; whether there is more.
+    async def woken(self, beyond: int | None = None) -> None:
+        """Waits, on the loop, until there is more or :attr:`gate` is opened; always on the same loop.
 
         :param beyond: of more entries than this; default: than were taken.
         """
+        log, gate = self.log, self.gate or self.opened()
+        log.subscribe(self._wake)
         cursor = self.cursor if beyond is None else beyond
-        gate, log = self.opened(), self.log
-        log.subscribe(gate.open_from_thread)
         try:
-            if not (log.has_more(cursor) or self.is_cut):
+            if len(log.entries) <= cursor and log.outcome is None and not self.is_cut:
                 await gate.wait()
         finally:
-            log.unsubscribe(gate.open_from_thread)
-        return log.has_more(cursor) or self.is_cut
+            if log.wakers:
+                log.unsubscribe(self._wake)
 
     def opened(self) -> Gate:
         """What the running loop waits at; the same each time."""
         if self.gate is None:
             self.gate = new_gate()
+            self._wake = self.gate.open_from_thread
         return self.gate
 
     async def batches(self) -> AsyncGenerator[Batch]:
@@ -126,7 +130,7 @@ def _together(entries: Sequence[Entry]) -> tuple[Sequence[Entry], int]:
     """The first of *entries*, as many as may be taken at a time, one at least; and their size."""
     size = 0
     for number, entry in enumerate(entries):
-        more = ENTRY + (len(entry) if type(entry) is str else entry.size)  # type: ignore[union-attr]
+        more = size_of(entry)
         if number and size + more > LARGEST_BATCH:
             return entries[:number], size
         size += more

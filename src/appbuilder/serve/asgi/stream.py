@@ -139,7 +139,9 @@ class _Reader:
         timer = self._loop.call_later(seconds, end)
         try:
             while not (log.has_spoken or log.outcome is not None or is_over):
-                await self._woken(len(log.entries))
+                await self._reader.woken(len(log.entries))
+                if self._left:
+                    raise _Left
         finally:
             timer.cancel()
 
@@ -164,15 +166,12 @@ class _Reader:
                     await self._write(body, more=not ended)
                 if ended:
                     return
-            elif not await self._woken() and self._silent() >= self._heartbeat:
+                continue
+            await reader.woken()
+            if self._left:
+                raise _Left
+            if not reader.log.has_more(reader.cursor) and self._silent() >= self._heartbeat:
                 await self._write(sse.COMMENT, more=True)
-
-    async def _woken(self, beyond: int | None = None) -> bool:
-        """Waits for something to happen; True if there is more of the log now."""
-        there_is_more = await self._reader.woken(beyond)
-        if self._left:
-            raise _Left
-        return there_is_more
 
     def _silent(self) -> float:
         return clock.monotonic() - self._last_write

@@ -308,6 +308,18 @@ def test_an_issuer_that_does_not_answer_is_no_fault_of_the_caller_s(still: Clock
     asyncio.run(asks())
 
 
+def test_an_issuer_that_never_ends_its_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jwks, "_LONGEST_READ", 0.01)
+    issuer = Issuer(ONE)
+
+    async def asks() -> None:
+        issuer.gate = asyncio.Event()
+        with pytest.raises(ServiceUnavailable):
+            await tokens(issuer).user_of(signing_key().token())
+
+    asyncio.run(asks())
+
+
 def test_many_at_once_ask_the_issuer_once() -> None:
     issuer = Issuer(ONE)
     checks = tokens(issuer)

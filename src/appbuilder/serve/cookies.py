@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from itsdangerous import BadData, URLSafeTimedSerializer
 
@@ -99,37 +100,52 @@ class Logins:
             self._catalogue.end_login(login, clock.now() + timedelta(days=LOGIN_DAYS))
 
 
-class PageGate(Protocol):
-    """Who may use a page, as the page needs to know it."""
+class PageGate(ABC):
+    """Who may use a page, as the page needs to know it.
+
+    :param logins: which logins go on.
+    :param user: names the user, or the key, in the cookie of a login.
+    """
+
+    def __init__(self, cookies: SignedCookies, logins: Logins, user: str) -> None:
+        self._cookies = cookies
+        self._logins = logins
+        self._user_member = user
+        self.cookie_name = cookies.name
 
     @property
-    def cookie_name(self) -> str:
-        """Of the cookie that a browser is known by."""
-
-    @property
+    @abstractmethod
     def has_login(self) -> bool:
         """Whether users log in on the page."""
 
+    @abstractmethod
     async def who(self, scope: Scope, asking: Asking) -> Identity | None:
         """Who asks; None: unknown, a login is needed (or what a proxy says).
 
         :raises StoreUnavailable: whether a login goes on cannot be found out now.
         """
 
-    def login_of(self, asking: Asking) -> str:
-        """The id of the login whose cookie the request has; empty: it has none."""
-
+    @abstractmethod
     def log_in(self, name: str, password: str, asking: Asking | None = None) -> str | None:
         """The cookie of a user who gives the right password; None: it is wrong. May take a while.
 
         :raises RateLimited: too many wrong ones came.
+        :raises StoreUnavailable: the database did not answer in time or refused.
         """
 
     def browser_cookie(self, name: str) -> str:
         """What a browser keeps in its cookie :data:`KNOWN` after a login with this name; empty: nothing."""
+        return ""
+
+    def login_of(self, asking: Asking) -> str:
+        """The id of the login whose cookie the request has; empty: it has none."""
+        found = self._cookies.read(asking, LOGIN_DAYS)
+        return str(found.get(LOGIN, "")) if self._user_member in found else ""
 
     def log_out(self, asking: Asking) -> None:
         """Ends the login of the request's cookie, in all processes. May take a while.
 
         :raises StoreUnavailable: the database did not answer in time or refused.
         """
+        if login := self.login_of(asking):
+            self._logins.end(login)

@@ -14,7 +14,7 @@ from appbuilder.ids import new_id
 from appbuilder.serve.asking import VISITORS, Asking, Identity, Scope, address_of, user_name, utf8
 from appbuilder.serve.chainlit.page import Page, TrustedHeader
 from appbuilder.serve.chainlit.passwords import Passwords
-from appbuilder.serve.cookies import KNOWN, LOGIN, LOGIN_DAYS, VISITOR_DAYS, Logins, SignedCookies
+from appbuilder.serve.cookies import KNOWN, LOGIN, LOGIN_DAYS, VISITOR_DAYS, Logins, PageGate, SignedCookies
 
 
 class PageContext(SessionContext):
@@ -26,7 +26,7 @@ class PageContext(SessionContext):
         self.language = language
 
 
-class Gate:
+class Gate(PageGate):
     """Tells who is asking, by what is said of a :class:`Page`.
 
     :param key: signs cookies; another key makes all earlier cookies void.
@@ -37,10 +37,8 @@ class Gate:
     def __init__(self, page: Page, key: bytes, logins: Logins | None = None) -> None:
         if page.users and page.user_header:
             raise ConfigurationError("A page has users with passwords or users from a header, not both.")
+        super().__init__(SignedCookies(key), logins or Logins(None), "user")
         self._page = page
-        self._logins = logins or Logins(None)
-        self._cookies = SignedCookies(key)
-        self.cookie_name = self._cookies.name
         self._proxies = _networks(page.user_header)
         self._passwords = Passwords(page.users)
 
@@ -59,17 +57,12 @@ class Gate:
             return Identity(LOCAL_USER, LOCAL_USER, sees_all_others=True)
         return self._visitor(asking)
 
-    async def who(self, _scope: Scope, asking: Asking) -> Identity | None:
+    async def who(self, scope: Scope, asking: Asking) -> Identity | None:
         """See :class:`PageGate`."""
         found = self.identify(asking)
         if found is None or not self._page.users:
             return found
         return found if await self._logins.goes_on(found.login) else None
-
-    def login_of(self, asking: Asking) -> str:
-        """See :class:`PageGate`."""
-        found = self._cookies.read(asking, LOGIN_DAYS)
-        return str(found.get(LOGIN, "")) if "user" in found else ""
 
     def log_in(self, name: str, password: str, asking: Asking | None = None) -> str | None:
         """See :class:`PageGate`."""
@@ -79,11 +72,6 @@ class Gate:
     def browser_cookie(self, name: str) -> str:
         """See :class:`PageGate`."""
         return self._cookies.sign({"was": name, "browser": new_id()})
-
-    def log_out(self, asking: Asking) -> None:
-        """See :class:`PageGate`."""
-        if login := self.login_of(asking):
-            self._logins.end(login)
 
     def _known_browser(self, name: str, asking: Asking) -> str:
         """The id of this browser, if it was logged in with this name before; empty: it was not."""

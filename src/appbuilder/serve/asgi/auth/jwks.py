@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 import jwt
+from anyio import fail_after
 
 from appbuilder import clock, jsontext
 from appbuilder.errors import ConfigurationError, ServiceUnavailable
@@ -39,6 +40,8 @@ PAUSE = 10.0
 RETRY = 2.0
 """Seconds between two tries where the issuer did not answer."""
 _TIMEOUT = 5.0
+_LONGEST_READ = 10.0
+"""Seconds for one reading as a whole: an issuer may send a byte now and then."""
 _MOST_BYTES = 1024 * 1024
 _MAX_AGE = re.compile(r"(?:^|[\s,])max-age=(\d{1,9})\b")
 
@@ -148,7 +151,8 @@ class KeySet:
             if not needed() or self._failed_at + RETRY > now:
                 return False
             try:
-                text, keep = await self._source()
+                with fail_after(_LONGEST_READ):
+                    text, keep = await self._source()
                 self._keys = PublicKeys.parse(text)
             except Exception as error:  # noqa: BLE001 - whatever stands between us and the issuer
                 self._failed_at = now

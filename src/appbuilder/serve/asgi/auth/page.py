@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from appbuilder.core.keys import ApiKey, Keys
+from appbuilder.core.keys import Keys
 from appbuilder.ids import new_id
 from appbuilder.serve.asgi.auth.origins import cookies_count
 from appbuilder.serve.asgi.http import IDENTITY
 from appbuilder.serve.asking import ANONYMOUS, VISITORS, Asking, Identity, Scope
-from appbuilder.serve.cookies import LOGIN, LOGIN_DAYS, Logins, SignedCookies
+from appbuilder.serve.cookies import LOGIN, Logins, PageGate, SignedCookies
 
 KEY = "key"
 VISITOR = "visitor"
 
 
-class PageDoor:
-    """The page's gate, see :class:`appbuilder.serve.cookies.PageGate`.
+class PageDoor(PageGate):
+    """The gate of the service's page.
 
     :param keys: users log in with their name, and one of these as the password; None: there is no login.
     """
 
     def __init__(self, cookies: SignedCookies, keys: Keys | None, logins: Logins | None = None) -> None:
-        self._cookies = cookies
+        super().__init__(cookies, logins or Logins(None), KEY)
         self._keys = keys
-        self._logins = logins or Logins(None)
-
-    @property
-    def cookie_name(self) -> str:
-        """Of the cookie that a browser is known by."""
-        return self._cookies.name
 
     @property
     def has_login(self) -> bool:
@@ -46,36 +40,19 @@ class PageDoor:
 
     def login_of(self, asking: Asking) -> str:
         """The id of the login whose cookie the request has, if nothing counts before it; empty: none."""
-        found = self._cookies.read(asking, LOGIN_DAYS)
-        return str(found.get(LOGIN, "")) if KEY in found and asking.credential is None else ""
+        return super().login_of(asking) if asking.credential is None else ""
 
-    def log_in(self, name: str, password: str, _asking: Asking | None = None) -> str | None:
+    def log_in(self, name: str, password: str, asking: Asking | None = None) -> str | None:
         """The cookie of a user who gives a key of that user; it ends with the key.
 
         Wrong ones are not counted: a key is 256 random bits, and a limit would keep others out.
 
         :raises StoreUnavailable: the database did not answer in time or refused.
         """
-        key = self._find(password)
+        key = None if self._keys is None else self._keys.find(password)
         if key is None or key.user != name:
             return None
         return self._cookies.sign({KEY: key.id, LOGIN: new_id()})
-
-    def browser_cookie(self, _name: str) -> str:
-        """Nothing: attempts are not counted."""
-        return ""
-
-    def log_out(self, asking: Asking) -> None:
-        """Ends the login of the request's cookie, in all processes.
-
-        :raises StoreUnavailable: the database did not answer in time or refused.
-        """
-        login = self.login_of(asking)
-        if login:
-            self._logins.end(login)
-
-    def _find(self, secret: str) -> ApiKey | None:
-        return None if self._keys is None else self._keys.find(secret)
 
 
 def visitor_of(visitor: str, peer: str, cookie: str = "") -> Identity:

@@ -8,6 +8,7 @@ from typing import Any
 
 import openai
 import pytest
+from tests.memory_store import MemoryStore
 from tests.unit.engines import ask
 from tests.unit.logs import pieces_in
 
@@ -15,7 +16,6 @@ from appbuilder.components.function import as_component
 from appbuilder.engine.engine import Engine
 from appbuilder.engine.loop import bridge
 from appbuilder.settings import Settings
-from appbuilder.store.memory import MemoryStore
 from appbuilder.testing import OpenAIDouble, Reply
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}

@@ -17,7 +17,7 @@ from appbuilder.engine.engine import Engine
 from appbuilder.engine.request import TurnRequest
 from appbuilder.engine.turn import Turn
 from appbuilder.settings import Settings
-from appbuilder.store.memory import MemoryStore
+from tests.memory_store import MemoryStore
 
 thread = monkey.get_original("_thread", "get_ident")
 hub, seen = thread(), {}

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from sqlalchemy.engine import URL
+from tests.memory_store import MemoryStore
 from tests.services.fixtures import DATABASES, empty_database
 
 from appbuilder.core.catalogue import Catalogue, CataloguedStore
 from appbuilder.core.store import SessionStore
 from appbuilder.ids import new_id
 from appbuilder.settings import Settings
-from appbuilder.store.memory import MemoryStore
 from appbuilder.store.sql import SqlStore
 from appbuilder.store.urls import parse
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from tests.memory_store import MemoryStore
 from tests.services.fixtures import DATABASES, empty_database
 from tests.store.helpers import add, contents, entry_turn, turn
 
@@ -30,7 +31,6 @@ from appbuilder.ids import new_id
 from appbuilder.settings import Settings
 from appbuilder.store import removal
 from appbuilder.store.conversations import logout_id
-from appbuilder.store.memory import MemoryStore
 from appbuilder.store.sql import SqlStore
 from appbuilder.store.urls import parse
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from tests.memory_store import MemoryStore
 from tests.store.helpers import entry_turn, turn
 
 from appbuilder import clock
@@ -18,7 +19,6 @@ from appbuilder.core.catalogue import FEEDBACK_KEY, CataloguedStore, Owner, Rati
 from appbuilder.core.store import TURN_KEY
 from appbuilder.errors import NotFound
 from appbuilder.settings import Settings
-from appbuilder.store.memory import MemoryStore
 from appbuilder.store.sql import SqlStore
 from appbuilder.store.urls import parse
 

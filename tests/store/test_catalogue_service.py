@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy.engine import URL
+from tests.memory_store import MemoryStore
 from tests.store.conftest import Opener
 from tests.store.helpers import add, contents, entry_turn
 from tests.store.test_importing import ROW
@@ -20,7 +21,6 @@ from appbuilder.errors import NotFound
 from appbuilder.ids import new_id
 from appbuilder.store import removal
 from appbuilder.store.backend import Backend
-from appbuilder.store.memory import MemoryStore
 from appbuilder.store.sql import SqlStore
 
 

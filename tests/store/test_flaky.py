@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from tests.memory_store import MemoryStore
 from tests.store.helpers import add, contents, entry_turn
 
 from appbuilder.core.catalogue import Rating, StoredRow
 from appbuilder.core.store import TURN_KEY
 from appbuilder.errors import StoreUnavailable
 from appbuilder.ids import new_id
-from appbuilder.store.memory import MemoryStore
 from appbuilder.testing.stores import CATALOGUE_OPERATIONS, FlakyStore
 
 

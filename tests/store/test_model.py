@@ -10,11 +10,11 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.memory_store import MemoryStore
 
 from appbuilder import clock
 from appbuilder.core.store import SessionStore, TurnRecord
 from appbuilder.settings import Settings
-from appbuilder.store.memory import MemoryStore
 from appbuilder.store.sql import SqlStore
 from appbuilder.store.urls import parse
 

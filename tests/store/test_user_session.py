@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import create_engine, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
+from tests.memory_store import MemoryStore
 from tests.store.helpers import contents, fetch
 
 import appbuilder
@@ -21,7 +22,6 @@ from appbuilder.core.session_message import SessionMessage
 from appbuilder.core.user_session import UserSession
 from appbuilder.errors import StoreUnavailable
 from appbuilder.ids import new_id
-from appbuilder.store.memory import MemoryStore
 from appbuilder.store.registry import open_store
 from appbuilder.testing.stores import FlakyStore
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tests.memory_store import MemoryStore
 from tests.unit.logs import pieces_in
 
 from appbuilder.core.component import Component
@@ -15,7 +16,6 @@ from appbuilder.engine.engine import Engine, Run
 from appbuilder.engine.request import TurnRequest
 from appbuilder.errors import StoreUnavailable
 from appbuilder.settings import Settings
-from appbuilder.store.memory import MemoryStore
 
 FAST = {"retry_backoff": 0.0, "session_wait": 10.0}
 

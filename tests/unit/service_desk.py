@@ -9,6 +9,7 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from starlette.testclient import TestClient
+from tests.memory_store import MemoryStore
 from tests.unit.engines import Scripted
 
 from appbuilder.core.catalogue import Catalogue
@@ -24,7 +25,6 @@ from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import ANONYMOUS, Asking, Identity
 from appbuilder.serve.cache import ExpiringCache
 from appbuilder.settings import Settings
-from appbuilder.store.memory import MemoryStore
 
 OWNERS = {"ann": "user:ann", "bob": "user:bob", "root": "user:root", "v": "visitor:v", "local": "local",
           ANONYMOUS: ANONYMOUS}

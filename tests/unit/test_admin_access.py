@@ -12,6 +12,7 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.routing import Router
 from starlette.testclient import TestClient
+from tests.memory_store import MemoryStore
 
 from appbuilder import clock
 from appbuilder.core.catalogue import Rating
@@ -25,7 +26,6 @@ from appbuilder.serve.asgi.http import IDENTITY
 from appbuilder.serve.asking import Identity, Receive, Scope, Send
 from appbuilder.serve.cache import ExpiringCache
 from appbuilder.settings import Settings
-from appbuilder.store.memory import MemoryStore
 
 HERE = "http://here.test"
 ADMINISTRATOR = Identity("root", "user:root", sees_all_others=True)

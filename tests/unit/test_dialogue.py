@@ -10,6 +10,7 @@ from typing import Annotated, Any, Optional, TypedDict
 import pytest
 from pydantic import BaseModel
 from starlette.testclient import TestClient
+from tests.memory_store import MemoryStore
 from tests.unit.engines import ask
 
 from appbuilder import FlaskRuntime, Message
@@ -21,7 +22,6 @@ from appbuilder.engine.keeping import Keeping
 from appbuilder.errors import ConfigurationError, InvalidRequest
 from appbuilder.ids import new_row_id
 from appbuilder.settings import Settings
-from appbuilder.store.memory import MemoryStore
 from appbuilder.utils.service import ServiceRuntime
 
 Dicts = list[dict[str, Any]]

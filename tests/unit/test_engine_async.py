@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.memory_store import MemoryStore
 from tests.unit.engines import ask, async_engine, engine_of, remember, text_from
 
 from appbuilder.core.component import Component
@@ -21,7 +22,6 @@ from appbuilder.errors import (
     TurnCancelled,
 )
 from appbuilder.settings import Settings
-from appbuilder.store.memory import MemoryStore
 from appbuilder.utils.flask_deploy import FlaskRuntime
 
 

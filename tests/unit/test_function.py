@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
+from tests.memory_store import MemoryStore
 from tests.unit.engines import ask
 from tests.unit.logs import pieces_in
 
@@ -18,7 +19,6 @@ from appbuilder.core.message import AnswerMessage, Message
 from appbuilder.engine.engine import Engine
 from appbuilder.errors import ComponentError, ConfigurationError, InvalidRequest
 from appbuilder.settings import Settings
-from appbuilder.store.memory import MemoryStore
 
 
 def answered(thing: Any, *, name: str = "", **members: Any) -> tuple[list[Any], Any]:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.memory_store import MemoryStore
 from tests.unit.engines import Scripted
 from tests.unit.service_desk import Desk
 
@@ -21,7 +22,6 @@ from appbuilder.engine.request import TurnRequest
 from appbuilder.errors import NotFound, SessionBusy
 from appbuilder.ids import new_id
 from appbuilder.settings import Settings
-from appbuilder.store.memory import MemoryStore
 from appbuilder.wire import transcript
 
 NOON = datetime(2026, 1, 2, 12)

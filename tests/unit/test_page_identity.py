@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from itsdangerous import URLSafeTimedSerializer
+from tests.memory_store import MemoryStore
 
 from appbuilder import clock
 from appbuilder.core.catalogue import LOCAL_USER, Catalogue
@@ -20,7 +21,6 @@ from appbuilder.serve.chainlit.identity import Gate
 from appbuilder.serve.chainlit.page import Page, TrustedHeader
 from appbuilder.serve.chainlit.passwords import ATTEMPTS
 from appbuilder.serve.cookies import KNOWN, LOGIN_DAYS, VISITOR_DAYS, Logins
-from appbuilder.store.memory import MemoryStore
 from appbuilder.testing.stores import FlakyStore
 
 KEY = b"k" * 32

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.memory_store import MemoryStore
 from tests.unit.callers import (
     SECRET,
     Clock,
@@ -26,7 +27,6 @@ from appbuilder.serve.asgi.auth.authenticator import FRESH, Authenticator, check
 from appbuilder.serve.asgi.http import IDENTITY
 from appbuilder.serve.asking import Asking, Credential, Identity
 from appbuilder.settings import Settings
-from appbuilder.store.memory import MemoryStore
 from appbuilder.testing.stores import FlakyStore
 from appbuilder.utils.service import ServiceRuntime
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.memory_store import MemoryStore
 from tests.unit.callers import stopped_clock
 
 from appbuilder.core.catalogue import Owner
@@ -26,7 +27,6 @@ from appbuilder.serve.asgi.service import KNOWN_FOR, Service
 from appbuilder.serve.asking import Identity
 from appbuilder.serve.cache import ExpiringCache
 from appbuilder.settings import Settings
-from appbuilder.store.memory import MemoryStore
 
 OWNERS: list[Owner] = [
     None, "local", "anonymous", "visitor:1", "visitor:2", "user:ann", "user:bob", "user:local"

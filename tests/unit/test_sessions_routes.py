@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.requests import Request
+from tests.memory_store import MemoryStore
 from tests.unit.service_desk import OWNERS, SEE_ALL, Desk, path_of
 
 from appbuilder.core.catalogue import NewSession, Rating, all_conversations
@@ -19,7 +20,6 @@ from appbuilder.engine import stopping
 from appbuilder.ids import new_id
 from appbuilder.serve.asgi import reading
 from appbuilder.serve.asgi.exports import export
-from appbuilder.store.memory import MemoryStore
 from appbuilder.testing.stores import FlakyStore
 
 ODD_IDS = [

@@ -12,6 +12,7 @@ from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
+from tests.memory_store import MemoryStore
 from tests.unit.engines import ask
 from tests.unit.logs import pieces_in
 
@@ -21,7 +22,6 @@ from appbuilder.core.message import AnswerMessage, Message, dump
 from appbuilder.engine.engine import Engine
 from appbuilder.errors import AnswerError, ModelUnavailable
 from appbuilder.settings import Settings
-from appbuilder.store.memory import MemoryStore
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
 _EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)

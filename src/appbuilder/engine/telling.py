@@ -1,50 +1,56 @@
-"""What is told of a turn at its end: numbers, its span, and, where that is asked for, what was said."""
+"""The report of a turn at its end: metrics, its span, and, where that is asked for, the texts in the log."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from appbuilder import logs, telemetry
 from appbuilder.core.events import answer_text
 from appbuilder.core.message import text_of
 from appbuilder.engine import spans
-from appbuilder.engine.machine import Phase
+from appbuilder.engine.log import Outcome, RunLog
+from appbuilder.engine.machine import Phase, TurnState
+from appbuilder.engine.request import TurnRequest
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
-    from appbuilder.engine.log import Outcome
-    from appbuilder.engine.turn import Turn
 
+def ended(
+    request: TurnRequest,
+    state: TurnState,
+    log: RunLog,
+    outcome: Outcome,
+    *,
+    span: Span | None,
+    ids: Callable[[], Mapping[str, str]],
+    model_calls: int,
+) -> None:
+    """Reports a turn that has ended.
 
-def ended(turn: Turn, outcome: Outcome, span: Span | None, *, model_calls: int) -> None:
-    """Tells of *turn*, which has ended so.
-
-    :param model_calls: how many calls of models were told already, with their tokens.
+    :param ids: what identifies the turn in the service's log.
+    :param model_calls: how many calls of models were reported already, with their tokens.
     """
-    request, sink, pieces = turn.request, telemetry.sink(), turn.log.count
+    sink, pieces = telemetry.sink(), log.count
     usage = outcome.answer.get("token_usage") if outcome.answer is not None else None
     if usage and not model_calls:
         sink.tokens(usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0)
     error = None if outcome.error is None else telemetry.kind_of(outcome.error)
     if error is not None:
         sink.error(error)
-    sink.turn_ended(request.door, _how(turn), pieces)
+    sink.turn_ended(request.door, _result(state), pieces)
     if span is not None:
         spans.end(span, request, error, outcome.answer, pieces=pieces)
     if logs.texts_wanted():
-        logs.tell_texts(text_of(request.message), _said(turn, outcome), turn.ids)
+        answer = outcome.answer
+        text = answer_text(log.entries) if answer is None else text_of(answer.get("content"))
+        logs.tell_texts(text_of(request.message), text, ids())
 
 
-def _how(turn: Turn) -> str:
-    if turn.state.phase is Phase.DONE:
+def _result(state: TurnState) -> str:
+    if state.phase is Phase.DONE:
         return telemetry.DONE
-    if turn.state.phase is Phase.CANCELLED:
+    if state.phase is Phase.CANCELLED:
         return telemetry.INCOMPLETE
-    return telemetry.FAILED if turn.state.attempt else telemetry.REFUSED
-
-
-def _said(turn: Turn, outcome: Outcome) -> str:
-    if outcome.answer is not None:
-        return text_of(outcome.answer.get("content"))
-    return answer_text(turn.log.entries)
+    return telemetry.FAILED if state.attempt else telemetry.REFUSED

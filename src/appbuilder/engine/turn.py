@@ -437,7 +437,9 @@ class Turn(Publisher):
         self._release()
         self.account.let_go()
         calls = 0 if self._session is None else self._session.model_calls
-        telling.ended(self, outcome, self._span, model_calls=calls)
+        telling.ended(
+            self.request, self.state, self.log, outcome, span=self._span, ids=lambda: self.ids, model_calls=calls
+        )
         self.log.finish(outcome)
         self._on_end(self)
 

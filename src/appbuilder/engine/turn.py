@@ -437,9 +437,8 @@ class Turn(Publisher):
         self._release()
         self.account.let_go()
         calls = 0 if self._session is None else self._session.model_calls
-        telling.ended(
-            self.request, self.state, self.log, outcome, span=self._span, ids=lambda: self.ids, model_calls=calls
-        )
+        span, ids = self._span, lambda: self.ids
+        telling.ended(self.request, self.state, self.log, outcome, span=span, ids=ids, model_calls=calls)
         self.log.finish(outcome)
         self._on_end(self)
 

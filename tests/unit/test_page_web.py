@@ -22,7 +22,7 @@ from appbuilder.errors import (
 )
 from appbuilder.serve.asking import read_asking
 from appbuilder.serve.chainlit.texts import is_chinese, text
-from appbuilder.serve.chainlit.web import MOST_BODY, bounded, failed, language, same_origin
+from appbuilder.serve.chainlit.web import MOST_BODY, bounded, failed, same_origin
 from appbuilder.wire import problems
 
 
@@ -143,8 +143,8 @@ def test_what_goes_with_an_error() -> None:
 )
 def test_the_reader_s_language(accepted: str, expected: str) -> None:
     raw = [(b"accept-language", accepted.encode())]
-    assert language(read_asking({"type": "http", "client": None, "headers": raw})) == expected
-    assert language(read_asking({"type": "http", "client": None, "headers": []})) == "en"
+    assert read_asking({"type": "http", "client": None, "headers": raw}).language == expected
+    assert read_asking({"type": "http", "client": None, "headers": []}).language == "en"
 
 
 def test_sentences_in_two_languages() -> None:

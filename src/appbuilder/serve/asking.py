@@ -127,6 +127,13 @@ class Asking:
             raise Unauthenticated("The credential is empty or too long.")
         return Credential(given[0])
 
+    @property
+    def language(self) -> str:
+        """The browser's first language, ``en`` if it says none."""
+        accepted = self.values("accept-language")
+        found = re.match(r"\s*([A-Za-z0-9-]+)", accepted[0]) if accepted else None
+        return found[1] if found else "en"
+
     @cached_property
     def is_local(self) -> bool:
         """Whether a program or browser on this machine asks, and asks this machine.

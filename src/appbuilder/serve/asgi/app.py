@@ -12,6 +12,7 @@ from appbuilder.serve.asgi.auth.hosts import PROBES
 from appbuilder.serve.asgi.auth.origins import Rules
 from appbuilder.serve.asgi.chat import ChatEndpoint
 from appbuilder.serve.asgi.front import Body, Front, Lifespan
+from appbuilder.serve.asgi.http import CHAT
 from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import App, Receive, Scope, Send
 
@@ -36,7 +37,7 @@ def create_app(service: Service, *, rules: Rules, page: App | None, lifespan: Li
     """
     router = _Routed(route for group in GROUPS for route in group.routes(service))
     doors: dict[str, App] = dict.fromkeys(_PLACES, router)
-    doors["/chat"] = ChatEndpoint(service)
+    doors[CHAT] = ChatEndpoint(service)
     return Front(service, rules, doors, page, BODIES, lifespan=lifespan)
 
 

@@ -32,8 +32,8 @@ HEADER = "appbuilder.header"
 _JSON = (b"content-type", b"application/json")
 NOT_KEPT = {"Cache-Control": "no-store"}
 """Headers of what is one caller's, by whatever he was known: no cache may have it for the next one."""
-ROUTE = "appbuilder.route"
-"""Where it stands in the scope which route a request took, without what differs between requests."""
+CHAT = "/chat"
+"""The route that no router stands in front of: it is asked most."""
 
 
 class UnreadBody(Exception):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from appbuilder import clock, telemetry, tracing
 from appbuilder.logs import access
 from appbuilder.serve.asgi.auth.hosts import PROBES
-from appbuilder.serve.asgi.http import REQUEST_ID
+from appbuilder.serve.asgi.http import CHAT, REQUEST_ID
 from appbuilder.serve.asking import Receive, Scope, Send
 from appbuilder.wire import sse
 
@@ -76,7 +76,7 @@ class Observed:
         found = getattr(scope.get("route"), "path", None)
         if isinstance(found, str):
             return found
-        return "/chat" if scope["path"] == "/chat" else self._elsewhere
+        return CHAT if scope["path"] == CHAT else self._elsewhere
 
 
 class Answer:

@@ -17,7 +17,7 @@ from appbuilder.errors import InvalidRequest, NotFound, Unauthenticated
 from appbuilder.serve.asking import Asking, Identity, Receive, Scope, over_https
 from appbuilder.serve.chainlit.facts import Facts
 from appbuilder.serve.chainlit.index import SCRIPT, STYLE_SHEET, localized
-from appbuilder.serve.chainlit.web import SAFE, bounded, language
+from appbuilder.serve.chainlit.web import SAFE, bounded
 from appbuilder.serve.cookies import KNOWN, LOGIN_DAYS, VISITOR_DAYS, PageGate
 from appbuilder.serve.pools import AUTH, LOGINS
 
@@ -84,7 +84,7 @@ class Routes:
         return None
 
     def _page(self, asking: Asking, identity: Identity | None) -> Response:
-        words = self._facts.language(language(asking))
+        words = self._facts.language(asking.language)
         facts = self._facts.of(identity, asking, words)
         return HTMLResponse(localized(self._html, words, facts), headers={"Vary": "Accept-Language, Cookie"})
 
@@ -107,7 +107,7 @@ class Routes:
                 return RedirectResponse("/login", 303)
             raise Unauthenticated("Log in first.")
         before = parse_qs(scope["query_string"].decode("latin-1")).get("before", [None])[0]
-        return await self._earlier(identity, session_id, before, language(asking))
+        return await self._earlier(identity, session_id, before, asking.language)
 
     def _auth(self) -> dict[str, Any]:
         theme = {} if self._theme is None else {"default_theme": self._theme}

@@ -25,7 +25,6 @@ from appbuilder.serve.chainlit.web import (
     SOCKET,
     bounded,
     failed,
-    language,
     most_of_socket,
     same_origin,
 )
@@ -135,7 +134,7 @@ class Shell:
         kept = [(name, value) for name, value in scope["headers"] if name not in hidden]
         if identity is not None:
             kept.append((b"cookie", f"{TOKEN_COOKIE}={self._token(identity)}".encode()))
-            context_var.set(PageContext(identity, language(asking)))
+            context_var.set(PageContext(identity, asking.language))
             scope[LOGIN_OF_SCOPE] = identity.login
         scope["headers"] = kept
 

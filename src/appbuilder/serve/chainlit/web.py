@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -54,13 +53,6 @@ def same_origin(scope: Scope, asking: Asking) -> bool:
     if len(origins) != 1 or len(hosts) != 1:
         return False
     return bool(hosts[0]) and origins[0].partition("://")[2] == hosts[0]
-
-
-def language(asking: Asking) -> str:
-    """The browser's first language, ``en`` if it says none."""
-    accepted = asking.values("accept-language")
-    found = re.match(r"\s*([A-Za-z0-9-]+)", accepted[0]) if accepted else None
-    return found[1] if found else "en"
 
 
 def bounded(receive: Receive, most: int = MOST_BODY) -> Receive:

@@ -27,7 +27,6 @@ from appbuilder.serve.asgi.service import Service
 from appbuilder.serve.asking import Identity, read_asking
 from appbuilder.serve.chainlit.routes import OUR_ICON
 from appbuilder.serve.chainlit.texts import is_chinese
-from appbuilder.serve.chainlit.web import language
 from appbuilder.serve.pools import BULK, TURNS
 from appbuilder.wire.problems import problem
 
@@ -225,7 +224,7 @@ class Admin:
             "service_name": self._service.name,
             "tab": tab,
             "viewer": caller(request).name,
-            "words": Words(is_chinese(language(read_asking(request.scope)))),
+            "words": Words(is_chinese(read_asking(request.scope).language)),
         }
 
     def _known_owners(self, words: Words) -> list[shown.OwnerShown]:

@@ -15,15 +15,16 @@ from appbuilder import clock
 from appbuilder.core.catalogue import LOCAL_USER, Catalogue
 from appbuilder.core.keys import ApiKey, Keys
 from appbuilder.errors import ConfigurationError, Forbidden, StoreUnavailable, Unauthenticated
+from appbuilder.ids import new_id
 from appbuilder.logs import logger
 from appbuilder.serve.address import is_loopback
 from appbuilder.serve.asgi.auth import hook as hooks
 from appbuilder.serve.asgi.auth.hosts import listed
 from appbuilder.serve.asgi.auth.origins import cookies_count
-from appbuilder.serve.asgi.auth.page import KEY, VISITOR, PageDoor, visitor_of
 from appbuilder.serve.asgi.auth.tokens import Tokens, tokens_of
 from appbuilder.serve.asgi.hooks import HookThreads
-from appbuilder.serve.asking import ANONYMOUS, Asking, Credential, Identity
+from appbuilder.serve.asgi.http import IDENTITY
+from appbuilder.serve.asking import ANONYMOUS, VISITORS, Asking, Credential, Identity, Scope
 from appbuilder.serve.cache import SharedLookUps
 from appbuilder.serve.chainlit.secret import signing_key
 from appbuilder.serve.cookies import LOGIN, LOGIN_DAYS, VISITOR_DAYS, Logins, PageGate, SignedCookies
@@ -38,6 +39,9 @@ FRESH = REVOKED_WITHIN / 2
 again as often, see :class:`appbuilder.serve.asgi.auth.sockets.WatchedSockets`."""
 _LOGGED_EVERY = 5.0
 """Seconds between two lines of the log that say that the database fails."""
+_KEY = "key"
+_VISITOR = "visitor"
+"""Members of cookies: a key's id, a visitor's."""
 _LOCAL = Identity(LOCAL_USER, LOCAL_USER, sees_all_others=True)
 
 
@@ -151,9 +155,9 @@ class OpenDoor:
                 "authentication, or starts it with --allow-anonymous."
             )
         if self._cookies.name in asking.cookies and cookies_count(asking):
-            visitor = self._cookies.read(asking, VISITOR_DAYS).get(VISITOR)
+            visitor = self._cookies.read(asking, VISITOR_DAYS).get(_VISITOR)
             if isinstance(visitor, str):
-                return visitor_of(visitor, asking.peer)
+                return _visitor_of(visitor, asking.peer)
         return Identity(ANONYMOUS, ANONYMOUS, peer=asking.peer)
 
 
@@ -226,7 +230,7 @@ class GuardedDoor:
         if self._keys is None or self._cookies.name not in asking.cookies or not cookies_count(asking):
             return None
         found = self._cookies.read(asking, LOGIN_DAYS)
-        key_id, login = found.get(KEY), found.get(LOGIN)
+        key_id, login = found.get(_KEY), found.get(LOGIN)
         if not isinstance(key_id, str):
             return None
         user = await self._found.get(key_id.encode(), partial(self._by_key, self._keys.by_id, key_id))
@@ -241,3 +245,50 @@ class GuardedDoor:
     def _user(self, name: str, administrator: bool = False) -> Identity:
         sees_all = administrator or name in self._administrators
         return Identity(name, f"user:{name}", sees_all_others=sees_all)
+
+
+class PageDoor(PageGate):
+    """The gate of the service's page.
+
+    :param keys: users log in with their name, and one of these as the password; None: there is no login.
+    """
+
+    def __init__(self, cookies: SignedCookies, keys: Keys | None, logins: Logins | None = None) -> None:
+        super().__init__(cookies, logins or Logins(None), _KEY)
+        self._keys = keys
+
+    @property
+    def has_login(self) -> bool:
+        """Whether users log in on the page."""
+        return self._keys is not None
+
+    async def who(self, scope: Scope, asking: Asking) -> Identity | None:
+        """Whom the front has found; a browser that nobody knows becomes a visitor."""
+        found: Identity | None = scope[IDENTITY]
+        if found is None or found.owner != ANONYMOUS:
+            return found
+        visitor = new_id()
+        # What another site's page asks for must not make the browser forget who it was.
+        cookie = self._cookies.sign({_VISITOR: visitor}) if cookies_count(asking) else ""
+        return _visitor_of(visitor, asking.peer, cookie)
+
+    def login_of(self, asking: Asking) -> str:
+        """The id of the login whose cookie the request has, if nothing counts before it; empty: none."""
+        return super().login_of(asking) if asking.credential is None else ""
+
+    def log_in(self, name: str, password: str, asking: Asking | None = None) -> str | None:
+        """The cookie of a user who gives a key of that user; it ends with the key.
+
+        Wrong ones are not counted: a key is 256 random bits, and a limit would keep others out.
+
+        :raises StoreUnavailable: the database did not answer in time or refused.
+        """
+        key = None if self._keys is None else self._keys.find(password)
+        if key is None or key.user != name:
+            return None
+        return self._cookies.sign({_KEY: key.id, LOGIN: new_id()})
+
+
+def _visitor_of(visitor: str, peer: str, cookie: str = "") -> Identity:
+    """A browser that is known by its cookie and by nothing else."""
+    return Identity(visitor, VISITORS + visitor, cookie=cookie, peer=peer)

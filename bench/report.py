@@ -87,7 +87,8 @@ def render(tables: Sequence[Table], command: str, seconds: float) -> str:
     ]
     for table in tables:
         lines += ["", f"## {table.title}", "", table.note, "", *_grid(table.headers, table.rows)]
-    return "\n".join(lines) + "\n"
+    machinery = Path(__file__).with_name("machinery.md").read_text(encoding="utf-8")  # measured by hand
+    return "\n".join([*lines, "", machinery])
 
 
 def _target(target: Target) -> Sequence[str]:

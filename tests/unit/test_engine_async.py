@@ -17,6 +17,7 @@ from appbuilder.core.component import Component
 from appbuilder.core.message import Message
 from appbuilder.core.user_session import UserSession
 from appbuilder.engine.engine import Engine
+from appbuilder.engine.reader import ended
 from appbuilder.errors import (
     ComponentError,
     TurnCancelled,
@@ -63,6 +64,24 @@ def test_an_asynchronous_component_is_retried_and_fails_alike() -> None:
 
     engine, _ = async_engine(broken)
     assert isinstance(engine.execute(ask()).log.wait_outcome().error, ComponentError)
+
+
+def test_a_component_that_blocks_its_loop_does_not_block_the_loop_it_is_called_from() -> None:
+    blocks, free = threading.Event(), threading.Event()
+
+    async def script(message: Message[Any], stream: bool) -> Message[Any]:
+        blocks.set()
+        return Message(str(free.wait(20)))
+
+    async def serve() -> Any:
+        log = async_engine(script)[0].start(ask()).log
+        assert await asyncio.to_thread(blocks.wait, 20)
+        free.set()  # by what the blocked loop would have to do
+        return (await ended(log)).answer
+
+    answer = asyncio.run(serve())
+    assert answer is not None
+    assert answer["content"] == "True"
 
 
 def test_a_system_exit_while_a_stream_is_closed_leaves_the_loop_running() -> None:

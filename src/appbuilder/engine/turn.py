@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -22,29 +20,16 @@ from appbuilder.core.context import SessionContext, context_var
 from appbuilder.core.events import RESTART, LoggedEvent
 from appbuilder.core.locks import SessionLock, SessionLocks
 from appbuilder.core.message import (
-    AsyncContentStream,
-    ContentStream,
     Message,
-    check_members,
     dump,
-    settle,
-    text_of,
 )
 from appbuilder.core.store import (
-    INCOMPLETE,
-    RESERVED_PREFIX,
-    STATE,
-    ReplacedTurns,
     SessionStore,
-    TurnEntry,
-    TurnRecord,
 )
-from appbuilder.engine import keeping, spans, telling
+from appbuilder.engine import spans, telling
 from appbuilder.engine.budget import Account
-from appbuilder.engine.fold import Folded, fold
 from appbuilder.engine.limits import Ticket, waiting
 from appbuilder.engine.log import Outcome
-from appbuilder.engine.loop import iterate
 from appbuilder.engine.machine import (
     ENDED,
     Action,
@@ -61,7 +46,7 @@ from appbuilder.engine.machine import (
     step,
 )
 from appbuilder.engine.meter import AnswerLimits
-from appbuilder.engine.publishing import Publisher
+from appbuilder.engine.recording import Recorder, pristine
 from appbuilder.engine.request import TurnRequest
 from appbuilder.errors import (
     AnswerTooLarge,
@@ -77,7 +62,7 @@ from appbuilder.logs import logger
 from appbuilder.per_process import PerProcess
 
 
-class Turn(Publisher):
+class Turn(Recorder):
     """One turn. Events come from the driver, and from :meth:`force_end` when the process shuts down."""
 
     def __init__(
@@ -94,29 +79,16 @@ class Turn(Publisher):
         locks: SessionLocks | None = None,
         agent: str = "",
     ) -> None:
-        self.request = request
-        super().__init__(limits, account)
+        super().__init__(request, limits, account)
         self.write_timeout = write_timeout
-        self.began = clock.monotonic()
         self._ticket = ticket
         self._locks = locks
-        self._lock_held: SessionLock | None = None
         self.token = CancelToken()
         self.state = TurnState()
-        self.answer: Message[Any] | None = None
-        self.error: AppBuilderError | None = None
         self._store = store
         self._policy = policy
         self._on_end = on_end
-        # What the transport's thread knows (a tracing span, Flask's request) is known to the component too.
-        self._base = contextvars.copy_context()
-        self.context = self._base
-        self._session: SessionContext | None = None
-        self._pristine: tuple[Any, Mapping[str, Any]] | None = None
-        self._replaced: ReplacedTurns | None = None
-        self.milliseconds: int | None = None
-        self._members: dict[str, Any] = {}
-        """Of the answer as JSON, from the commit on."""
+        self._base = self.context
         self._span = spans.begin(request, agent)
         if self._span is not None:
             self._base.run(tracing.make_current, self._span)
@@ -246,7 +218,7 @@ class Turn(Publisher):
         if self.state.attempt == 1:
             # Not before: to copy a large message takes time, which the event loop has not.
             if self._policy.attempts > 1 or request.keep is not None:
-                self._pristine = _pristine(request)
+                self._pristine = pristine(request)
         elif self._pristine is not None:
             message, args = map(jsontext.copied, self._pristine)  # a third attempt may follow
         return {**args, "message": Message(message), "stream": request.stream}
@@ -312,19 +284,13 @@ class Turn(Publisher):
 
     def _commit(self, action: Commit) -> Action | None:
         try:
-            record = self._record(action.ending)
+            record = self.record(action.ending)
             if record is not None:
                 with spans.commit(self._span):
                     self._store.commit(record)
         except BaseException as error:  # noqa: BLE001 - a SystemExit of what was appended, a kill: the turn failed
             return self._committed(action, error)
         return self._committed(action, None)
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether nothing of what was appended is still to be read, which may block."""
-        appended = () if self._session is None else list(self._session.session_vars_dict.values())
-        return not any(isinstance(each.content, (ContentStream, AsyncContentStream)) for each in appended)
 
     def commit_later(self, action: Commit) -> bool:
         """Begins to write what is kept of the turn, which takes its last steps in another thread then.
@@ -335,7 +301,7 @@ class Turn(Publisher):
         if self._span is not None or self._is_large or not getattr(store, "commits_later", False):
             return False
         try:
-            record = self._record(action.ending)
+            record = self.record(action.ending)
             if record is not None:
                 store.commit_later(record, lambda error: self._committed(action, error))
                 return True
@@ -353,81 +319,6 @@ class Turn(Publisher):
         request_id = self.request.request_id
         logger.error("the turn of request %s was not stored", request_id, exc_info=error, extra=self.ids)
         return self.advance(Failed())
-
-    def _record(self, ending: Ending) -> TurnRecord | None:
-        folded = self._settle(ending)
-        rows, keep = self._rows(ending), self.request.keep
-        if not rows and (keep is None or not keep.texts or self.request.forget):
-            return None
-        entry = self._entry(ending, folded)
-        if self._lock_held is not None:
-            self._lock_held.check()
-        return TurnRecord(
-            self.request.session_id, self.request.request_id, rows, entry, self._rows_replaced(ending, folded)
-        )
-
-    def _settle(self, ending: Ending) -> Folded | None:
-        """What the log comes to, and makes the answer what it is in the end; None: the log is empty."""
-        log, answer = self.log, self.answer
-        folded = fold(log.entries, log.others) if log.entries else None
-        if answer is None:
-            return folded
-        if folded is not None and log.others:
-            if folded.usage:
-                answer.token_usage = dict(folded.usage)
-            if self.has_emitted_text:
-                answer.content = folded.content
-        if ending is Ending.WHOLE:
-            check_members(answer)  # a stream may have changed them
-        self._members = dump(answer)
-        return folded
-
-    def _rows_replaced(self, ending: Ending, folded: Folded | None) -> Sequence[str]:
-        """Ids of the rows this turn takes the place of; none where it failed, or said nothing before it was
-        cut."""
-        if self._replaced is None or ending is Ending.FAILED:
-            return ()
-        said = ending is Ending.WHOLE or (folded is not None and bool(text_of(folded.content)))
-        return self._replaced.rows if said else ()
-
-    def _rows(self, ending: Ending) -> list[tuple[str, dict[str, Any]]]:
-        if ending is Ending.FAILED or self.request.forget:
-            return []
-        whole = ending is Ending.WHOLE
-        appended = self._session.session_vars_dict if self._session is not None else {}
-        rows = []
-        for key, message in list(appended.items()):
-            if whole:
-                # Appended, but not the answer that was sent: it is still to be read.
-                if isinstance(message.content, ContentStream):
-                    self.context.run(settle, message)
-                elif isinstance(message.content, AsyncContentStream):
-                    deque(iterate(message.content, self.context), maxlen=0)
-            members = dict(self._members) if message is self.answer else dump(message)
-            # What is remembered under our own keys (an application's conversation) holds for a part as well.
-            if not whole and not key.startswith(RESERVED_PREFIX):
-                members[STATE] = INCOMPLETE
-            rows.append((key, members))
-        return rows
-
-    def _entry(self, ending: Ending, folded: Folded | None) -> TurnEntry | None:
-        if self.request.keep is None or self.request.forget:
-            return None
-        message = self.request.message if self._pristine is None else self._pristine[0]
-        self.milliseconds = round(1000 * (clock.monotonic() - self.began))
-        if folded is not None and not self.log.count and self._members:
-            # The answer came whole, after events that were logged.
-            folded = replace(folded, content=self._members.get("content"))
-        return keeping.entry(
-            self.request.keep,
-            ending,
-            message=message,
-            answer=self._members or None,
-            said=folded,
-            error=self.error,
-            attachments=self.request.attachments,
-            milliseconds=self.milliseconds,
-        )
 
     def _end(self) -> None:
         if self.state.phase is Phase.DONE and self.answer is not None:
@@ -457,13 +348,6 @@ class Turn(Publisher):
         members.pop("content", None)
         self.log.head = members
         telemetry.sink().first_piece(self.request.door, clock.monotonic() - self.began)
-
-
-def _pristine(request: TurnRequest) -> tuple[Any, Mapping[str, Any]] | None:
-    """A copy of what a component might change, for a retry and for what is kept of the turn."""
-    if not request.args and isinstance(request.message, (str, int, float, type(None))):
-        return None
-    return jsontext.copied(request.message), jsontext.copied(request.args)
 
 
 _LARGE = 1024 * 1024

@@ -8,7 +8,7 @@ import jwt
 
 from appbuilder.errors import ConfigurationError, Unauthenticated
 from appbuilder.logs import logger
-from appbuilder.serve.asgi.auth.jwks import ALGORITHMS, KeySet, PublicKeys, key_source
+from appbuilder.serve.asgi.auth.jwks import ALGORITHMS, KeySet, key_source
 from appbuilder.serve.asking import user_name
 from appbuilder.settings import Settings
 
@@ -96,13 +96,9 @@ def tokens_of(settings: Settings) -> Tokens:
                 f"APPBUILDER_AUTH=jwt needs APPBUILDER_{name.upper()}: issuer, audience and keys decide "
                 "together which tokens are meant for this service."
             )
-    keys = KeySet(key_source(settings.jwt_jwks))
     return Tokens(
-        keys,
+        KeySet(key_source(settings.jwt_jwks)),
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
         user_claim=settings.jwt_user,
     )
-
-
-__all__ = ["LEEWAY", "PublicKeys", "Tokens", "tokens_of"]

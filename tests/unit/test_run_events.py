@@ -40,7 +40,7 @@ from appbuilder.events import (
 )
 from appbuilder.jsontext import dumps
 from appbuilder.wire.openai.chat import ChunkEncoder, Head
-from appbuilder.wire.openai.shown import reasoning, whole_text
+from appbuilder.wire.openai.shown import reasoning, stored_text, whole_text
 
 ALL = [
     Reasoning("why"),
@@ -231,6 +231,9 @@ def test_files_are_links_and_reasoning_its_own_member_in_the_openai_api() -> Non
     log = log_of(["see ", File("[a].txt", "https://a.example/a b>c"), Reasoning("hm"), {"x": 1}])
     assert whole_text(log, "ignored") == 'see [(a).txt](<https://a.example/a%20b%3Ec>){"x":1}'
     assert reasoning(log) == "hm"
+    folded = fold(log.entries, log.others)
+    stored = json.loads(dumps({"answer": {"content": folded.content}, "events": folded.events}))
+    assert stored_text(stored) == whole_text(log, "ignored"), "it is the same when it is read again"
     deltas = [
         json.loads(line.removeprefix("data: "))["choices"][0]["delta"]
         for line in ChunkEncoder(Head("i", 1, "m")).events(batch_of(log.entries)).decode().split("\n\n")

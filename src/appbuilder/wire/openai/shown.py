@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from appbuilder.core.events import Entry, is_piece, text_in
+from appbuilder.core.events import Entry, LoggedEvent, is_piece, text_in
 from appbuilder.core.message import text_of
-from appbuilder.engine.fold import valid
+from appbuilder.engine.fold import stored_events, valid
 from appbuilder.engine.log import RunLog
 
 _FILE = "file"
@@ -41,6 +42,19 @@ def whole_text(log: RunLog, content: Any) -> Any:
         return content
     shown = [shown_text(entry) for entry in entries if is_shown(entry)]
     return "".join(shown) if log.count else text_of(content) + "".join(map(shown_text, links))
+
+
+def stored_text(value: Mapping[str, Any]) -> Any:
+    """:func:`whole_text` of a stored turn: what was shown of it when it was made."""
+    answer = value.get("answer")
+    content = answer.get("content") if isinstance(answer, Mapping) else answer
+    events = list(stored_events(value))
+    if not any(event.kind == _FILE for event in events):
+        return content
+    entries = [
+        event.data["delta"] if event.kind == "text" else LoggedEvent(event.kind, event.data) for event in events
+    ]
+    return "".join(shown_text(entry) for entry in entries if is_shown(entry))
 
 
 def reasoning(log: RunLog) -> str:

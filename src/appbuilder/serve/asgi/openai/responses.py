@@ -38,7 +38,7 @@ from appbuilder.wire.openai.responses import (
     stopped,
     turn_of,
 )
-from appbuilder.wire.openai.shown import whole_text
+from appbuilder.wire.openai.shown import stored_text, whole_text
 from appbuilder.wire.problems import problem
 from appbuilder.wire.transcript import exchange
 
@@ -99,8 +99,9 @@ async def read_response(service: Service, identity: Identity, named: str) -> dic
     response = _stored(service, named, session_id, row.created_at, value.get(_NOTE))
     if said.state == COMPLETE:
         took = round((said.milliseconds or 0) / 1000)
-        return answered(response, value.get("answer") or {}, response.created + took)
-    content = text_of(said.answer) or None
+        answer = {**(value.get("answer") or {}), "content": stored_text(value)}
+        return answered(response, answer, response.created + took)
+    content = text_of(stored_text(value)) or None
     if said.state == INCOMPLETE and not said.error:
         return stopped(response, content)
     status = 429 if said.error.get("kind") == "RateLimited" else 500

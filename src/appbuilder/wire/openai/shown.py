@@ -52,7 +52,7 @@ def stored_text(value: Mapping[str, Any]) -> Any:
     if not any(event.kind == _FILE for event in events):
         return content
     entries = [
-        event.data["delta"] if event.kind == "text" else LoggedEvent(event.kind, event.data) for event in events
+        each.data["delta"] if each.kind == "text" else LoggedEvent(each.kind, each.data) for each in events
     ]
     return "".join(shown_text(entry) for entry in entries if is_shown(entry))
 

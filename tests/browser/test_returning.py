@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.browsing import Chat, Watch
 from tests.browser.conftest import OpenPage, Serve
@@ -42,6 +43,30 @@ def test_a_reload_in_the_middle_of_an_answer(server: Server, stage: Stage, open_
     assert chat.said == ["讲个故事", "从前有座山。"]
     [row] = stored(server, TURN_KEY, session_id=session_id)
     assert row["message_value"]["answer"]["content"] == "从前有座山。"
+
+
+def test_a_reload_whose_first_socket_is_answered_last(
+    server: Server, stage: Stage, open_page: OpenPage
+) -> None:
+    chat = open_page(server, locale="zh-CN")  # a context of its own: the route ends with it
+    chat.ask("先问")
+    stage.turn("先问").answer("先答")
+    chat.at_rest()
+    session_id = chat.session_id
+    held: list[Route] = []
+    address = re.compile("/set-session-cookie$")
+    chat.page.route(address, lambda route: route.continue_() if held else held.append(route))
+    with chat.page.expect_event("response", lambda response: address.search(response.url)):
+        chat.page.reload()
+    with chat.page.expect_event("response", lambda response: address.search(response.url)):
+        held[0].continue_()
+    expect(chat.answer).to_have_text("先答")
+    chat.ask("再问")
+    stage.turn("再问").answer("再答")
+    expect(chat.answer).to_have_text("再答")
+    chat.at_rest()
+    assert chat.session_id == session_id
+    assert len(stored(server, TURN_KEY, session_id=session_id)) == 2
 
 
 def test_stop_after_a_reload(server: Server, stage: Stage, open_page: OpenPage) -> None:

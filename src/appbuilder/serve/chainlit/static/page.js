@@ -39,6 +39,18 @@
     }
   }, true);
 
+  // Chainlit opens a socket after each answer to this request and closes the socket opened before. The page of
+  // a conversation sends two, the second names the conversation: their answers are delivered in this order.
+  const send = window.fetch;
+  let delivered = Promise.resolve();
+  window.fetch = function (address, ...options) {
+    const sent = send.call(this, address, ...options);
+    if (!String(address).endsWith("/set-session-cookie")) return sent;
+    const answer = Promise.all([sent, delivered]).then(([response]) => response);
+    delivered = answer.then(response => response.clone().text()).catch(() => {});
+    return answer;
+  };
+
   // Another tab, or another browser of this reader, has deleted the conversation.
   addEventListener("message", event => {
     if (event.source === window && event.data?.appbuilder === "deleted") location.replace("/");

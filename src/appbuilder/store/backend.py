@@ -101,7 +101,7 @@ class Backend(Protocol):
         """
 
     def look(self, work: Callable[[Connection], _T]) -> _T:
-        """Runs *work*, which only reads, on a connection."""
+        """Runs *work*, which only reads, on a connection; again where the connection was lost."""
 
-    def transact(self, work: Callable[[Execute], _T]) -> _T:
+    def transact(self, work: Callable[[Connection], _T]) -> _T:
         """Runs *work* in a transaction that locks no session."""

@@ -258,10 +258,11 @@ class SqlCatalogue:
             sql, at = backend.catalogue_sql, backend.encode(until)
             # A session of its own, whose id cannot be guessed: what is deleted with one would end this note.
             row = (row_id, new_id(), new_id(), LOGOUT_KEY, "{}", at, at, False)
-            backend.transact(lambda execute: execute(sql.replace, row))
+            backend.transact(lambda connection: connection.exec_driver_sql(sql.replace, row))
             if clock.monotonic() >= self._tidy_at:
                 self._tidy_at = clock.monotonic() + _TIDIED_EVERY
-                backend.transact(lambda execute: execute(sql.drop_logouts, (backend.encode(clock.now()),)))
+                now = (backend.encode(clock.now()),)
+                backend.transact(lambda connection: connection.exec_driver_sql(sql.drop_logouts, now))
 
     def is_ended(self, login: str) -> bool:
         with self._asking("a login was looked up") as backend:

@@ -46,9 +46,10 @@ failures: Counter[URL] = Counter()
 
 def is_busy(error: BaseException) -> bool:
     """True where SQLite only waits for a lock of somebody else."""
-    if not isinstance(error, sqlite3.OperationalError):
+    cause = cause_of(error)
+    if not isinstance(cause, sqlite3.OperationalError):
         return False
-    text = str(error)
+    text = str(cause)
     return "is locked" in text or "locking protocol" in text
 
 

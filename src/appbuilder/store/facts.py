@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import Connection, inspect
+from sqlalchemy import ColumnElement, Connection, inspect, select
 
 from appbuilder import clock
 from appbuilder.settings import Settings
@@ -56,15 +56,15 @@ _FLUSH = "Set it to 1: otherwise a crash loses turns that were acknowledged."
 _SQLITE_SYNCHRONOUS = {0: "off", 1: "normal", 2: "full", 3: "extra"}
 
 
-def facts(backend: Backend, kind: str, now: str, settings: Settings) -> list[Fact]:
+def facts(backend: Backend, kind: str, now: ColumnElement[Any], settings: Settings) -> list[Fact]:
     """:param kind: name of SQLAlchemy's backend.
-    :param now: the database's time, in its SQL.
+    :param now: the database's time.
     """
     return backend.look(lambda connection: list(_all(connection, backend, kind, now, settings)))
 
 
 def _all(
-    connection: Connection, backend: Backend, kind: str, now: str, settings: Settings
+    connection: Connection, backend: Backend, kind: str, now: ColumnElement[Any], settings: Settings
 ) -> Iterator[Fact]:
     def ask(sql: str) -> Any:
         return connection.exec_driver_sql(sql).scalar()
@@ -77,7 +77,7 @@ def _all(
     else:
         yield from _mysql(connection, ask)
     if kind != "sqlite":
-        yield _clock(lambda: backend.decode(ask(f"SELECT {now}")))
+        yield _clock(lambda: connection.execute(select(now)).scalar_one())
         yield _connections(kind, ask, settings)
     yield Fact("connections per process", str(settings.db_pool), None)
     yield from _schema(connection)

@@ -7,21 +7,20 @@ import hmac
 import re
 import secrets
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
+
+from sqlalchemy import Connection, literal, select
 
 from appbuilder import clock
 from appbuilder.core.keys import ApiKey
 from appbuilder.errors import InvalidRequest
-from appbuilder.store.listing import Execute
 from appbuilder.store.rows import storable
-from appbuilder.store.service_schema import KEYS
-from appbuilder.store.service_tables import ServiceTables
+from appbuilder.store.service_tables import KEYS, ServiceTables
 
 LONGEST_NAME = 255
 
 _FORM = re.compile(r"ab_([0-9a-f]{12})_[A-Za-z0-9_-]{43}")
-_COLUMNS = "id, name, owner, administrator, created_at, revoked_at"
+_COLUMNS = (KEYS.c.id, KEYS.c.name, KEYS.c.owner, KEYS.c.administrator, KEYS.c.created_at, KEYS.c.revoked_at)
+_LIVE = KEYS.c.revoked_at.is_(None)
 
 
 class SqlKeys:
@@ -38,17 +37,15 @@ class SqlKeys:
         name, user = _checked("name", name), _checked("user", user)
         key = ApiKey(secrets.token_hex(6), name, user, administrator, clock.now())
         secret = f"ab_{key.id}_{secrets.token_urlsafe(32)}"
-        created_at = self._tables.backend.encode(key.created_at)
+        row = {
+            "id": key.id, "name": name, "live_name": name, "owner": user, "administrator": administrator,
+            "digest": _digest(secret), "created_at": key.created_at,
+        }  # fmt: skip
 
-        def work(execute: Execute) -> bool:
-            taken = execute(f"SELECT 1 FROM {KEYS} WHERE live_name = ?", (name,))  # noqa: S608
-            if taken.fetchone() is not None:
+        def work(connection: Connection) -> bool:
+            if connection.execute(select(literal(1)).where(KEYS.c.live_name == name)).first() is not None:
                 return False
-            columns = "id, name, live_name, owner, administrator, digest, created_at"
-            execute(
-                f"INSERT INTO {KEYS} ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-                (key.id, name, name, user, administrator, _digest(secret), created_at),
-            )
+            connection.execute(KEYS.insert().values(row))
             return True
 
         if not self._tables.transact("a key was made", work):
@@ -56,18 +53,19 @@ class SqlKeys:
         return key, secret
 
     def list(self) -> Sequence[ApiKey]:
-        sql = f"SELECT {_COLUMNS} FROM {KEYS} ORDER BY created_at, id"  # noqa: S608
-        return [self._key(row) for row in self._tables.read("keys were listed", sql)]
+        query = select(*_COLUMNS).order_by(KEYS.c.created_at, KEYS.c.id)
+        return [ApiKey(*row) for row in self._tables.read("keys were listed", query)]
 
     def revoke(self, name_or_id: str) -> bool:
-        at = self._tables.backend.encode(clock.now())
-        revoke = f"UPDATE {KEYS} SET live_name = NULL, revoked_at = ? WHERE revoked_at IS NULL AND "  # noqa: S608
         if not storable(name_or_id, LONGEST_NAME):
             return False
-        return any(self._update(revoke + which, (at, name_or_id)) for which in ("id = ?", "live_name = ?"))
+        revoke = KEYS.update().where(_LIVE).values(live_name=None, revoked_at=clock.now())
 
-    def _update(self, sql: str, values: tuple[Any, ...]) -> bool:
-        return self._tables.transact("a key was revoked", lambda execute: bool(execute(sql, values).rowcount))
+        def work(connection: Connection) -> bool:
+            which = (KEYS.c.id == name_or_id, KEYS.c.live_name == name_or_id)
+            return any(connection.execute(revoke.where(each)).rowcount for each in which)
+
+        return self._tables.transact("a key was revoked", work)
 
     def find(self, secret: str) -> ApiKey | None:
         form = _FORM.fullmatch(secret)
@@ -83,16 +81,10 @@ class SqlKeys:
 
     def _look_up(self, key_id: str) -> tuple[ApiKey, str] | None:
         """The key that holds, and the digest of its secret."""
-        sql = f"SELECT {_COLUMNS}, digest FROM {KEYS} WHERE id = ? AND revoked_at IS NULL"  # noqa: S608
-        for *row, digest in self._tables.read("a key was looked up", sql, (key_id,)):
-            return self._key(row), digest
+        query = select(*_COLUMNS, KEYS.c.digest).where(KEYS.c.id == key_id, _LIVE)
+        for *row, digest in self._tables.read("a key was looked up", query):
+            return ApiKey(*row), digest
         return None
-
-    def _key(self, row: Sequence[Any]) -> ApiKey:
-        key_id, name, user, administrator, created_at, revoked_at = row
-        decode = self._tables.backend.decode
-        revoked: datetime | None = None if revoked_at is None else decode(revoked_at)
-        return ApiKey(key_id, name, user, bool(administrator), decode(created_at), revoked)
 
 
 def _digest(secret: str) -> str:

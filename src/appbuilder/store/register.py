@@ -13,16 +13,16 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from sqlalchemy import Connection, Select, select
+
 from appbuilder import clock, jsontext
 from appbuilder.core.runs import LiveRun, LocalRuns
 from appbuilder.errors import StoreUnavailable
 from appbuilder.ids import new_id, worker_name
 from appbuilder.logs import logger
-from appbuilder.store.listing import Execute
 from appbuilder.store.rows import storable
 from appbuilder.store.schema import ID_LENGTH
-from appbuilder.store.service_schema import RUNS, WORKERS
-from appbuilder.store.service_tables import ServiceTables
+from appbuilder.store.service_tables import RUNS, WORKERS, ServiceTables
 
 TICK = 1.0
 """Seconds between one look at this process's runs and the next."""
@@ -30,15 +30,6 @@ BEAT = 5.0
 """Seconds between heartbeats of a worker that has runs in the register."""
 SILENCE = timedelta(seconds=30)
 """Time after which the runs of a worker that does not beat count for nothing."""
-
-_RUN = (
-    "SELECT r.id, r.session_id, r.request_id, r.owner, r.started_at, r.state, r.stop, w.name, "  # noqa: S608
-    f"w.seen_at, {{now}} FROM {RUNS} r JOIN {WORKERS} w ON w.id = r.worker_id"
-)
-_INSERT = (
-    f"INSERT INTO {RUNS} (id, worker_id, session_id, request_id, owner, started_at, state, stop) "  # noqa: S608
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-)
 
 
 @dataclass
@@ -109,12 +100,13 @@ class SqlRunRegister:
             return True
         if not storable(run_id, ID_LENGTH):
             return False
-        row = self._tables.read("a run was looked up", self._sql(_RUN) + " WHERE r.id = ?", (run_id,))
-        if not any(map(self._read, row)):
+        query = self._runs().where(RUNS.c.id == run_id)
+        if not any(map(_read, self._tables.read("a run was looked up", query))):
             return False
-        sql = f"UPDATE {RUNS} SET stop = ? WHERE id = ?"  # noqa: S608
-        stop = "a run was to be stopped"
-        return self._tables.transact(stop, lambda execute: bool(execute(sql, (True, run_id)).rowcount))
+        stop = RUNS.update().where(RUNS.c.id == run_id).values(stop=True)
+        return self._tables.transact(
+            "a run was to be stopped", lambda connection: bool(connection.execute(stop).rowcount)
+        )
 
     def close(self) -> None:
         self._ended.set()
@@ -151,70 +143,73 @@ class SqlRunRegister:
         if changes or late or anew:
             before, self._told.told = self._told.told, None
             # If it fails, all is told anew next time.
-            self._tables.transact("runs were told of", lambda execute: self._tell(execute, changes, before))
+            self._tables.transact("runs were told of", lambda each: self._tell(each, changes, before))
             self._told.told = {run.id: run.state for run in changes.all}
         if self._told.told:
-            sql = f"SELECT id FROM {RUNS} WHERE worker_id = ? AND stop = ?"  # noqa: S608
-            for (run_id,) in self._tables.read("stops were looked for", sql, (self._id, True)):
+            stopped = select(RUNS.c.id).where(RUNS.c.worker_id == self._id, RUNS.c.stop.is_(True))
+            for (run_id,) in self._tables.read("stops were looked for", stopped):
                 local.stop_run(run_id)
 
-    def _tell(self, execute: Execute, changes: Changes, before: dict[str, str] | None) -> None:
+    def _tell(self, connection: Connection, changes: Changes, before: dict[str, str] | None) -> None:
         if not changes.all:
-            self._take_out(execute)
+            self._take_out(connection)
             return
-        alive = execute(f"UPDATE {WORKERS} SET seen_at = {self._tables.now} WHERE id = ?", (self._id,))  # noqa: S608
+        alive = WORKERS.update().where(WORKERS.c.id == self._id).values(seen_at=self._tables.now)
         new = changes.new
-        if not alive.rowcount or before is None:
+        if not connection.execute(alive).rowcount or before is None:
             # The first time; or others took us for dead and cleaned up; or it is not known what was written.
-            self._take_out(execute)
-            sql = f"INSERT INTO {WORKERS} (id, name, seen_at) VALUES (?, ?, {self._tables.now})"  # noqa: S608
-            execute(sql, (self._id, worker_name()[:255]))
+            self._take_out(connection)
+            worker = {"id": self._id, "name": worker_name()[:255], "seen_at": self._tables.now}
+            connection.execute(WORKERS.insert().values(worker))
             new = changes.all
         else:
             for run in changes.changed:
-                execute(f"UPDATE {RUNS} SET state = ? WHERE id = ?", (run.state, run.id))  # noqa: S608
+                connection.execute(RUNS.update().where(RUNS.c.id == run.id).values(state=run.state))
             for name in changes.ended:
-                execute(f"DELETE FROM {RUNS} WHERE id = ?", (name,))  # noqa: S608
+                connection.execute(RUNS.delete().where(RUNS.c.id == name))
         for run in new:
-            execute(_INSERT, self._values(run))
+            connection.execute(RUNS.insert().values(self._values(run)))
         if clock.monotonic() >= self._beat_at:
             self._beat_at = clock.monotonic() + BEAT
-            self._clean_up(execute)
+            self._clean_up(connection)
 
-    def _take_out(self, execute: Execute) -> None:
-        execute(f"DELETE FROM {RUNS} WHERE worker_id = ?", (self._id,))  # noqa: S608
-        execute(f"DELETE FROM {WORKERS} WHERE id = ?", (self._id,))  # noqa: S608
+    def _take_out(self, connection: Connection, worker_id: str = "") -> None:
+        worker_id = worker_id or self._id
+        connection.execute(RUNS.delete().where(RUNS.c.worker_id == worker_id))
+        connection.execute(WORKERS.delete().where(WORKERS.c.id == worker_id))
 
-    def _clean_up(self, execute: Execute) -> None:
+    def _clean_up(self, connection: Connection) -> None:
         """Takes out workers that died."""
-        backend = self._tables.backend
-        for worker, seen_at, now in execute(
-            f"SELECT id, seen_at, {self._tables.now} FROM {WORKERS}", ()  # noqa: S608
-        ).fetchall():
-            if backend.decode(seen_at) < backend.decode(now) - SILENCE:
-                execute(f"DELETE FROM {RUNS} WHERE worker_id = ?", (worker,))  # noqa: S608
-                execute(f"DELETE FROM {WORKERS} WHERE id = ?", (worker,))  # noqa: S608
+        workers = select(WORKERS.c.id, WORKERS.c.seen_at, self._tables.now)
+        for worker_id, seen_at, now in connection.execute(workers).all():
+            if seen_at < now - SILENCE:
+                self._take_out(connection, worker_id)
 
-    def _values(self, run: LiveRun) -> tuple[Any, ...]:
-        started_at = self._tables.backend.encode(run.started_at)
-        owner = jsontext.dumps(run.owner).decode()
-        return run.id, self._id, run.session_id, run.request_id, owner, started_at, run.state, False
+    def _values(self, run: LiveRun) -> dict[str, Any]:
+        return {
+            "id": run.id, "worker_id": self._id, "session_id": run.session_id, "request_id": run.request_id,
+            "owner": jsontext.dumps(run.owner).decode(), "started_at": run.started_at, "state": run.state,
+            "stop": False,
+        }  # fmt: skip
 
     # Reading
 
     def _elsewhere(self) -> list[LiveRun | None]:
-        sql = self._sql(_RUN) + " WHERE r.worker_id <> ?"
-        return [self._read(row) for row in self._tables.read("runs were listed", sql, (self._id,))]
+        query = self._runs().where(RUNS.c.worker_id != self._id)
+        return [_read(row) for row in self._tables.read("runs were listed", query)]
 
-    def _read(self, row: Sequence[Any]) -> LiveRun | None:
-        """None where its worker is dead."""
-        run_id, session_id, request_id, owner, started_at, state, stop, worker, seen_at, now = row
-        decode = self._tables.backend.decode
-        if decode(seen_at) < decode(now) - SILENCE:
-            return None
-        state = "stopping" if stop else state
-        whose = jsontext.loads(owner.encode())
-        return LiveRun(run_id, session_id, request_id, whose, decode(started_at), state, worker)
+    def _runs(self) -> Select[Any]:
+        run, worker = RUNS.c, WORKERS.c
+        return select(
+            run.id, run.session_id, run.request_id, run.owner, run.started_at, run.state, run.stop,
+            worker.name, worker.seen_at, self._tables.now,
+        ).join_from(RUNS, WORKERS, worker.id == run.worker_id)  # fmt: skip
 
-    def _sql(self, text: str) -> str:
-        return text.format(now=self._tables.now)
+
+def _read(row: Sequence[Any]) -> LiveRun | None:
+    """None where its worker is dead."""
+    run_id, session_id, request_id, owner, started_at, state, stop, worker, seen_at, now = row
+    if seen_at < now - SILENCE:
+        return None
+    state = "stopping" if stop else state
+    return LiveRun(run_id, session_id, request_id, jsontext.loads(owner.encode()), started_at, state, worker)

@@ -118,14 +118,17 @@ class ServerBackend(ABC):
         self.read("SELECT 1", ())
 
     def read(self, sql: str, parameters: tuple[Any, ...]) -> Sequence[Any]:
+        return self.look(lambda connection: connection.exec_driver_sql(sql, parameters).all())
+
+    def look(self, work: Callable[[Connection], _T]) -> _T:
         deadline = self._deadline()
         try:
-            return self._read_once(sql, parameters)
+            return self._look_once(work)
         except exc.DBAPIError as error:
             if not error.connection_invalidated or clock.monotonic() >= deadline:
                 raise
         # The connection broke after its ping: reading again does no harm.
-        return self._read_once(sql, parameters)
+        return self._look_once(work)
 
     def read_within(
         self, sql: str, parameters: tuple[Any, ...], most_bytes: int, column: int
@@ -136,9 +139,9 @@ class ServerBackend(ABC):
         fitting, more = rows.within(sizes, limit, most_bytes, lambda row: int(row[0]))
         return list(self.read(sql, (*given, len(fitting)))), more
 
-    def _read_once(self, sql: str, parameters: tuple[Any, ...]) -> Sequence[Any]:
+    def _look_once(self, work: Callable[[Connection], _T]) -> _T:
         with self.connect() as connection:
-            return connection.exec_driver_sql(sql, parameters).all()
+            return work(connection)
 
     def _deadline(self) -> float:
         return clock.monotonic() + self._timeout
@@ -215,17 +218,13 @@ class ServerBackend(ABC):
         return [self.change(session_id, work) for session_id, work in works]
 
     def write_many(self, sql: str, values: Sequence[tuple[Any, ...]]) -> None:
-        if not values:
-            return
-        with self.connect() as connection:
-            connection.exec_driver_sql("BEGIN")
-            connection.exec_driver_sql(sql, list(values))
-            connection.commit()
+        if values:
+            self.transact(lambda connection: connection.exec_driver_sql(sql, list(values)))
 
-    def transact(self, work: Callable[[Execute], _T]) -> _T:
+    def transact(self, work: Callable[[Connection], _T]) -> _T:
         with self.connect() as connection:
             connection.exec_driver_sql("BEGIN")
-            result = work(connection.exec_driver_sql)
+            result = work(connection)
             connection.commit()
             return result
 
@@ -258,10 +257,6 @@ class ServerBackend(ABC):
             if lacking(connection):
                 with self.alone(connection):
                     work(connection)
-
-    def look(self, work: Callable[[Connection], _T]) -> _T:
-        with self._engine.connect() as connection:
-            return work(connection)
 
     def close(self) -> None:
         self._engine.dispose()

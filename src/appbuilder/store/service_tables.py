@@ -1,17 +1,49 @@
-"""How the tables of the service are read and written: rarely, so in plain SQL with ``?`` for each value."""
+"""The tables of the service as statements name them, and how they are read and written.
+
+Their columns' lengths and constraints stand in the revisions, see :mod:`appbuilder.store.migrations`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Connection,
+    Executable,
+    TableClause,
+    column,
+    literal_column,
+    table,
+)
+from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.engine import URL
 
+from appbuilder.store import service_schema
 from appbuilder.store.backend import Backend
 from appbuilder.store.errors import FAILURES, unavailable
-from appbuilder.store.listing import Execute
+from appbuilder.store.schema import time_type
 
 _T = TypeVar("_T")
+
+
+def _table(name: str, texts: str, times: str, flags: str = "") -> TableClause:
+    return table(
+        name,
+        *(column(each) for each in texts.split()),
+        *(column(each, time_type()) for each in times.split()),
+        *(column(each, Boolean()) for each in flags.split()),
+    )
+
+
+KEYS = _table(
+    service_schema.KEYS, "id name live_name owner digest", "created_at revoked_at", "administrator"
+)
+RUNS = _table(service_schema.RUNS, "id worker_id session_id request_id owner state", "started_at", "stop")
+WORKERS = _table(service_schema.WORKERS, "id name", "seen_at")
+TRANSCRIPTS = _table(service_schema.TRANSCRIPTS, "session_id owner digest", "seen_at")
 
 _NOW = {
     "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
@@ -25,44 +57,38 @@ class ServiceTables:
 
     def __init__(self, url: URL, live: Callable[[], Backend]) -> None:
         """:param live: the connections of this process."""
-        self.url = url
+        self._url = url
         self._live = live
-        self.now = _NOW.get(url.get_backend_name(), _MYSQL_NOW)
-        """The database's own time in SQL, as the columns hold it: hosts' clocks may differ."""
+        self.now: ColumnElement[Any] = literal_column(
+            _NOW.get(url.get_backend_name(), _MYSQL_NOW), time_type()
+        )
+        """The database's own time, as the columns hold it: hosts' clocks may differ."""
 
-    @property
-    def backend(self) -> Backend:
-        return self._live()
-
-    def read(self, doing: str, sql: str, parameters: tuple[Any, ...] = ()) -> Sequence[Any]:
+    def read(self, doing: str, query: Executable) -> Sequence[Any]:
         """All rows of a query.
 
         :param doing: what failed if it fails, as in "a key was looked up".
         """
-        backend = self._live()
         try:
-            return backend.read(sql.replace("?", backend.sql.mark), parameters)
+            return self._live().look(lambda connection: connection.execute(query).all())
         except FAILURES as error:
-            raise unavailable(error, self.url, doing) from None
+            raise unavailable(error, self._url, doing) from None
 
-    def transact(self, doing: str, work: Callable[[Execute], _T]) -> _T:
-        """Runs *work* in a transaction; what it executes may have ``?`` for values, too."""
-        backend = self._live()
-        mark = backend.sql.mark
+    def transact(self, doing: str, work: Callable[[Connection], _T]) -> _T:
+        """Runs *work* in a transaction."""
         try:
-            return backend.transact(
-                lambda execute: work(lambda sql, values: execute(sql.replace("?", mark), values))
-            )
+            return self._live().transact(work)
         except FAILURES as error:
-            raise unavailable(error, self.url, doing) from None
+            raise unavailable(error, self._url, doing) from None
 
-    def upsert(self, table: str, key: str, columns: Sequence[str]) -> str:
-        """An INSERT of these columns that writes over the row with the same *key*."""
-        names, marks = ", ".join(columns), ", ".join("?" * len(columns))
-        insert = f"INSERT INTO {table} ({names}) VALUES ({marks})"  # noqa: S608 - names of ours
-        others = [name for name in columns if name != key]
-        if self.now == _MYSQL_NOW:
-            values = ", ".join(f"{each} = VALUES({each})" for each in others)
-            return f"{insert} ON DUPLICATE KEY UPDATE {values}"
-        values = ", ".join(f"{each} = excluded.{each}" for each in others)
-        return f"{insert} ON CONFLICT ({key}) DO UPDATE SET {values}"
+    def upsert(self, into: TableClause, key: str, row: Mapping[str, Any]) -> Executable:
+        """An INSERT of *row* that writes over the row with the same *key*."""
+        others = [name for name in row if name != key]
+        kind = self._url.get_backend_name()
+        if kind not in _NOW:
+            new = mysql.insert(into).values(**row)
+            return new.on_duplicate_key_update({name: new.inserted[name] for name in others})
+        made = (sqlite.insert if kind == "sqlite" else postgresql.insert)(into).values(**row)
+        return made.on_conflict_do_update(
+            index_elements=[key], set_={name: made.excluded[name] for name in others}
+        )

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Connection, Engine, create_engine, event, pool
+from sqlalchemy import Connection, Engine, create_engine, event, exc, pool
 from sqlalchemy.engine import URL
 
 from appbuilder import clock, telemetry
@@ -47,7 +47,7 @@ def when_unlocked(action: Callable[[], _T], deadline: float) -> _T:
     while True:
         try:
             return action()
-        except sqlite3.OperationalError as error:
+        except (sqlite3.OperationalError, exc.OperationalError) as error:
             if not is_busy(error) or clock.monotonic() >= deadline:
                 raise
         # Random, so that two processes that wait for each other's commits do not step in time.
@@ -165,15 +165,18 @@ class SqliteBackend:
         )
 
     def _read(self, sql: str, parameters: tuple[Any, ...], take: Callable[[sqlite3.Cursor], _T]) -> _T:
+        return self._unless_deleted(lambda: self._read_once(sql, parameters, take))
+
+    def _unless_deleted(self, read: Callable[[], _T]) -> _T:
         try:
-            return self._read_once(sql, parameters, take)
-        except sqlite3.OperationalError as error:
+            return read()
+        except (sqlite3.OperationalError, exc.OperationalError) as error:
             if "no such table" not in str(error):
                 raise
         # The file was deleted since this process opened it; SQLite has made an empty one.
         with self._going_over:
             self._go_over()
-        return self._read_once(sql, parameters, take)
+        return read()
 
     def _read_once(self, sql: str, parameters: tuple[Any, ...], take: Callable[[sqlite3.Cursor], _T]) -> _T:
         if self._alone is not None:
@@ -318,8 +321,10 @@ class SqliteBackend:
     def change_each(self, works: Sequence[tuple[str, Callable[[Execute], _T]]]) -> list[_T]:
         return self.change("", lambda execute: [work(execute) for _, work in works])
 
-    def transact(self, work: Callable[[Execute], _T]) -> _T:
-        return self.change("", work)
+    def transact(self, work: Callable[[Connection], _T]) -> _T:
+        self._follow()
+        with self._sharing(), self._engine.connect() as connection, self._transaction(_driver(connection)):
+            return work(connection)
 
     def write_many(self, sql: str, values: Sequence[tuple[Any, ...]]) -> None:
         if values:
@@ -353,13 +358,17 @@ class SqliteBackend:
         with self._sharing(), self._engine.connect() as connection:
             if not lacking(connection):
                 return
-            raw = cast(sqlite3.Connection, connection.connection.driver_connection)
-            with self._transaction(raw):
+            with self._transaction(_driver(connection)):
                 work(connection)
 
     def look(self, work: Callable[[Connection], _T]) -> _T:
+        if self._file.is_replaced():
+            self._follow()
+        return self._unless_deleted(lambda: self._look_once(work))
+
+    def _look_once(self, work: Callable[[Connection], _T]) -> _T:
         with self._sharing(), self._engine.connect() as connection:
-            return work(connection)
+            return when_unlocked(lambda: work(connection), self._deadline())
 
     @contextlib.contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
@@ -383,6 +392,10 @@ class SqliteBackend:
             yield cast(sqlite3.Connection, fairy.driver_connection)
         finally:
             fairy.close()
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    return cast(sqlite3.Connection, connection.connection.driver_connection)
 
 
 def _wal(connection: sqlite3.Connection) -> str:

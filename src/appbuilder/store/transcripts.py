@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Callable
 from datetime import timedelta
 
+from sqlalchemy import Connection, select
+
 from appbuilder import clock
-from appbuilder.store.listing import Execute
-from appbuilder.store.service_schema import TRANSCRIPTS
-from appbuilder.store.service_tables import ServiceTables
+from appbuilder.store.service_tables import TRANSCRIPTS, ServiceTables
 from appbuilder.store.writer import GroupWriter
 
 _Row = tuple[str, str, str]
@@ -28,7 +28,6 @@ class SqlTranscripts:
 
     def __init__(self, tables: ServiceTables) -> None:
         self._tables = tables
-        self._upsert = tables.upsert(TRANSCRIPTS, "session_id", ("session_id", "owner", "digest", "seen_at"))
         self._prune_at = 0.0
         self._group: GroupWriter[_Row] = GroupWriter(self._remember)
 
@@ -37,16 +36,16 @@ class SqlTranscripts:
         self._group.submit((session_id, _hash(owner), digest), 0.0)
 
     def _remember(self, take: Callable[[], list[_Row]], _deadline: float) -> list[Exception | None]:
-        encode, now = self._tables.backend.encode, clock.now()
-        prune = clock.monotonic() >= self._prune_at
+        now, prune = clock.now(), clock.monotonic() >= self._prune_at
         rows = take()
 
-        def work(execute: Execute) -> None:
+        def work(connection: Connection) -> None:
             # In one order, whoever writes: two processes that write the same must not wait for each other.
-            for row in sorted({row[0]: row for row in rows}.values()):
-                execute(self._upsert, (*row, encode(now)))
+            for session_id, owner, digest in sorted({row[0]: row for row in rows}.values()):
+                row = {"session_id": session_id, "owner": owner, "digest": digest, "seen_at": now}
+                connection.execute(self._tables.upsert(TRANSCRIPTS, "session_id", row))
             if prune:
-                execute(f"DELETE FROM {TRANSCRIPTS} WHERE seen_at < ?", (encode(now - KEPT),))  # noqa: S608
+                connection.execute(TRANSCRIPTS.delete().where(TRANSCRIPTS.c.seen_at < now - KEPT))
 
         self._tables.transact("a transcript was remembered", work)
         if prune:
@@ -54,25 +53,24 @@ class SqlTranscripts:
         return [None] * len(rows)
 
     def take(self, owner: str, digest: str) -> str | None:
-        doing, whose = "a transcript was looked up", (_hash(owner), digest)
-        sql = (
-            f"SELECT session_id FROM {TRANSCRIPTS} WHERE owner = ? AND digest = ? "  # noqa: S608
-            f"ORDER BY seen_at DESC, session_id LIMIT {CANDIDATES}"
-        )
-        found = [session_id for (session_id,) in self._tables.read(doing, sql, whose)]
+        doing, columns = "a transcript was looked up", TRANSCRIPTS.c
+        whose = (columns.owner == _hash(owner)) & (columns.digest == digest)
+        newest = select(columns.session_id).where(whose).order_by(columns.seen_at.desc(), columns.session_id)
+        found = [session_id for (session_id,) in self._tables.read(doing, newest.limit(CANDIDATES))]
         if not found:
             return None
-        drop = f"DELETE FROM {TRANSCRIPTS} WHERE session_id = ? AND owner = ? AND digest = ?"  # noqa: S608
+        drop = TRANSCRIPTS.delete().where(whose)
 
-        def work(execute: Execute) -> str | None:
+        def work(connection: Connection) -> str | None:
             # Another process may have taken it since it was read: only one of them deletes it.
-            return next((each for each in found if execute(drop, (each, *whose)).rowcount), None)
+            drops = ((each, drop.where(columns.session_id == each)) for each in found)
+            return next((each for each, one in drops if connection.execute(one).rowcount), None)
 
         return self._tables.transact(doing, work)
 
     def forget(self, owner: str) -> None:
-        sql = f"DELETE FROM {TRANSCRIPTS} WHERE owner = ?"  # noqa: S608
-        self._tables.transact("transcripts were forgotten", lambda execute: execute(sql, (_hash(owner),)))
+        drop = TRANSCRIPTS.delete().where(TRANSCRIPTS.c.owner == _hash(owner))
+        self._tables.transact("transcripts were forgotten", lambda connection: connection.execute(drop))
 
 
 def _hash(owner: str) -> str:

@@ -216,7 +216,7 @@ def test_pages_ask_only_for_what_is_new(database_url: URL, opened: Opener) -> No
         return real(sql, parameters)
 
     backend.read = read
-    backend.write_many = backend.change = None
+    backend.transact = backend.change = None
     names(catalogue, None)
     assert len([sql for sql in asked if " IN (" in sql or "UNION ALL" in sql]) == 0
     assert len(asked) <= 4

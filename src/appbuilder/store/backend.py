@@ -22,13 +22,10 @@ class Backend(Protocol):
 
     sql: Statements
     catalogue_sql: CatalogueSql
+    catalogue_indexes: Mapping[str, str]
+    """By name their columns in SQL."""
     together: int
     """Sessions that are removed in one transaction."""
-
-    def page(
-        self, session_id: str, key: str, limit: int, after: tuple[Any, str] | None
-    ) -> Sequence[tuple[str, Any, str]]:
-        """Value, created_at and id of the newest rows (before *after*), newest first."""
 
     def write(self, turn: PreparedTurn) -> None:
         """Inserts the turn's rows in one durable transaction, in commit order."""
@@ -71,9 +68,6 @@ class Backend(Protocol):
         :param column: that of the text.
         """
 
-    def write_many(self, sql: str, values: Sequence[tuple[Any, ...]]) -> None:
-        """Runs a statement once for each of *values*, in one transaction that locks no session."""
-
     def change(self, session_id: str, work: Callable[[Execute], _T]) -> _T:
         """Runs *work* in a transaction under the session's lock, the one turns are written under."""
 
@@ -88,9 +82,6 @@ class Backend(Protocol):
 
         None: there is no telling.
         """
-
-    def prepare_catalogue(self) -> None:
-        """Makes the indexes of the catalogue where they are missing."""
 
     # For the service
 

@@ -69,7 +69,7 @@ class Follower:
         origins = map(self._with_value, found)
         # By their ids, here and below: two processes that do the same do not lock each other out.
         rows = sorted(_row(origin, times[origin[0]]) for origin in origins)
-        self._backend.write_many(self._backend.catalogue_sql.insert_missing, rows)
+        self._write_each(self._backend.catalogue_sql.insert_missing, rows)
 
     def _with_value(self, origin: Sequence[Any]) -> Sequence[Any]:
         """With the value where it is large: one at a time."""
@@ -81,7 +81,11 @@ class Follower:
     def _bump(self, names: Sequence[str]) -> None:
         times = sorted((conversations.row_id(name), at) for name, at in self._of_each("latest", names))
         bump = self._backend.catalogue_sql.bump
-        self._backend.write_many(bump, [(at, row_id, at) for row_id, at in times])
+        self._write_each(bump, [(at, row_id, at) for row_id, at in times])
+
+    def _write_each(self, sql: str, values: list[tuple[Any, ...]]) -> None:
+        if values:
+            self._backend.transact(lambda connection: connection.exec_driver_sql(sql, values))
 
     def _revive(self, name: str) -> None:
         self._backend.change(name, lambda execute: ensure(execute, self._backend, name))

@@ -17,7 +17,7 @@ from appbuilder import clock, telemetry
 from appbuilder.blocking import about_to_block
 from appbuilder.errors import StoreUnavailable
 from appbuilder.settings import Settings
-from appbuilder.store import listing, migrate, rows
+from appbuilder.store import listing, rows
 from appbuilder.store.catalogue_sql import CatalogueSql
 from appbuilder.store.listing import Execute
 from appbuilder.store.rows import PreparedTurn
@@ -105,14 +105,6 @@ class ServerBackend(ABC):
         """
 
     # Reading
-
-    def page(
-        self, session_id: str, key: str, limit: int, after: tuple[Any, str] | None
-    ) -> Sequence[tuple[str, Any, str]]:
-        if after is None:
-            return self.read(self.sql.page, (session_id, key, limit))
-        stamp, row_id = after
-        return self.read(self.sql.older_page, (session_id, key, stamp, stamp, row_id, limit))
 
     def ping(self) -> None:
         self.read("SELECT 1", ())
@@ -217,10 +209,6 @@ class ServerBackend(ABC):
     def change_each(self, works: Sequence[tuple[str, Callable[[Execute], _T]]]) -> list[_T]:
         return [self.change(session_id, work) for session_id, work in works]
 
-    def write_many(self, sql: str, values: Sequence[tuple[Any, ...]]) -> None:
-        if values:
-            self.transact(lambda connection: connection.exec_driver_sql(sql, list(values)))
-
     def transact(self, work: Callable[[Connection], _T]) -> _T:
         with self.connect() as connection:
             connection.exec_driver_sql("BEGIN")
@@ -246,11 +234,6 @@ class ServerBackend(ABC):
     def prepare(self) -> None:
         with self._engine.connect() as connection:
             self.upgrade(connection)
-
-    def prepare_catalogue(self) -> None:
-        indexes = self.catalogue_indexes
-        self.alter(lambda found: bool(migrate.lacks(found, indexes)),
-                   lambda found: migrate.add(found, indexes))
 
     def alter(self, lacking: Callable[[Connection], bool], work: Callable[[Connection], None]) -> None:
         with self._engine.connect() as connection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -19,7 +19,7 @@ from appbuilder.errors import AppBuilderError, ConfigurationError
 from appbuilder.ids import new_id, new_row_id
 from appbuilder.logs import logger
 from appbuilder.settings import Settings
-from appbuilder.store import locks_sole, rows, urls
+from appbuilder.store import locks_sole, migrate, rows, urls
 from appbuilder.store.backend import Backend
 from appbuilder.store.catalogue import SqlCatalogue
 from appbuilder.store.errors import CONNECT_FAILURES, FAILURES, failures, unavailable, unusable
@@ -235,10 +235,14 @@ class SqlStore:
             return []
         backend = self._live()
         end = None if before is None else (backend.encode(before[0]), before[1])
+
+        def page(count: int, after: tuple[Any, str] | None) -> Sequence[tuple[str, Any, str]]:
+            if after is None:
+                return backend.read(backend.sql.page, (session_id, key, count))
+            return backend.read(backend.sql.older_page, (session_id, key, after[0], *after, count))
+
         try:
-            return rows.newest_finished(
-                lambda count, after: backend.page(session_id, key, count, after), limit, end
-            )
+            return rows.newest_finished(page, limit, end)
         except FAILURES as error:
             raise unavailable(error, self.url, "history was read") from None
 
@@ -374,4 +378,7 @@ class SqlStore:
 
 
 def _prepare_catalogue(backend: Backend) -> None:
-    backend.prepare_catalogue()
+    indexes = backend.catalogue_indexes
+    backend.alter(
+        lambda found: bool(migrate.lacks(found, indexes)), lambda found: migrate.add(found, indexes)
+    )

@@ -59,6 +59,7 @@ class SqliteBackend:
     """One process's connections to one SQLite database."""
 
     sql = SQL
+    catalogue_indexes = catalogue_sql.SQLITE_INDEXES
     catalogue_sql = CatalogueSql(catalogue_sql.SQLITE)
     together = 100
 
@@ -136,14 +137,6 @@ class SqliteBackend:
         self._file.take()
 
     # Reading
-
-    def page(
-        self, session_id: str, key: str, limit: int, after: tuple[Any, str] | None
-    ) -> Sequence[tuple[str, Any, str]]:
-        if after is None:
-            return self.read(SQL.page, (session_id, key, limit))
-        stamp, row_id = after
-        return self.read(SQL.older_page, (session_id, key, stamp, stamp, row_id, limit))
 
     def ping(self) -> None:
         # Reads a page of the file, which `SELECT 1` would not.
@@ -326,12 +319,6 @@ class SqliteBackend:
         with self._sharing(), self._engine.connect() as connection, self._transaction(_driver(connection)):
             return work(connection)
 
-    def write_many(self, sql: str, values: Sequence[tuple[Any, ...]]) -> None:
-        if values:
-            self._follow()
-            with self._sharing(), self._raw() as connection, self._transaction(connection):
-                connection.executemany(sql, values)
-
     def mark(self) -> tuple[int, str]:
         last = self.read(f"SELECT rowid, id FROM {TABLE} ORDER BY rowid DESC LIMIT 1", ())  # noqa: S608
         return last[0] if last else (0, "")
@@ -348,11 +335,6 @@ class SqliteBackend:
 
     def prepare(self) -> None:
         self.alter(lambda connection: not migrate.is_complete(connection), migrate.make)
-
-    def prepare_catalogue(self) -> None:
-        indexes = catalogue_sql.SQLITE_INDEXES
-        self.alter(lambda found: bool(migrate.lacks(found, indexes)),
-                   lambda found: migrate.add(found, indexes))
 
     def alter(self, lacking: Callable[[Connection], bool], work: Callable[[Connection], None]) -> None:
         with self._sharing(), self._engine.connect() as connection:

@@ -149,7 +149,7 @@ class CatalogueSql:
             f"UPDATE {TABLE} SET updated_at = {mark} WHERE id = {mark} AND {alive} AND updated_at < {mark}"
         )
         """time, row id, time; the primary key."""
-        insert = f"INSERT INTO {TABLE} ({COLUMNS}) VALUES ({', '.join([mark] * 8)})"
+        insert = f"INSERT INTO {TABLE} ({COLUMNS}) VALUES {self._marks(8)}"
         self.insert_missing = insert + dialect.ignore
         """The eight columns; a row that is there stays as it is."""
         self.replace = insert + dialect.replace
@@ -270,16 +270,14 @@ class CatalogueSql:
 
     def states(self, count: int) -> str:
         """*count* row ids -> id, updated_at, deleted; the primary key."""
-        marks = ", ".join([self._dialect.mark] * count)
-        return f"SELECT id, updated_at, deleted FROM {TABLE} WHERE id IN ({marks})"
+        return f"SELECT id, updated_at, deleted FROM {TABLE} WHERE id IN {self._marks(count)}"
 
     def own_turns(self, count: int) -> str:
         """key, *count* row ids -> id, request id, key, value, created_at, session id; the primary key."""
         dialect = self._dialect
-        marks = ", ".join([dialect.mark] * count)
         return (
-            f"SELECT id, request_id, message_key, {dialect.value}, created_at, session_id FROM {TABLE} "
-            f"WHERE message_key = {dialect.mark} AND id IN ({marks}) AND deleted = {dialect.false}"
+            f"SELECT id, request_id, message_key, {dialect.value}, created_at, session_id FROM {TABLE} WHERE "
+            f"message_key = {dialect.mark} AND id IN {self._marks(count)} AND deleted = {dialect.false}"
         )
 
     def sizes(self, statement: str) -> str:
@@ -288,17 +286,19 @@ class CatalogueSql:
 
     def values(self, count: int) -> str:
         """*count* row ids -> values; the primary key."""
-        marks, alive = ", ".join([self._dialect.mark] * count), f"deleted = {self._dialect.false}"
-        return f"SELECT {self._dialect.value} FROM {TABLE} WHERE id IN ({marks}) AND {alive}"
+        alive = f"deleted = {self._dialect.false}"
+        return f"SELECT {self._dialect.value} FROM {TABLE} WHERE id IN {self._marks(count)} AND {alive}"
 
     def remove(self, count: int) -> str:
         """*count* row ids; the primary key."""
-        return f"DELETE FROM {TABLE} WHERE id IN ({', '.join([self._dialect.mark] * count)})"
+        return f"DELETE FROM {TABLE} WHERE id IN {self._marks(count)}"
 
     def insert(self, count: int) -> str:
         """The eight columns, *count* times."""
-        row = f"({', '.join([self._dialect.mark] * 8)})"
-        return f"INSERT INTO {TABLE} ({COLUMNS}) VALUES {', '.join([row] * count)}"
+        return f"INSERT INTO {TABLE} ({COLUMNS}) VALUES {', '.join([self._marks(8)] * count)}"
+
+    def _marks(self, count: int) -> str:
+        return f"({', '.join([self._dialect.mark] * count)})"
 
     @staticmethod
     def each(statement: str, count: int) -> str:

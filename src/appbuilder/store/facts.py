@@ -164,7 +164,7 @@ def _schema(connection: Connection) -> Iterator[Fact]:
         yield Fact(TABLE, "not there yet", None, "It is made at the first start.")
         return
     yield Fact(TABLE, "there", True)
-    lacking = migrate.lacks(connection, {str(index.name): "" for index in INDEXES})
+    lacking = migrate.lacks(connection, (str(index.name) for index in INDEXES))
     yield _fact(
         "indexes", f"without {', '.join(lacking)}" if lacking else "there", not lacking,
         "They are made at the next start, which takes a while on a long table.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection, inspect
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -10,13 +10,15 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from appbuilder.errors import ConfigurationError
 from appbuilder.store.schema import INDEXES, TABLE, messages
 
+_INDEXES = {str(index.name): index for index in INDEXES}
+
 
 def is_complete(connection: Connection) -> bool:
     """True where there is nothing to make. Reads only, so that a start takes no lock as a rule."""
     if not inspect(connection).has_table(TABLE):
         return False
     _check_columns(connection)
-    return not _missing(connection)
+    return not lacks(connection, _INDEXES)
 
 
 def make(connection: Connection) -> None:
@@ -27,18 +29,18 @@ def make(connection: Connection) -> None:
     if not inspect(connection).has_table(TABLE):
         connection.execute(CreateTable(messages))
     _check_columns(connection)
-    for name in _missing(connection):
-        connection.execute(CreateIndex(next(index for index in INDEXES if index.name == name)))
+    for name in lacks(connection, _INDEXES):
+        connection.execute(CreateIndex(_INDEXES[name]))
 
 
-def lacks(connection: Connection, indexes: Mapping[str, str]) -> list[str]:
-    """The names of *indexes*, by name their columns in SQL, that are missing."""
+def lacks(connection: Connection, indexes: Iterable[str]) -> list[str]:
+    """The names among *indexes* that are missing."""
     present = {index["name"] for index in inspect(connection).get_indexes(TABLE)}
     return [name for name in indexes if name not in present]
 
 
 def add(connection: Connection, indexes: Mapping[str, str]) -> None:
-    """Creates those that are missing, under the lock of :func:`make`."""
+    """Creates those that are missing, by name their columns in SQL, under the lock of :func:`make`."""
     for name in lacks(connection, indexes):
         connection.exec_driver_sql(f"CREATE INDEX {name} ON {TABLE} {indexes[name]}")
 
@@ -51,8 +53,3 @@ def _check_columns(connection: Connection) -> None:
             f"The table {TABLE} lacks the columns {', '.join(lacking)}: it was made by another program. "
             "Use another database, or rename that table."
         )
-
-
-def _missing(connection: Connection) -> list[str]:
-    present = {index["name"] for index in inspect(connection).get_indexes(TABLE)}
-    return [str(index.name) for index in INDEXES if index.name not in present]

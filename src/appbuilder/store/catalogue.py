@@ -208,15 +208,17 @@ class SqlCatalogue:
                 after = found[-1][1:]
 
     def conversation_of(self, turn_id: str) -> str | None:
-        turn = self._turn(turn_id)
-        return None if turn is None else turn[0]
+        if not can_be_asked(turn_id):
+            return None
+        with self._asking("a turn was looked up") as backend:
+            found = backend.read(backend.catalogue_sql.turn, (turn_id,))
+            return found[0][0] if found else None
 
     def own_turns(self, turn_ids: Sequence[str]) -> Mapping[str, tuple[str, StoredRow]]:
         ids = [each for each in turn_ids if can_be_asked(each)]
         found: list[Any] = []
         with self._asking("turns were looked up") as backend:
-            for at in range(0, len(ids), _TURNS_AT_ONCE):
-                some = ids[at : at + _TURNS_AT_ONCE]
+            for some in rows.chunks(ids, _TURNS_AT_ONCE):
                 found += backend.read(backend.catalogue_sql.own_turns(len(some)), (TURN_KEY, *some))
             sessions = {row[0]: row[5] for row in found}
             rows_found = stored_rows((row[:5] for row in found), backend.decode)
@@ -267,13 +269,6 @@ class SqlCatalogue:
     def is_ended(self, login: str) -> bool:
         with self._asking("a login was looked up") as backend:
             return bool(backend.read(backend.catalogue_sql.logout, (conversations.logout_id(login),)))
-
-    def _turn(self, turn_id: str) -> Sequence[Any] | None:
-        """Session id and request id."""
-        if not can_be_asked(turn_id):
-            return None
-        with self._asking("a turn was looked up") as backend:
-            return next(iter(backend.read(backend.catalogue_sql.turn, (turn_id,))), None)
 
     def _change(
         self, session_id: str | None, doing: str, work: Callable[[Execute, Backend], bool]

@@ -13,6 +13,7 @@ from appbuilder.store import conversations
 from appbuilder.store.backend import Backend
 from appbuilder.store.conversations import Listing
 from appbuilder.store.listing import Execute, clear_others, title_of_row
+from appbuilder.store.rows import chunks
 
 CHUNK = 500
 """Sessions looked at in one statement; SQLite before 3.32 takes 999 parameters."""
@@ -51,7 +52,7 @@ class Follower:
 
     def _look_at(self, newest: Mapping[str, Any]) -> None:
         """:param newest: by session, the time of a row its conversation may not have been told of."""
-        for names in _chunks(list(newest), CHUNK):
+        for names in chunks(list(newest), CHUNK):
             ids = {conversations.row_id(name): name for name in names}
             states = self._backend.read(self._backend.catalogue_sql.states(len(ids)), tuple(ids))
             known = {ids[row_id]: (updated_at, deleted) for row_id, updated_at, deleted in states}
@@ -92,7 +93,7 @@ class Follower:
 
     def _of_each(self, statement: str, names: Sequence[str]) -> Iterable[Any]:
         sql = self._backend.catalogue_sql
-        for some in _chunks(names, AT_ONCE):
+        for some in chunks(names, AT_ONCE):
             yield from self._backend.read(sql.each(getattr(sql, statement), len(some)), tuple(some))
 
 
@@ -115,7 +116,3 @@ def _row(origin: Sequence[Any], latest: Any) -> tuple[Any, ...]:
     session_id, request_id, value, created_at = origin
     listing = Listing(session_id, None, title_of_row(value))
     return (listing.id, session_id, request_id, listing.key, listing.text, created_at, latest, False)
-
-
-def _chunks(names: Sequence[str], size: int) -> Iterable[Sequence[str]]:
-    return (names[at : at + size] for at in range(0, len(names), size))

@@ -16,7 +16,7 @@ from appbuilder.store import conversations
 from appbuilder.store.backend import Backend
 from appbuilder.store.conversations import Listing
 from appbuilder.store.listing import Execute, clear_others
-from appbuilder.store.rows import STEP, storable
+from appbuilder.store.rows import STEP, chunks, storable
 from appbuilder.store.schema import ID_LENGTH, KEY_LENGTH
 
 AT_ONCE = 100
@@ -78,8 +78,7 @@ class Imported:
         clear_others(execute, backend.sql, self.listing, own)
         execute(sql.remove(1), (self.listing.id,))
         values = [(*row[:5], encode(row[5]), encode(row[6]), row[7]) for row in self.values()]
-        for at in range(0, len(values), AT_ONCE):
-            some = values[at : at + AT_ONCE]
+        for some in chunks(values, AT_ONCE):
             execute(sql.insert(len(some)), tuple(value for row in some for value in row))
         return True
 

@@ -53,8 +53,7 @@ def enter(
 
 def mark_replaced(execute: Execute, sql: Statements, turn: PreparedTurn) -> None:
     """Marks the rows that a turn replaces as deleted, in the turn's own transaction."""
-    for at in range(0, len(turn.replaced), MOST_AT_ONCE):
-        some = turn.replaced[at : at + MOST_AT_ONCE]
+    for some in rows.chunks(turn.replaced, MOST_AT_ONCE):
         execute(sql.replace(len(some)), (turn.session_id, *some))
 
 

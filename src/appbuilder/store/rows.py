@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -71,6 +71,11 @@ class PreparedTurn:
             stamp = encode(first + number * STEP)
             result.append((row_id, self.session_id, self.request_id, key, text, stamp, stamp))
         return result
+
+
+def chunks(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    """*items* in their order, at most *size* at once."""
+    return (items[at : at + size] for at in range(0, len(items), size))
 
 
 def within(

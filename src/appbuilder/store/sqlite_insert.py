@@ -65,8 +65,7 @@ def insert(connection: sqlite3.Connection, group: Sequence[PreparedTurn]) -> Non
         newest[turn.session_id] = turn.last(first)
         if turn.listing is not None:
             to_list.append((turn, first, last is not None))
-    for at in range(0, len(values), ROWS_AT_ONCE):
-        some = values[at : at + ROWS_AT_ONCE]
+    for some in rows.chunks(values, ROWS_AT_ONCE):
         connection.execute(_insert_of(len(some)), tuple(itertools.chain.from_iterable(some)))
     for turn in group:
         if turn.replaced:

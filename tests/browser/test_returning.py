@@ -56,9 +56,9 @@ def test_a_reload_whose_first_socket_is_answered_last(
     held: list[Route] = []
     address = re.compile("/set-session-cookie$")
     chat.page.route(address, lambda route: route.continue_() if held else held.append(route))
-    with chat.page.expect_event("response", lambda response: address.search(response.url)):
+    with chat.page.expect_response(address):
         chat.page.reload()
-    with chat.page.expect_event("response", lambda response: address.search(response.url)):
+    with chat.page.expect_response(address):
         held[0].continue_()
     expect(chat.answer).to_have_text("先答")
     chat.ask("再问")

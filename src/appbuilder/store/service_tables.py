@@ -5,15 +5,17 @@ Their columns' lengths and constraints stand in the revisions, see :mod:`appbuil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import (
     Boolean,
+    ClauseElement,
     ColumnElement,
     Connection,
     Executable,
     TableClause,
+    bindparam,
     column,
     literal_column,
     table,
@@ -81,8 +83,30 @@ class ServiceTables:
         except FAILURES as error:
             raise unavailable(error, self._url, doing) from None
 
-    def upsert(self, into: TableClause, key: str, row: Mapping[str, Any]) -> Executable:
-        """An INSERT of *row* that writes over the row with the same *key*."""
+    def fast(self, statement: ClauseElement) -> tuple[str, Sequence[str]]:
+        """The SQL of a statement that runs in many requests, compiled once, and the order of its parameters.
+
+        To run one through SQLAlchemy takes 150 to 250 microseconds longer than its text on the driver.
+        """
+        dialect: Any = self._url.get_dialect()
+        style = "qmark" if self._url.get_backend_name() == "sqlite" else "format"
+        compiled: Any = statement.compile(dialect=dialect(paramstyle=style))
+        return str(compiled), compiled.positiontup
+
+    def read_fast(self, doing: str, sql: str, parameters: tuple[Any, ...]) -> Sequence[Any]:
+        """All rows of a query that :meth:`fast` compiled."""
+        try:
+            return self.backend.read(sql, parameters)
+        except FAILURES as error:
+            raise unavailable(error, self._url, doing) from None
+
+    @property
+    def backend(self) -> Backend:
+        return self._live()
+
+    def upsert(self, into: TableClause, key: str) -> ClauseElement:
+        """An INSERT of all columns that writes over the row with the same *key*."""
+        row: dict[str, Any] = {name: bindparam(name) for name in into.c.keys()}  # noqa: SIM118 - not a dict
         others = [name for name in row if name != key]
         kind = self._url.get_backend_name()
         if kind not in _NOW:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from datetime import timedelta
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, literal_column, select
 
 from appbuilder import clock
 from appbuilder.store.service_tables import TRANSCRIPTS, ServiceTables
@@ -22,12 +22,22 @@ PRUNED_EVERY = 3600.0
 CANDIDATES = 10
 """Sessions that are tried in one request; of more, others take some at this moment."""
 
+_FIND = (
+    select(TRANSCRIPTS.c.session_id)
+    .where(TRANSCRIPTS.c.owner == bindparam("owner"), TRANSCRIPTS.c.digest == bindparam("digest"))
+    .order_by(TRANSCRIPTS.c.seen_at.desc(), TRANSCRIPTS.c.session_id)
+    .limit(literal_column(str(CANDIDATES)))
+    .offset(literal_column("0"))  # otherwise SQLite's is a parameter
+)
+
 
 class SqlTranscripts:
     """:class:`appbuilder.core.transcripts.Transcripts` in the database of the service."""
 
     def __init__(self, tables: ServiceTables) -> None:
         self._tables = tables
+        self._upsert, self._order = tables.fast(tables.upsert(TRANSCRIPTS, "session_id"))
+        self._find, _ = tables.fast(_FIND)
         self._prune_at = 0.0
         self._group: GroupWriter[_Row] = GroupWriter(self._remember)
 
@@ -37,13 +47,13 @@ class SqlTranscripts:
 
     def _remember(self, take: Callable[[], list[_Row]], _deadline: float) -> list[Exception | None]:
         now, prune = clock.now(), clock.monotonic() >= self._prune_at
-        rows = take()
+        rows, encode = take(), self._tables.backend.encode
 
         def work(connection: Connection) -> None:
             # In one order, whoever writes: two processes that write the same must not wait for each other.
             for session_id, owner, digest in sorted({row[0]: row for row in rows}.values()):
-                row = {"session_id": session_id, "owner": owner, "digest": digest, "seen_at": now}
-                connection.execute(self._tables.upsert(TRANSCRIPTS, "session_id", row))
+                row = {"session_id": session_id, "owner": owner, "digest": digest, "seen_at": encode(now)}
+                connection.exec_driver_sql(self._upsert, tuple(row[name] for name in self._order))
             if prune:
                 connection.execute(TRANSCRIPTS.delete().where(TRANSCRIPTS.c.seen_at < now - KEPT))
 
@@ -55,8 +65,8 @@ class SqlTranscripts:
     def take(self, owner: str, digest: str) -> str | None:
         doing, columns = "a transcript was looked up", TRANSCRIPTS.c
         whose = (columns.owner == _hash(owner)) & (columns.digest == digest)
-        newest = select(columns.session_id).where(whose).order_by(columns.seen_at.desc(), columns.session_id)
-        found = [session_id for (session_id,) in self._tables.read(doing, newest.limit(CANDIDATES))]
+        newest = self._tables.read_fast(doing, self._find, (_hash(owner), digest))
+        found = [session_id for (session_id,) in newest]
         if not found:
             return None
         drop = TRANSCRIPTS.delete().where(whose)

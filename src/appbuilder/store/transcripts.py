@@ -64,11 +64,11 @@ class SqlTranscripts:
 
     def take(self, owner: str, digest: str) -> str | None:
         doing, columns = "a transcript was looked up", TRANSCRIPTS.c
-        whose = (columns.owner == _hash(owner)) & (columns.digest == digest)
         newest = self._tables.read_fast(doing, self._find, (_hash(owner), digest))
         found = [session_id for (session_id,) in newest]
         if not found:
             return None
+        whose = (columns.owner == _hash(owner)) & (columns.digest == digest)
         drop = TRANSCRIPTS.delete().where(whose)
 
         def work(connection: Connection) -> str | None:

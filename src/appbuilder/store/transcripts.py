@@ -22,9 +22,11 @@ PRUNED_EVERY = 3600.0
 CANDIDATES = 10
 """Sessions that are tried in one request; of more, others take some at this moment."""
 
+_WHOSE = (TRANSCRIPTS.c.owner == bindparam("owner"), TRANSCRIPTS.c.digest == bindparam("digest"))
+_DROP = TRANSCRIPTS.delete().where(*_WHOSE, TRANSCRIPTS.c.session_id == bindparam("session_id"))
 _FIND = (
     select(TRANSCRIPTS.c.session_id)
-    .where(TRANSCRIPTS.c.owner == bindparam("owner"), TRANSCRIPTS.c.digest == bindparam("digest"))
+    .where(*_WHOSE)
     .order_by(TRANSCRIPTS.c.seen_at.desc(), TRANSCRIPTS.c.session_id)
     .limit(literal_column(str(CANDIDATES)))
     .offset(literal_column("0"))  # otherwise SQLite's is a parameter
@@ -38,6 +40,7 @@ class SqlTranscripts:
         self._tables = tables
         self._upsert, self._order = tables.fast(tables.upsert(TRANSCRIPTS, "session_id"))
         self._find, _ = tables.fast(_FIND)
+        self._drop, _ = tables.fast(_DROP)
         self._prune_at = 0.0
         self._group: GroupWriter[_Row] = GroupWriter(self._remember)
 
@@ -63,18 +66,16 @@ class SqlTranscripts:
         return [None] * len(rows)
 
     def take(self, owner: str, digest: str) -> str | None:
-        doing, columns = "a transcript was looked up", TRANSCRIPTS.c
-        newest = self._tables.read_fast(doing, self._find, (_hash(owner), digest))
+        doing, whose = "a transcript was looked up", (_hash(owner), digest)
+        newest = self._tables.read_fast(doing, self._find, whose)
         found = [session_id for (session_id,) in newest]
         if not found:
             return None
-        whose = (columns.owner == _hash(owner)) & (columns.digest == digest)
-        drop = TRANSCRIPTS.delete().where(whose)
 
         def work(connection: Connection) -> str | None:
             # Another process may have taken it since it was read: only one of them deletes it.
-            drops = ((each, drop.where(columns.session_id == each)) for each in found)
-            return next((each for each, one in drops if connection.execute(one).rowcount), None)
+            drops = ((each, connection.exec_driver_sql(self._drop, (*whose, each))) for each in found)
+            return next((each for each, dropped in drops if dropped.rowcount), None)
 
         return self._tables.transact(doing, work)
 

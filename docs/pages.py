@@ -15,7 +15,7 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 PAGES = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
-ICON = "src/appbuilder/serve/chainlit/static/icon.svg"
+ICON = "src/appbuilder/serve/page/static/icon.svg"
 
 _INTO_THE_REPOSITORY = re.compile(r"\]\(\.\./([\w./-]*)")
 _INTO_THE_DOCS = re.compile(r"\]\(docs/")

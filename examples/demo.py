@@ -11,7 +11,7 @@ from playground_with_history import PlaygroundWithHistory
 
 from appbuilder import AgentRuntime, Message
 from appbuilder.errors import AppBuilderError
-from appbuilder.serve.address import listen
+from appbuilder.serve.server.address import listen
 from appbuilder.utils.chainlit_deploy import Page
 
 HOST, API_PORT, PAGE_PORT = "127.0.0.1", 8091, 8092

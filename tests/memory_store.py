@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from appbuilder import clock
-from appbuilder.core.catalogue import (
+from appbuilder.core.conversations import (
     FEEDBACK_KEY,
     OUTLINED,
     Conversation,
@@ -23,11 +23,12 @@ from appbuilder.core.catalogue import (
     StoredRow,
 )
 from appbuilder.core.store import RESERVED_PREFIX, TURN_KEY, TurnRecord
-from appbuilder.store import conversations, rows
-from appbuilder.store.conversations import Cursor, Listing
-from appbuilder.store.imported import Imported, exists
-from appbuilder.store.listing import title_of_row
-from appbuilder.store.rows import PreparedTurn
+from appbuilder.store.conversations import row_values
+from appbuilder.store.conversations.conversation_row import title_of_row
+from appbuilder.store.conversations.imports import Imported, exists
+from appbuilder.store.conversations.row_values import ConversationRow, Cursor
+from appbuilder.store.sessions import rows
+from appbuilder.store.sessions.rows import PreparedTurn
 from tests.memory_table import MemoryTable, Row
 
 
@@ -36,7 +37,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._table = MemoryTable()
-        self._catalogue = MemoryCatalogue(self._table)
+        self._repository = MemoryCatalogue(self._table)
 
     def history(
         self, session_id: str, key: str, limit: int, before: tuple[datetime, str] | None = None
@@ -64,11 +65,11 @@ class MemoryStore:
         with self._table.lock:
             self._table.write(prepared)
 
-    def catalogue(self) -> MemoryCatalogue:
+    def repository(self) -> MemoryCatalogue:
         """The conversations in it, as lists show them."""
-        return self._catalogue
+        return self._repository
 
-    def prepare_catalogue(self) -> None:
+    def prepare_conversations(self) -> None:
         """Nothing to make."""
 
     failures = 0
@@ -84,7 +85,7 @@ class MemoryStore:
 
 
 class MemoryCatalogue:
-    """A :class:`appbuilder.core.catalogue.Catalogue` of what is in memory."""
+    """A :class:`appbuilder.core.conversations.ConversationRepository` of what is in memory."""
 
     def __init__(self, table: MemoryTable) -> None:
         self._table = table
@@ -94,18 +95,18 @@ class MemoryCatalogue:
         self, owners: Sequence[Owner] | None, *, search: str = "", limit: int = 20, cursor: str | None = None
     ) -> ConversationPage:
         after = Cursor.read(cursor)
-        wanted = conversations.fold(" ".join(search.split()))
+        wanted = row_values.fold(" ".join(search.split()))
         if limit <= 0:
             return ConversationPage([], None)
         with self._table.lock:
             listed = [row for row in map(self._listed, list(self._table.by_session)) if row is not None]
         found = [(Cursor(row.updated_at, row.id), _conversation(row)) for row in listed]
-        return conversations.page_of(
+        return row_values.page_of(
             (
                 (place, each)
                 for place, each in found
                 if (owners is None or each.owner in owners)
-                and wanted in conversations.fold(each.title)
+                and wanted in row_values.fold(each.title)
                 and (after is None or place < after)
             ),
             limit,
@@ -151,7 +152,7 @@ class MemoryCatalogue:
         with self._table.lock:
             row = self._listed(session_id)
             if row is not None:
-                row.text = conversations.renamed(row.text, title)
+                row.text = row_values.renamed(row.text, title)
             return row is not None
 
     def delete(self, session_id: str) -> bool:
@@ -164,7 +165,7 @@ class MemoryCatalogue:
             return True
 
     def erase(self, owner: Owner) -> int:
-        key = conversations.owner_key(owner)
+        key = row_values.owner_key(owner)
         with self._table.lock:
             for session_id in list(self._table.by_session):
                 self._listed(session_id)
@@ -183,7 +184,7 @@ class MemoryCatalogue:
 
     def _remove(self, names: Sequence[str]) -> int:
         for name in names:
-            self._table.remove_session(name, conversations.row_id(name))
+            self._table.remove_session(name, row_values.row_id(name))
         return len(names)
 
     def import_rows(self, session_id: str, owner: Owner, title: str, rows: Sequence[StoredRow]) -> None:
@@ -207,7 +208,7 @@ class MemoryCatalogue:
         with self._table.lock:
             stored = self._table.by_key.get((session_id, TURN_KEY), ())
             recent = [row.text for row in stored if not row.deleted and row.created_at >= since]
-        return sum(map(conversations.tokens_of, recent))
+        return sum(map(row_values.tokens_of, recent))
 
     def conversation_of(self, turn_id: str) -> str | None:
         with self._table.lock:
@@ -230,7 +231,7 @@ class MemoryCatalogue:
             turn = self._turn(turn_id)
             if turn is None:
                 return False
-            row_id, text = conversations.rating_id(turn_id), conversations.rating_text(turn_id, rating)
+            row_id, text = row_values.rating_id(turn_id), row_values.rating_text(turn_id, rating)
             known, at = self._table.by_id.get(row_id), self._table.next_stamp(turn.session_id)
             if known is not None:
                 known.text, known.updated_at, known.deleted = text, at, False
@@ -241,13 +242,13 @@ class MemoryCatalogue:
 
     def ratings(self, turn_ids: Sequence[str]) -> Mapping[str, Rating]:
         with self._table.lock:
-            found = [self._table.by_id.get(conversations.rating_id(turn_id)) for turn_id in turn_ids]
+            found = [self._table.by_id.get(row_values.rating_id(turn_id)) for turn_id in turn_ids]
             alive = [row for row in found if row is not None and not row.deleted]
-            return dict(conversations.rating_of(rows.parse(row.text)) for row in alive)
+            return dict(row_values.rating_of(rows.parse(row.text)) for row in alive)
 
     def unrate(self, turn_id: str) -> bool:
         with self._table.lock:
-            row = self._table.by_id.get(conversations.rating_id(turn_id))
+            row = self._table.by_id.get(row_values.rating_id(turn_id))
             if row is None or row.deleted:
                 return False
             row.deleted = True
@@ -271,12 +272,12 @@ class MemoryCatalogue:
         latest = next((row for row in reversed(stored) if row.key != FEEDBACK_KEY and not row.deleted), None)
         if latest is None:
             return None
-        row = self._table.by_id.get(conversations.row_id(session_id))
+        row = self._table.by_id.get(row_values.row_id(session_id))
         if row is None or row.deleted:
             first = self._table.first_message(session_id)
             if first is None:
                 return None
-            listing = Listing(session_id, None, title_of_row(first.text))
+            listing = ConversationRow(session_id, None, title_of_row(first.text))
             self._table.clear_others(listing)
             who = (listing.id, session_id, first.request_id, listing.key)
             row = Row(*who, listing.text, first.created_at, latest.created_at)
@@ -297,4 +298,4 @@ def _is_turn(row: Row) -> bool:
 
 
 def _conversation(row: Row) -> Conversation:
-    return conversations.read(row.session_id, row.text, row.created_at, row.updated_at)
+    return row_values.read(row.session_id, row.text, row.created_at, row.updated_at)

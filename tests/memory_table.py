@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from appbuilder import clock
-from appbuilder.core.catalogue import CONVERSATION_PREFIX
+from appbuilder.core.conversations import CONVERSATION_PREFIX
 from appbuilder.core.store import RESERVED_PREFIX
-from appbuilder.store import rows
-from appbuilder.store.conversations import NOBODY, Listing
-from appbuilder.store.listing import no_session, title_of_row
-from appbuilder.store.rows import PreparedTurn
+from appbuilder.store.conversations.conversation_row import no_session, title_of_row
+from appbuilder.store.conversations.row_values import NOBODY, ConversationRow
+from appbuilder.store.sessions import rows
+from appbuilder.store.sessions.rows import PreparedTurn
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class MemoryTable:
             self.by_session[row.session_id].append(row)
             self.by_key[row.session_id, row.key].append(row)
 
-    def clear_others(self, listing: Listing) -> None:
+    def clear_others(self, listing: ConversationRow) -> None:
         """Removes what another owner deleted in a session, before the row goes that tells whose it was."""
         own = self.by_id.get(listing.id)
         if own is None or not own.deleted or own.key == listing.key:
@@ -100,7 +100,7 @@ class MemoryTable:
                 return row if before is None or row.created_at < before else None
         return None
 
-    def _enter(self, turn: PreparedTurn, listing: Listing, first: datetime) -> None:
+    def _enter(self, turn: PreparedTurn, listing: ConversationRow, first: datetime) -> None:
         listed = self.by_id.get(listing.id)
         if listed is not None and not listed.deleted:
             listed.updated_at = turn.last(first)
@@ -109,7 +109,7 @@ class MemoryTable:
         origin = self.first_message(turn.session_id, first)
         if origin is not None:
             began = origin.created_at
-            listing = Listing(turn.session_id, None, title_of_row(origin.text))
+            listing = ConversationRow(turn.session_id, None, title_of_row(origin.text))
         self.clear_others(listing)
         who = (listing.id, turn.session_id, turn.request_id, listing.key)
         self.insert(Row(*who, listing.text, began, turn.last(first)))

@@ -15,7 +15,7 @@ from statistics import median
 from uuid import uuid4
 
 from appbuilder.core.store import SessionStore
-from appbuilder.store.registry import open_store
+from appbuilder.store.sessions.open_stores import open_store
 from bench.apps import text
 from bench.plan import Plan
 from bench.report import Table, Target, ratio, times

@@ -14,10 +14,10 @@ from pathlib import Path
 from statistics import median
 from uuid import uuid4
 
-from appbuilder.core.catalogue import Catalogue, Owner
-from appbuilder.store.conversations import Listing
-from appbuilder.store.registry import open_store
-from appbuilder.store.sql import SqlStore
+from appbuilder.core.conversations import ConversationRepository, Owner
+from appbuilder.store.conversations.row_values import ConversationRow
+from appbuilder.store.sessions.open_stores import open_store
+from appbuilder.store.sessions.session_store import SqlStore
 from bench.apps import text
 from bench.cases.newest import INSERT
 from bench.plan import Plan
@@ -74,9 +74,9 @@ def run(plan: Plan) -> Table:
         try:
             store = _filled(folder / "large.db", plan.rows, spread)
             begin = time.perf_counter()
-            store.prepare_catalogue()
+            store.prepare_conversations()
             taken = time.perf_counter() - begin
-            calls = _measure(store.catalogue(), spread)
+            calls = _measure(store.repository(), spread)
             store.close()
         finally:
             shutil.rmtree(folder)
@@ -89,17 +89,17 @@ def run(plan: Plan) -> Table:
     return table
 
 
-def _measure(catalogue: Catalogue, spread: Spread) -> list[float]:
+def _measure(repository: ConversationRepository, spread: Spread) -> list[float]:
     """Milliseconds of the list, its next page, and each search."""
-    cursor = catalogue.page(spread.asking, limit=FOUND).next
+    cursor = repository.page(spread.asking, limit=FOUND).next
     rounds = [
         (
-            _call(catalogue, spread, FOUND),
-            _call(catalogue, spread, FOUND, cursor=cursor),
-            _call(catalogue, spread, 1, SEARCHES["rare"]),
-            _call(catalogue, spread, FOUND, SEARCHES["common"]),
-            _call(catalogue, spread, 0, SEARCHES["no match"]),
-            _call(catalogue, spread, 0, SEARCHES["JSON word"]),
+            _call(repository, spread, FOUND),
+            _call(repository, spread, FOUND, cursor=cursor),
+            _call(repository, spread, 1, SEARCHES["rare"]),
+            _call(repository, spread, FOUND, SEARCHES["common"]),
+            _call(repository, spread, 0, SEARCHES["no match"]),
+            _call(repository, spread, 0, SEARCHES["JSON word"]),
         )
         for _ in range(CALLS)
     ]
@@ -107,10 +107,14 @@ def _measure(catalogue: Catalogue, spread: Spread) -> list[float]:
 
 
 def _call(
-    catalogue: Catalogue, spread: Spread, wanted: int, search: str = "", cursor: str | None = None
+    repository: ConversationRepository,
+    spread: Spread,
+    wanted: int,
+    search: str = "",
+    cursor: str | None = None,
 ) -> float:
     begin = time.perf_counter()
-    found = catalogue.page(spread.asking, search=search, limit=FOUND, cursor=cursor).conversations
+    found = repository.page(spread.asking, search=search, limit=FOUND, cursor=cursor).conversations
     taken = time.perf_counter() - begin
     if len(found) != wanted or not all(search in each.title for each in found):
         raise AssertionError(f"{len(found)} conversations for {search!r}, {spread.label}")
@@ -136,7 +140,7 @@ def _rows(count: int, spread: Spread) -> Iterator[tuple[str, ...]]:
         words = SEARCHES["rare"] if session == NEEDLE_IN else text.question(session)
         words = f"{SEARCHES['common']} {words}"
         if spread.users and nth == 0:
-            row = Listing(name, spread.owner(session), words)
+            row = ConversationRow(name, spread.owner(session), words)
             yield row.id, name, str(uuid4()), row.key, row.text, stamp, _stamp(count - sessions + session)
         else:
             value = f'{{"content":"{words}","name":"msg","mtype":"str","id":"{uuid4()}"}}'

@@ -19,26 +19,26 @@ if TYPE_CHECKING:
     from appbuilder.components.app_client.client import AppBuilderClient as AppBuilderClient
     from appbuilder.components.playground import Playground as Playground
     from appbuilder.components.query_rewrite import QueryRewrite as QueryRewrite
-    from appbuilder.core.agent import AgentRuntime as AgentRuntime
     from appbuilder.core.component import Component as Component
     from appbuilder.core.message import Message as Message
-    from appbuilder.core.user_session import UserSession as UserSession
-    from appbuilder.utils.chainlit_deploy import ChainlitRuntime as ChainlitRuntime
-    from appbuilder.utils.flask_deploy import FlaskRuntime as FlaskRuntime
-    from appbuilder.utils.service import ServiceRuntime as ServiceRuntime
+    from appbuilder.runtime.agent_runtime import AgentRuntime as AgentRuntime
+    from appbuilder.runtime.chainlit_runtime import ChainlitRuntime as ChainlitRuntime
+    from appbuilder.runtime.flask_runtime import FlaskRuntime as FlaskRuntime
+    from appbuilder.runtime.service_runtime import ServiceRuntime as ServiceRuntime
+    from appbuilder.runtime.user_session import UserSession as UserSession
 
 _HOMES = {
     "AgentBuilder": "appbuilder.components.app_client.client",
-    "AgentRuntime": "appbuilder.core.agent",
+    "AgentRuntime": "appbuilder.runtime.agent_runtime",
     "AppBuilderClient": "appbuilder.components.app_client.client",
-    "ChainlitRuntime": "appbuilder.utils.chainlit_deploy",
+    "ChainlitRuntime": "appbuilder.runtime.chainlit_runtime",
     "Component": "appbuilder.core.component",
-    "FlaskRuntime": "appbuilder.utils.flask_deploy",
+    "FlaskRuntime": "appbuilder.runtime.flask_runtime",
     "Message": "appbuilder.core.message",
     "Playground": "appbuilder.components.playground",
     "QueryRewrite": "appbuilder.components.query_rewrite",
-    "ServiceRuntime": "appbuilder.utils.service",
-    "UserSession": "appbuilder.core.user_session",
+    "ServiceRuntime": "appbuilder.runtime.service_runtime",
+    "UserSession": "appbuilder.runtime.user_session",
     "describe_app": "appbuilder.components.app_client.apps",
     "describe_apps": "appbuilder.components.app_client.apps",
     "get_all_apps": "appbuilder.components.app_client.apps",

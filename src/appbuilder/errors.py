@@ -29,7 +29,7 @@
     └── TurnCancelled             the turn was stopped
         └── TurnTimeout
 
-Which HTTP status each becomes is decided in one table: :mod:`appbuilder.wire.problems`.
+Which HTTP status each becomes is decided in one table: :mod:`appbuilder.protocols.errors`.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 import orjson
 from pydantic_core import to_jsonable_python
 
-from appbuilder import long_texts
+from appbuilder import long_json
 from appbuilder.errors import AnswerError
 
 MAX_DEPTH = 100
@@ -172,7 +172,7 @@ def dumps(value: Any, *, in_parts: bool = True) -> bytes:
     :raises AnswerError: it holds something else; the text names its type.
     """
     if long_texts_expected.now and in_parts and type(value) is not str:  # which is a piece of a stream
-        return long_texts.written(value, partial(dumps, in_parts=False))
+        return long_json.written(value, partial(dumps, in_parts=False))
     try:
         text = orjson.dumps(value)
     except TypeError:
@@ -183,7 +183,7 @@ def dumps(value: Any, *, in_parts: bool = True) -> bytes:
     return text
 
 
-long_texts_expected = long_texts.Expected()
+long_texts_expected = long_json.Expected()
 """To be entered where something is written that may hold long texts."""
 
 

@@ -63,15 +63,15 @@ def configure_service(
     :param requests: whether there is a line for each request.
     :param turn_ids: the ids of the turn that runs in the current context.
     """
-    from appbuilder import log_lines
+    from appbuilder import log_format
 
     global _texts_wanted  # noqa: PLW0603 - of the process, as the loggers are
     _texts_wanted = texts
-    handler = log_lines.handler(form, texts=texts or error_texts, turn_ids=turn_ids)
+    handler = log_format.handler(form, texts=texts or error_texts, turn_ids=turn_ids)
     root, server = logging.getLogger(), logging.getLogger("uvicorn")
-    ours = [root] if not _of_others(root) else [logger, server]
+    ours = [root] if not has_foreign_handler(root) else [logger, server]
     for each in (root, logger, server):
-        for old in [old for old in each.handlers if isinstance(old, log_lines.Handler)]:
+        for old in [old for old in each.handlers if isinstance(old, log_format.Handler)]:
             each.removeHandler(old)
         each.propagate = each not in ours
     for each in ours:
@@ -87,8 +87,8 @@ def configure_service(
         library.setLevel(max(logging.WARNING, library.level))
 
 
-def _of_others(root: logging.Logger) -> bool:
-    from appbuilder.log_lines import Handler
+def has_foreign_handler(root: logging.Logger) -> bool:
+    from appbuilder.log_format import Handler
 
     return any(not isinstance(handler, Handler) for handler in root.handlers)
 
@@ -98,7 +98,7 @@ def texts_wanted() -> bool:
     return _texts_wanted
 
 
-def tell_texts(message: str, answer: str, ids: Mapping[str, str]) -> None:
+def log_texts(message: str, answer: str, ids: Mapping[str, str]) -> None:
     """Writes down what was said in a turn; to be called only where :func:`texts_wanted`."""
     logger.info(
         "message: %s\nanswer: %s",

@@ -1,6 +1,6 @@
 """What the package tells of itself while it works, as numbers: to a sink, or to nobody.
 
-The service sets a sink (Prometheus, :mod:`appbuilder.serve.asgi.metrics`) before its engine works. Where
+The service sets a sink (Prometheus, :mod:`appbuilder.serve.routes.metrics`) before its engine works. Where
 none is set, as behind ``FlaskRuntime``, each call is one that does nothing. What is told holds no text of
 users, no id and no name: doors, outcomes, kinds of errors, route templates, and numbers.
 """
@@ -64,7 +64,7 @@ class Sink(Protocol):
         """One more response streams (1), or one less (-1)."""
 
 
-class _Nobody:
+class _NullSink:
     """The sink where nobody wants to know."""
 
     def turn_began(self) -> None: ...
@@ -94,7 +94,7 @@ class _Nobody:
     def stream(self, change: int) -> None: ...
 
 
-NOBODY: Sink = _Nobody()
+NOBODY: Sink = _NullSink()
 _sink: Sink = NOBODY
 
 

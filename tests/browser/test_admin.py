@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from appbuilder.core.catalogue import Rating
+from appbuilder.core.conversations import Rating
 from appbuilder.core.store import TurnRecord
 from appbuilder.ids import new_id
-from appbuilder.store.registry import open_store
+from appbuilder.store.sessions.open_stores import open_store
 from tests.browser.browsing import Watch, prepare
 from tests.browser.conftest import USUAL
 from tests.browser.serving import serve_service
@@ -112,7 +112,7 @@ def test_what_other_programs_stored_is_there_too(server: Server, stage: Stage, o
     asked, answered = {"content": EVIL}, {"content": "fine", "extra": {}}
     store.commit(TurnRecord("of-the-sdk", new_id(), [("query", asked), ("answer", answered)]))
     turn = rows(database(server), "session_id = :id AND message_key = '_appbuilder.turn'", id=session_id)[0]
-    store.catalogue().rate(turn["id"], Rating(good=False, comment=EVIL))
+    store.repository().rate(turn["id"], Rating(good=False, comment=EVIL))
     store.close()
     page = open_admin("/sessions/of-the-sdk")
     expect(page.get_by_role("heading", level=1)).to_have_text(EVIL[:80])

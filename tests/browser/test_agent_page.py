@@ -13,8 +13,8 @@ from uuid import uuid4
 import pytest
 from playwright.sync_api import APIResponse, expect
 
-from appbuilder.components.app_client.data import Action
-from appbuilder.serve.chainlit.web import MOST_KEPT
+from appbuilder.components.app_client.schemas import Action
+from appbuilder.serve.page.page_requests import MOST_KEPT
 from appbuilder.testing import AppDouble, AppReply
 from tests.browser.browsing import STRANGER, Chat, Watch
 from tests.browser.conftest import OpenPage, Serve

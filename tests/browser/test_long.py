@@ -10,11 +10,11 @@ import pytest
 from playwright.sync_api import expect
 
 from appbuilder import clock
-from appbuilder.core.catalogue import StoredRow
+from appbuilder.core.conversations import StoredRow
 from appbuilder.core.store import TURN_KEY
 from appbuilder.settings import Settings
-from appbuilder.store import urls
-from appbuilder.store.sql import SqlStore
+from appbuilder.store.databases import urls
+from appbuilder.store.sessions.session_store import SqlStore
 from tests.browser.browsing import Chat
 from tests.browser.conftest import OpenPage
 from tests.browser.serving import serve_page
@@ -31,11 +31,11 @@ SLACK = 1.0
 def server(tmp_path_factory: pytest.TempPathFactory, stage: Stage) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("long")
     store = SqlStore(urls.parse(f"sqlite:///{folder}/chat.db"), Settings())
-    store.prepare_catalogue()
+    store.prepare_conversations()
     for name, length in LENGTHS.items():
-        store.catalogue().import_rows(name, "local", name, [turn(name, number) for number in range(length)])
+        store.repository().import_rows(name, "local", name, [turn(name, number) for number in range(length)])
     giant = "| a | b |\n|---|---|\n" + "| one | two |\n" * 60_000
-    store.catalogue().import_rows("giant", "local", "giant", [turn("giant", 0, giant)])
+    store.repository().import_rows("giant", "local", "giant", [turn("giant", 0, giant)])
     store.close()
     with serve_page(folder, stage=stage) as server:
         yield server

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from appbuilder.core.catalogue import Rating
+from appbuilder.core.conversations import Rating
 from appbuilder.core.store import TurnEntry, TurnRecord
 from appbuilder.ids import new_id
-from appbuilder.store.registry import open_store
-from appbuilder.store.sql import SqlStore
+from appbuilder.store.sessions.open_stores import open_store
+from appbuilder.store.sessions.session_store import SqlStore
 from tests.browser.conftest import OpenPage, Serve
 from tests.browser.serving import serve_service
 from tests.browser.stage import Stage
@@ -123,7 +123,7 @@ def converse(store: SqlStore, owner: str, title: str, turns: int, good: bool | N
         value = {"input": {"content": title}, "answer": answer, "state": state}
         store.commit(TurnRecord(session_id, new_id(), [], TurnEntry(turn_id, owner, title, value)))
     if good is not None:
-        store.catalogue().rate(turn_id, Rating(good))
+        store.repository().rate(turn_id, Rating(good))
 
 
 def test_the_admin_page(open_page: OpenPage, tmp_path: Path, images: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from appbuilder.core.catalogue import FEEDBACK_KEY
+from appbuilder.core.conversations import FEEDBACK_KEY
 from tests.browser.browsing import Chat
 from tests.browser.conftest import OpenPage, Serve
 from tests.browser.serving import TURN_KEY, database, serve_page, stored

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from appbuilder.components.function import as_component
+from appbuilder.adapters.function import as_component
 from appbuilder.core.component import as_answer
 from appbuilder.core.message import dump
 from appbuilder.errors import ConfigurationError

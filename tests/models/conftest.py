@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from tests.models.server_fixtures import app_server, gateway, openai_server, quick  # noqa: F401
 
-from appbuilder.models import local_owner
-from appbuilder.models.weights import TABLE, cache_folder, ensure
+from appbuilder.models.local import client
+from appbuilder.models.local.weights import TABLE, cache_folder, ensure
 from appbuilder.settings import Settings
 
 SMALL = "smollm2-135m"
@@ -34,7 +34,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_weights: Path) 
     """A folder for the state of models of its own, shared with nobody; the folder's path."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     yield tmp_path / "appbuilder"
-    local_owner.close_leases()
+    client.close_leases()
 
 
 class User:

@@ -11,10 +11,10 @@ if WHEN == "late":
     import openai  # noqa: F401
 
     import appbuilder.models.gateway
-    import appbuilder.models.http
+    import appbuilder.models.http_client
     import appbuilder.models.openai
 
-    early = appbuilder.models.http.client()
+    early = appbuilder.models.http_client.client()
 
 from gevent import monkey  # noqa: E402
 
@@ -33,7 +33,7 @@ from appbuilder.errors import TurnCancelled  # noqa: E402
 
 if WHEN == "late":
     # A client from before the patch is not used after it: its locks and TLS contexts are the unpatched ones.
-    assert appbuilder.models.http.client() is not early
+    assert appbuilder.models.http_client.client() is not early
 
 
 def cancelled_turn(stream: bool, from_a_thread: bool = False) -> None:

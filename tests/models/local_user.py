@@ -10,14 +10,14 @@ import os
 import sys
 
 from appbuilder import Message, Playground
-from appbuilder.models import local_owner
+from appbuilder.models.local import client
 
 MODEL = "local/smollm2-135m"
 
 
 def ask() -> dict[str, object]:
     answer = Playground(model=MODEL).run(Message("Name a colour."), max_output_tokens=8)
-    owners = [lease.pid for (user, _), lease in local_owner._leases.items() if user == os.getpid()]
+    owners = [lease.pid for (user, _), lease in client._leases.items() if user == os.getpid()]
     return {"owners": owners, "tokens": answer.token_usage["completion_tokens"]}
 
 

@@ -25,7 +25,7 @@ from appbuilder.components.app_client.service import AppService
 from appbuilder.core.console.appbuilder_client import data_class
 from appbuilder.core.context import init_context
 from appbuilder.errors import ConfigurationError, InvalidRequest, ModelRejected, Unauthenticated
-from appbuilder.models import http
+from appbuilder.models import http_client
 from appbuilder.settings import Settings
 from appbuilder.testing import AppDouble, AppReply, Reply
 
@@ -179,13 +179,13 @@ def test_a_file_is_read_while_it_is_sent(
     size = 3 * 1024 * 1024 + 1
     (tmp_path / "a.bin").write_bytes(b"\1" * size)
     sent: list[int] = []
-    send = http.client().send
+    send = http_client.client().send
 
     def noted(request: Any, **options: Any) -> Any:
         sent.extend(len(chunk) for chunk in request.stream)
         return send(request, **options)
 
-    monkeypatch.setattr(http.client(), "send", noted)
+    monkeypatch.setattr(http_client.client(), "send", noted)
     client.upload_local_file(client.create_conversation(), str(tmp_path / "a.bin"))
     with file_part(tmp_path / "a.bin") as (_, (_, content, _)):
         assert content.fileno()  # it is the file itself, not a copy in memory

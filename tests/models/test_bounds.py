@@ -14,7 +14,7 @@ from appbuilder import AppBuilderClient, Message, Playground
 from appbuilder.components import model_component
 from appbuilder.components.app_client import answers
 from appbuilder.errors import ModelError, ModelRejected, ModelUnavailable
-from appbuilder.models import body, http
+from appbuilder.models import http_client, response_body
 from appbuilder.testing import AppDouble, AppReply, GatewayDouble, OpenAIDouble, Reply
 
 HELLO = Message("你好")
@@ -149,7 +149,7 @@ def test_what_tools_found_is_bounded(gateway: GatewayDouble, monkeypatch: pytest
 def test_the_beginning_of_a_long_error_is_read(gateway: GatewayDouble) -> None:
     ask("eb-4")
     told = json.dumps({"code": "BadRequest", "message": "no", "requestId": "r"}).encode()
-    gateway.reply(Reply(status=400, raw=told + b" " * (http.MAX_ERROR - len(told)) + b"\n"))
+    gateway.reply(Reply(status=400, raw=told + b" " * (http_client.MAX_ERROR - len(told)) + b"\n"))
     refused(lambda: ask("eb-4"), "400 BadRequest no", ModelRejected)
     # The rest was left unread: the connection is not used again.
     assert ask("eb-4") == "你好"
@@ -191,5 +191,5 @@ def test_an_address_that_leads_nowhere(openai_server: OpenAIDouble, monkeypatch:
 
 
 def test_what_is_expected_of_a_body() -> None:
-    assert body.MAX_BODY == 8 * MEGABYTE
-    assert http.MAX_ERROR == 64 * 1024
+    assert response_body.MAX_BODY == 8 * MEGABYTE
+    assert http_client.MAX_ERROR == 64 * 1024

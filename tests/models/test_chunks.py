@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from appbuilder import AppBuilderClient, Message, Playground
-from appbuilder.components.function import as_component
+from appbuilder.adapters.function import as_component
 from appbuilder.core.context import init_context
 from appbuilder.core.message import AnswerMessage
 from appbuilder.errors import ModelRejected, ModelUnavailable, RateLimited
 from appbuilder.jsontext import NotJson
-from appbuilder.models.chunks import delta_of, reasons_on
+from appbuilder.models.completion_chunks import delta_of, reasons_on
 from appbuilder.models.failures import Failure
 from appbuilder.testing import AppDouble, AppReply, GatewayDouble, OpenAIDouble, Reply
 
@@ -260,7 +260,7 @@ def test_a_connection_that_is_left_open_is_not_waited_for(
         def _answer_call(self, exchange: Any, body: Any) -> None:
             exchange.begin(Reply(), "text/event-stream")
             exchange.chunk(events(WHOLE, done=False) + end)
-            exchange.wait_until_left()
+            exchange.wait_until_disconnected()
 
     with Open() as double:
         monkeypatch.setenv("OPENAI_BASE_URL", double.base_url)

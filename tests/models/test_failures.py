@@ -24,8 +24,8 @@ from appbuilder.errors import (
 from appbuilder.models import failures
 from appbuilder.models import openai as openai_module
 from appbuilder.models.failures import Failure, of_status, of_transport, retry_after
+from appbuilder.protocols.errors import to_problem
 from appbuilder.settings import Settings
-from appbuilder.wire.problems import problem
 
 REQUEST = httpx2.Request("POST", "http://x")
 # Bases, named so that a new subclass still has to find its row.
@@ -134,7 +134,9 @@ def test_where_a_call_went_is_told_with_the_setting_and_without_credentials(
     told = of_transport(error).error
     assert str(told).endswith(expected)
     assert "secret" not in str(told)
-    assert problem(told).text == "The model server failed; the service's log says why, under the request id."
+    assert (
+        to_problem(told).text == "The model server failed; the service's log says why, under the request id."
+    )
 
 
 @pytest.mark.parametrize(
@@ -188,10 +190,10 @@ def test_what_a_server_repeats_of_the_request_stays_out_of_error_and_traceback(w
     failure = of_status(400, code="bad", text=f"invalid input: {words}")
     failure.__cause__ = cause
     with pytest.raises(ModelRejected, match="left out") as raised:
-        failures.tell(failure, ["another text", words])
+        failures.describe_failure(failure, ["another text", words])
     assert words not in "".join(traceback.format_exception(raised.value))
     with pytest.raises(ModelRejected, match="invalid input: temperature"):
-        failures.tell(of_status(400, text="invalid input: temperature"), [words])
+        failures.describe_failure(of_status(400, text="invalid input: temperature"), [words])
 
 
 @pytest.mark.parametrize(

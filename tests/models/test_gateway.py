@@ -22,8 +22,8 @@ from appbuilder.errors import (
     RateLimited,
     Unauthenticated,
 )
-from appbuilder.models import catalog as catalog_module
-from appbuilder.models import http
+from appbuilder.models import gateway_models as catalog_module
+from appbuilder.models import http_client
 from appbuilder.testing import GatewayDouble, Reply
 
 HELLO = Message("你好")
@@ -366,8 +366,8 @@ def test_a_closed_answer_closes_its_connection(gateway: GatewayDouble) -> None:
 def test_an_answer_nobody_keeps_closes_its_connection(gateway: GatewayDouble) -> None:
     gateway.reply(Reply(["一", "二"], silent_after=1))
     Playground(model="eb-4").run(HELLO, stream=True)
-    transport = http.client()._transport
-    assert isinstance(transport, http._Transport)
+    transport = http_client.client()._transport
+    assert isinstance(transport, http_client._Transport)
     # The collector may run where the pool's lock is held; it must not need it.
     pool = transport._pools["", False]
     collection = threading.Thread(target=gc.collect)

@@ -15,7 +15,7 @@ import pytest
 from appbuilder import Message, Playground
 from appbuilder.core.context import init_context
 from appbuilder.errors import ModelUnavailable, TurnCancelled
-from appbuilder.models import http
+from appbuilder.models import http_client
 from appbuilder.settings import Settings
 from appbuilder.testing import GatewayDouble, Reply
 
@@ -26,9 +26,9 @@ CERTIFICATE = Path(__file__).parent / "data" / "localhost.pem"
 @pytest.fixture
 def new_client(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A client that reads the environment as it is now."""
-    monkeypatch.setattr(http, "_clients", {})
+    monkeypatch.setattr(http_client, "_clients", {})
     yield
-    for client in http._clients.values():
+    for client in http_client._clients.values():
         client.close()
 
 
@@ -94,7 +94,7 @@ def test_a_proxy_from_the_environment(
     monkeypatch.setenv("http_proxy", f"http://user:pass@127.0.0.1:{gateway.port}")
     monkeypatch.setenv("APPBUILDER_MODEL_RETRIES", "0")
     # The double is no proxy; it is enough to see what one would have got.
-    http.client().post("http://models.example/v1", json={})
+    http_client.client().post("http://models.example/v1", json={})
     seen = gateway.requests[-1]
     assert seen.path == "http://models.example/v1"
     assert seen.headers["host"] == "models.example"
@@ -103,16 +103,16 @@ def test_a_proxy_from_the_environment(
     assert ask() == "你好"
     assert gateway.requests[-1].path.startswith("/rpc/")
     monkeypatch.setenv("no_proxy", "models.example")
-    transport = http.client()._transport
-    assert isinstance(transport, http._Transport)
+    transport = http_client.client()._transport
+    assert isinstance(transport, http_client._Transport)
     assert transport._proxy(httpx2.URL("http://models.example/")) == ""
 
 
 def test_timeouts() -> None:
     settings = Settings(connect_timeout=1.0, model_timeout=2.0)
-    assert http.timeouts(settings) == httpx2.Timeout(2.0, connect=1.0)
-    assert http.timeouts(settings, 3.0) == httpx2.Timeout(3.0, connect=1.0)
-    assert http.timeouts(settings, (4.0, 5.0)) == httpx2.Timeout(5.0, connect=4.0)
+    assert http_client.timeouts(settings) == httpx2.Timeout(2.0, connect=1.0)
+    assert http_client.timeouts(settings, 3.0) == httpx2.Timeout(3.0, connect=1.0)
+    assert http_client.timeouts(settings, (4.0, 5.0)) == httpx2.Timeout(5.0, connect=4.0)
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")

@@ -26,11 +26,11 @@ from appbuilder.errors import (
     ModelUnavailable,
     TurnCancelled,
 )
-from appbuilder.models import local_owner
 from appbuilder.models.base import ModelCall, ModelParameters
-from appbuilder.models.local import LocalModel, local_model
-from appbuilder.models.local_owner import Address, connect
-from appbuilder.models.local_state import Order, State, runtime_folder
+from appbuilder.models.local import client
+from appbuilder.models.local.client import Address, connect
+from appbuilder.models.local.model import LocalModel, local_model
+from appbuilder.models.local.shared_state import Order, State, runtime_folder
 from appbuilder.settings import Settings
 
 pytestmark = pytest.mark.timeout(300)
@@ -211,4 +211,4 @@ class TestErrors:
     def test_bad_parameters_do_not_start_it(self, alone: Path) -> None:
         with pytest.raises(InvalidRequest):
             Playground(model=MODEL).run(Message("Hi"), temperature=3)
-        assert not local_owner._leases
+        assert not client._leases

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.models.conftest import User, gone
 
-from appbuilder.models.local_server import LINGER
+from appbuilder.models.local.server import LINGER
 
 pytestmark = pytest.mark.timeout(300)
 Start = Callable[..., User]
@@ -101,7 +101,7 @@ def test_the_user_exits_cleanly(user: Start) -> None:
 GEVENT = """
 from gevent import monkey; monkey.patch_all()
 import gevent, time, sys
-import appbuilder.models.local  # takes a second on its own, and is no loading of a model
+import appbuilder.models.local.model  # takes a second on its own, and is no loading of a model
 from appbuilder import Message, Playground
 
 gaps, last = [0.0], time.monotonic()

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from appbuilder import Message, QueryRewrite
-from appbuilder.models import local_owner
-from appbuilder.models.weights import TABLE, cache_folder, ensure
+from appbuilder.models.local import client
+from appbuilder.models.local.weights import TABLE, cache_folder, ensure
 from appbuilder.settings import Settings
 
 pytestmark = pytest.mark.timeout(900)
@@ -23,7 +23,7 @@ def rewrite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueryRewrite]:
         patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
         patch.setenv("APPBUILDER_LOCAL_MODEL", settings.local_model)
         yield QueryRewrite(model="local")
-        local_owner.close_leases()
+        client.close_leases()
 
 
 @pytest.mark.parametrize("rewrite_type", ["带机器人回复", "仅用户查询"])

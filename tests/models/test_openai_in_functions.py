@@ -12,9 +12,9 @@ from tests.memory_store import MemoryStore
 from tests.unit.engines import ask
 from tests.unit.logs import pieces_in
 
-from appbuilder.components.function import as_component
+from appbuilder.adapters.function import as_component
 from appbuilder.engine.engine import Engine
-from appbuilder.engine.loop import bridge
+from appbuilder.engine.threads.event_loop import portal
 from appbuilder.settings import Settings
 from appbuilder.testing import OpenAIDouble, Reply
 
@@ -69,7 +69,7 @@ def test_its_answers_are_answers(double: OpenAIDouble, kind: str, streamed: bool
     log = engine.start(ask(stream=asked)).log
     outcome = log.wait_outcome()
     client.close()
-    bridge().call(asynchronous.close, contextvars.copy_context())
+    portal().call(asynchronous.close, contextvars.copy_context())
     assert outcome.error is None
     assert outcome.answer is not None
     assert (outcome.answer["content"], outcome.answer["token_usage"]) == ("hello", USAGE)

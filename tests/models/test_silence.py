@@ -21,7 +21,7 @@ from appbuilder import AppBuilderClient, Message, Playground, clock
 from appbuilder.errors import ModelRejected, ModelTimeout
 from appbuilder.models.base import ModelCall
 from appbuilder.models.openai import OpenAIModel
-from appbuilder.models.patience import Patience
+from appbuilder.models.timeouts import Patience
 from appbuilder.settings import Settings
 from appbuilder.testing import AppDouble, AppReply, GatewayDouble, OpenAIDouble, Reply
 from appbuilder.testing.server import Exchange
@@ -108,7 +108,7 @@ class Dribble(GatewayDouble):
     def _answer_call(self, exchange: Any, reply: Reply) -> None:
         body = b" " * 1_000_000
         exchange.begin(Reply(status=self.status), "application/json", len(body))
-        exchange.wait_until_left(lambda: exchange.wfile.write(b" "))
+        exchange.wait_until_disconnected(lambda: exchange.wfile.write(b" "))
 
 
 @pytest.mark.parametrize("stream", [False, True])

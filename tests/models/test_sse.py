@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appbuilder.models import sse
-from appbuilder.models.sse import EventTooLong, SseDecoder
+from appbuilder.models import sse_decoder
+from appbuilder.models.sse_decoder import EventTooLong, SseDecoder
 
 
 def decode(*chunks: bytes) -> list[bytes]:
@@ -51,7 +51,7 @@ def test_what_was_encoded_comes_back(texts: list[str]) -> None:
 
 @pytest.mark.parametrize("end", [b"", b"\n"])
 def test_an_endless_event_is_not_buffered(monkeypatch: pytest.MonkeyPatch, end: bytes) -> None:
-    monkeypatch.setattr(sse, "MAX_EVENT", 1000)
+    monkeypatch.setattr(sse_decoder, "MAX_EVENT", 1000)
     decoder = SseDecoder()
     with pytest.raises(EventTooLong):
         for _ in range(200):

@@ -10,7 +10,7 @@ from typing import Any
 from tests.process import page_client, rawhttp
 from tests.process.page_client import FOREIGN_HOST, Browser, PageServer
 
-from appbuilder.core.keys import Keys
+from appbuilder.core.api_keys import ApiKeys
 from appbuilder.settings import Settings
 
 HOSTS = f"{FOREIGN_HOST},test"
@@ -49,7 +49,7 @@ class Caller(Browser):
 class Guarded:
     """A running service, its keys, and callers."""
 
-    def __init__(self, server: PageServer, keys: Keys, folder: Path) -> None:
+    def __init__(self, server: PageServer, keys: ApiKeys, folder: Path) -> None:
         self.server = server
         self.keys = keys
         self.database = f"sqlite:///{folder}/chat.db"
@@ -72,7 +72,7 @@ class Guarded:
 
 
 @contextlib.contextmanager
-def opened_keys(folder: Path) -> Iterator[Keys]:
+def opened_keys(folder: Path) -> Iterator[ApiKeys]:
     """The keys of the service in *folder*, as ``appbuilder keys`` opens them."""
     from appbuilder.cli.database import open_database
 

@@ -117,7 +117,7 @@ def rows(database: str, where: str = "1 = 1", **values: Any) -> list[Mapping[str
     """The stored rows in the contract's order, ``message_value`` read."""
     from sqlalchemy import create_engine, pool, text
 
-    from appbuilder.store import urls
+    from appbuilder.store.databases import urls
 
     engine = create_engine(urls.parse(database), poolclass=pool.NullPool)
     sql = f"SELECT * FROM appbuilder_session_messages WHERE {where} ORDER BY created_at, id"

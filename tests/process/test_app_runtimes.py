@@ -19,7 +19,7 @@ from tests.process.server import Server
 from tests.process.serving import BOTH, eventually, free_port, rows, serve
 
 from appbuilder import clock
-from appbuilder.components.app_client.data import Action
+from appbuilder.components.app_client.schemas import Action
 from appbuilder.testing import AppDouble, AppReply
 
 TOKEN = "bce-v3/ALTAK-the-server's-own"

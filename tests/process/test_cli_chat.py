@@ -15,7 +15,7 @@ from tests.process.terminal import ENTERED, PROGRAM, PROMPT, Terminal
 
 from appbuilder.testing.server import Exchange, HttpDouble, Reply
 
-APP = str(ROOT / "tests/process/apps/said.py")
+APP = str(ROOT / "tests/process/apps/fixed_answer.py")
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from tests.process.terminal import PROGRAM
 
 from appbuilder.testing import OpenAIDouble
 
-APP = str(ROOT / "tests/process/apps/said.py")
+APP = str(ROOT / "tests/process/apps/fixed_answer.py")
 
 
 @pytest.fixture(scope="module")

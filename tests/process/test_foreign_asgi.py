@@ -15,7 +15,7 @@ from tests.process.talk import words
 
 PROGRAM = '''
 import time
-from appbuilder.utils.service import ServiceRuntime
+from appbuilder.runtime.service_runtime import ServiceRuntime
 
 def answer(message: str, n: int):
     for number in range(n):

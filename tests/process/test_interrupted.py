@@ -10,7 +10,7 @@ import pytest
 
 INTERRUPTED_AT = """
 import signal, sys, weakref
-from appbuilder.serve import address
+from appbuilder.serve.server import address
 
 moment = sys.argv.pop()
 

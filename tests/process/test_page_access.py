@@ -52,7 +52,7 @@ SECURITY = {
 }
 WALK = """
 import json, sys
-from appbuilder.serve.chainlit.load import load
+from appbuilder.serve.page.chainlit_setup import load
 from appbuilder.settings import Settings
 chainlit = load(Settings(cache_dir=sys.argv[1]))
 def paths(routes):
@@ -525,8 +525,8 @@ def test_what_the_service_holds_is_the_administrator_s(users: PageServer, people
     """A conversation of POST /chat on the same database."""
     from appbuilder.core.store import TurnRecord
     from appbuilder.settings import Settings
-    from appbuilder.store import urls
-    from appbuilder.store.sql import SqlStore
+    from appbuilder.store.databases import urls
+    from appbuilder.store.sessions.session_store import SqlStore
 
     store = SqlStore(urls.parse(f"sqlite:///{users.folder}/chat.db"), Settings())
     session = f"chat-{uuid.uuid4()}"[:36]

@@ -20,10 +20,10 @@ from tests.process.serving import eventually, resident
 
 from appbuilder.core.store import TurnEntry, TurnRecord
 from appbuilder.ids import new_id
+from appbuilder.protocols.openai.response_objects import response_id
 from appbuilder.settings import Settings
-from appbuilder.store.sql import SqlStore
-from appbuilder.store.urls import parse
-from appbuilder.wire.openai.responses import response_id
+from appbuilder.store.databases.urls import parse
+from appbuilder.store.sessions.session_store import SqlStore
 
 MOST_WAIT = 2.0
 """Seconds of the slowest trivial request; promised is one, and the machine has other things to do."""
@@ -51,7 +51,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 def fill(folder: Path) -> None:
     """Sessions of turns of 4 MB: Ann's that are read and deleted, and Eve's, who is erased."""
     store = SqlStore(parse(f"sqlite:///{folder}/chat.db"), Settings())
-    store.prepare_catalogue()
+    store.prepare_conversations()
     sessions = [("large", "ann", TURNS, "x"), ("emoji", "ann", 3, "😀"), ("erased", "eve", TURNS, "x")]
     sessions += [(f"deleted{number}", "ann", 6, "x") for number in range(DELETED)]
     for name, owner, turns, letter in sessions:

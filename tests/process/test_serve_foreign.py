@@ -15,7 +15,7 @@ from tests.process.server import Server, start_gunicorn, start_program
 from tests.process.talk import APP, rows, until, words
 from tests.services.fixtures import empty_database
 
-from appbuilder.store.urls import parse
+from appbuilder.store.databases.urls import parse
 
 GTHREAD = ("-k", "gthread", "--threads", "64")
 GEVENT = ("-k", "gevent")

@@ -18,10 +18,10 @@ from tests.process.serving import APPS, eventually, settings
 
 from appbuilder.core.store import TurnEntry, TurnRecord
 from appbuilder.ids import new_id
-from appbuilder.serve.asgi.auth.authenticator import REVOKED_WITHIN
+from appbuilder.serve.auth.authenticator import REVOKED_WITHIN
 from appbuilder.settings import Settings
-from appbuilder.store import urls
-from appbuilder.store.sql import SqlStore
+from appbuilder.store.databases import urls
+from appbuilder.store.sessions.session_store import SqlStore
 
 APP_ORIGIN = "https://app.example"
 EVIL = {"Origin": "https://evil.example"}

@@ -15,7 +15,7 @@ from tests.process.rawhttp import JSON, Answer, Client
 from tests.process.server import Server
 from tests.process.serving import resident, run_program
 
-from appbuilder.wire import openapi
+from appbuilder.protocols.openapi import documents
 
 HERE = ("Host", "localhost")
 LIMIT = 100_000
@@ -25,7 +25,7 @@ EXAMPLES = {"/chat": 30, "/sessions": 15, "/sessions/{session_id}": 15}
 
 
 def operations() -> list[str]:
-    paths = openapi.service_document("x")["paths"]
+    paths = documents.service_document("x")["paths"]
     return [f"{method.upper()} {path}" for path, item in paths.items() for method in item]
 
 

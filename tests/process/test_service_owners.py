@@ -16,8 +16,8 @@ from tests.process.serving import eventually, rows
 
 from appbuilder.core.store import TurnRecord
 from appbuilder.settings import Settings
-from appbuilder.store import urls
-from appbuilder.store.sql import SqlStore
+from appbuilder.store.databases import urls
+from appbuilder.store.sessions.session_store import SqlStore
 
 CANARY = "canary-of-the-owner"
 

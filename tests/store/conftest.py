@@ -9,12 +9,12 @@ from sqlalchemy.engine import URL
 from tests.memory_store import MemoryStore
 from tests.services.fixtures import DATABASES, empty_database
 
-from appbuilder.core.catalogue import Catalogue, CataloguedStore
+from appbuilder.core.conversations import ConversationRepository, ConversationStore
 from appbuilder.core.store import SessionStore
 from appbuilder.ids import new_id
 from appbuilder.settings import Settings
-from appbuilder.store.sql import SqlStore
-from appbuilder.store.urls import parse
+from appbuilder.store.databases.urls import parse
+from appbuilder.store.sessions.session_store import SqlStore
 
 Opener = Callable[..., SqlStore]
 
@@ -57,9 +57,9 @@ def session_id() -> str:
 @pytest.fixture(params=["memory", *DATABASES])
 def store(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[CataloguedStore]:
+) -> Iterator[ConversationStore]:
     """One of each kind, empty."""
-    found: CataloguedStore = MemoryStore()
+    found: ConversationStore = MemoryStore()
     if request.param != "memory":
         url = empty_database(request, request.param, tmp_path_factory.mktemp("db"))
         found = SqlStore(parse(url), Settings(db_timeout=5.0))
@@ -68,5 +68,5 @@ def store(
 
 
 @pytest.fixture
-def catalogue(store: CataloguedStore) -> Catalogue:
-    return store.catalogue()
+def repository(store: ConversationStore) -> ConversationRepository:
+    return store.repository()

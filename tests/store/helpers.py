@@ -16,8 +16,8 @@ from appbuilder.core.locks import SessionLock
 from appbuilder.core.store import COMPLETE, SessionStore, TurnEntry, TurnRecord
 from appbuilder.errors import SessionBusy
 from appbuilder.ids import new_id
-from appbuilder.store.sql import SqlStore
-from appbuilder.store.urls import parse
+from appbuilder.store.databases.urls import parse
+from appbuilder.store.sessions.session_store import SqlStore
 
 
 def turn(session_id: str, *rows: tuple[str, Any], **extra: Any) -> TurnRecord:

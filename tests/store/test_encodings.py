@@ -11,7 +11,7 @@ from tests.store.conftest import Opener
 from tests.store.helpers import contents, entry_turn, execute, turn
 
 from appbuilder.errors import ConfigurationError, ValueNotStorable
-from appbuilder.store.sql import SqlStore
+from appbuilder.store.sessions.session_store import SqlStore
 
 TEXT = "😀 海淀 \x00 \u2028 é \ufffd"
 OLD_TABLE = (
@@ -30,7 +30,7 @@ def reads_back(store: SqlStore) -> None:
     assert contents(store, "session") == contents(store, "listed 😀") == [TEXT]
     assert contents(store, "session", "问题😀") == [{"in 😀": TEXT}]
     assert contents(store, "session", "a\0b") == contents(store, "a\0b") == []
-    (listed,) = store.catalogue().page(["user:😀"], search="😀").conversations
+    (listed,) = store.repository().page(["user:😀"], search="😀").conversations
     assert listed.session_id == "listed 😀"
     assert listed.title.startswith("title 😀 海淀")
 

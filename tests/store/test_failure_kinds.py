@@ -15,9 +15,9 @@ from tests.services.servers import MariaServer, PostgresServer, free_port
 from tests.store.conftest import Opener
 
 from appbuilder.errors import ConfigurationError, StoreUnavailable, ValueNotStorable
-from appbuilder.store import failure_kinds as kinds
-from appbuilder.store.errors import unavailable
-from appbuilder.store.failure_kinds import Kind, kind_of
+from appbuilder.store.databases import failure_kinds as kinds
+from appbuilder.store.databases.driver_errors import unavailable
+from appbuilder.store.databases.failure_kinds import Kind, kind_of
 
 POSTGRES = URL.create("postgresql", "u", "secret", "h", 5432, "d")
 

@@ -11,8 +11,8 @@ import pytest
 from tests.store.conftest import Opener
 from tests.store.helpers import add, execute, take
 
-from appbuilder.store import urls
-from appbuilder.store.urls import parse
+from appbuilder.store.databases import urls
+from appbuilder.store.databases.urls import parse
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077])

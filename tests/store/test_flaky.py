@@ -10,7 +10,7 @@ import pytest
 from tests.memory_store import MemoryStore
 from tests.store.helpers import add, contents, entry_turn
 
-from appbuilder.core.catalogue import Rating, StoredRow
+from appbuilder.core.conversations import Rating, StoredRow
 from appbuilder.core.store import TURN_KEY
 from appbuilder.errors import StoreUnavailable
 from appbuilder.ids import new_id
@@ -71,7 +71,7 @@ def test_an_operation_there_is_not() -> None:
 @pytest.mark.parametrize("operation", CATALOGUE_OPERATIONS)
 def test_its_catalogue_fails_too(operation: str) -> None:
     store = FlakyStore(MemoryStore())
-    store.prepare_catalogue()
+    store.prepare_conversations()
     stamp = datetime(2026, 1, 1)
     row = StoredRow(new_id(), new_id(), TURN_KEY, {"input": {"content": "x"}}, stamp)
     arguments: dict[str, tuple[Any, ...]] = {
@@ -82,7 +82,7 @@ def test_its_catalogue_fails_too(operation: str) -> None:
         "import_rows": ("s", "x", "title", [row]), "end_login": ("x", stamp),
     }
     store.fail(operation)
-    call = getattr(store.catalogue(), operation)
+    call = getattr(store.repository(), operation)
     with pytest.raises(StoreUnavailable):
         call(*arguments.get(operation, ("x",)))
     assert not getattr(call(*arguments.get(operation, ("x",))), "conversations", None)
@@ -94,5 +94,5 @@ def test_deletion_that_fails_deletes_nothing() -> None:
     store.commit(entry_turn("s", "alice", "Hello"))
     store.fail("delete")
     with pytest.raises(StoreUnavailable):
-        store.catalogue().delete("s")
-    assert [each.title for each in store.catalogue().page(["alice"]).conversations] == ["Hello"]
+        store.repository().delete("s")
+    assert [each.title for each in store.repository().page(["alice"]).conversations] == ["Hello"]

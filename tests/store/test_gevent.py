@@ -12,7 +12,7 @@ from tests.services.servers import Server
 from tests.store.conftest import Opener
 from tests.store.helpers import add, child, contents, finish, show
 
-from appbuilder.store.sql import SqlStore
+from appbuilder.store.sessions.session_store import SqlStore
 
 EARLY = "from gevent import monkey; monkey.patch_all()\n"
 # As gunicorn --preload does: the program is imported, its store prepared, and then the worker patches.
@@ -21,7 +21,7 @@ BEGIN = """if True:
     from appbuilder.core.store import TurnRecord
     from appbuilder.errors import StoreUnavailable
     from appbuilder.settings import Settings
-    from appbuilder.store.registry import open_store
+    from appbuilder.store.sessions.open_stores import open_store
     store = open_store(sys.argv[1], Settings(db_timeout=1.5, db_pool=4))
     store.prepare()
     if sys.argv[2] == "late":
@@ -101,7 +101,7 @@ def server(request: pytest.FixtureRequest) -> Server:
 
 def test_a_server_that_waits_stops_nobody(server: Server, opened: Opener, patched: str) -> None:
     """Another client holds a session's lock; reads and the other sessions go on."""
-    from appbuilder.store.server import ServerBackend
+    from appbuilder.store.databases.client_server import ServerBackend
 
     store: SqlStore = opened(server.new_database())
     add(store, "s", "read me")

@@ -11,12 +11,18 @@ import pytest
 from tests.store.helpers import add, contents, entry_turn
 
 from appbuilder import clock
-from appbuilder.core.catalogue import FEEDBACK_KEY, Catalogue, CataloguedStore, Rating, StoredRow
+from appbuilder.core.conversations import (
+    FEEDBACK_KEY,
+    ConversationRepository,
+    ConversationStore,
+    Rating,
+    StoredRow,
+)
 from appbuilder.errors import InvalidRequest
 from appbuilder.ids import new_id
 
 
-def begin(store: CataloguedStore, owner: str, title: str = "Hello", **more: Any) -> str:
+def begin(store: ConversationStore, owner: str, title: str = "Hello", **more: Any) -> str:
     """A conversation of one turn."""
     session_id = new_id()
     store.commit(entry_turn(session_id, owner, title, ("query", title), **more))
@@ -27,66 +33,68 @@ def keys_and_values(rows: Sequence[StoredRow]) -> list[tuple[str, Any]]:
     return [(row.key, row.value) for row in rows]
 
 
-def test_what_was_exported_can_be_imported(store: CataloguedStore, catalogue: Catalogue) -> None:
+def test_what_was_exported_can_be_imported(
+    store: ConversationStore, repository: ConversationRepository
+) -> None:
     session_id = begin(store, "alice", "天气", answer={"content": "x"})
     add(store, session_id, "two\0")
     for number in range(60):
         add(store, session_id, number)
-    exported = catalogue.rows(session_id, 1000)
+    exported = repository.rows(session_id, 1000)
     turn_id = exported[1].id
-    catalogue.rate(turn_id, Rating(False, "bad"))
-    exported = catalogue.rows(session_id, 1000)
-    before, copy = catalogue.find(session_id), new_id()
+    repository.rate(turn_id, Rating(False, "bad"))
+    exported = repository.rows(session_id, 1000)
+    before, copy = repository.find(session_id), new_id()
     assert before is not None
-    catalogue.import_rows(copy, "bob", "A copy", exported)
-    after = catalogue.find(copy)
+    repository.import_rows(copy, "bob", "A copy", exported)
+    after = repository.find(copy)
     assert after is not None
     assert (after.owner, after.title) == ("bob", "A copy")
     assert (after.created_at, after.updated_at) == (before.created_at, before.updated_at)
-    rows = catalogue.rows(copy, 1000)
+    rows = repository.rows(copy, 1000)
     assert keys_and_values(rows)[:-1] == keys_and_values(exported)[:-1]
     assert [row.created_at for row in rows] == [row.created_at for row in exported]
     assert [row.request_id for row in rows] == [row.request_id for row in exported]
     assert not {row.id for row in rows} & {row.id for row in exported}
-    assert catalogue.ratings([rows[1].id]) == {rows[1].id: Rating(False, "bad")}
+    assert repository.ratings([rows[1].id]) == {rows[1].id: Rating(False, "bad")}
     assert contents(store, copy) == contents(store, session_id)
     add(store, copy, "goes on")
     assert contents(store, copy)[-1] == "goes on"
-    assert [each.title for each in catalogue.page(["bob"]).conversations] == ["A copy"]
+    assert [each.title for each in repository.page(["bob"]).conversations] == ["A copy"]
 
 
 ROW = StoredRow("1", "r", "query", {"content": "x"}, datetime(2026, 1, 1))
 
 
 def test_times_of_what_is_imported(
-    store: CataloguedStore, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+    store: ConversationStore, repository: ConversationRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They grow with the order of the rows, and no later turn has to be in the future for them."""
     moment = datetime(2026, 5, 1)
     monkeypatch.setattr(clock, "now", lambda: moment)
     times = [datetime(1, 1, 1), datetime(2026, 1, 2), datetime(2026, 1, 1), datetime(2099, 1, 1)]
     session_id = new_id()
-    catalogue.import_rows(session_id, None, "x", [replace(ROW, value=n, created_at=at)
+    repository.import_rows(session_id, None, "x", [replace(ROW, value=n, created_at=at)
                                                   for n, at in enumerate(times)])
-    rows = catalogue.rows(session_id, 10)
+    rows = repository.rows(session_id, 10)
     step = timedelta(microseconds=1)
     assert [row.value for row in rows] == [0, 1, 2, 3]
     assert [row.created_at for row in rows[1:]] == [times[1], times[1] + step, moment]
-    assert catalogue.owner_of(session_id) == (True, None)
+    assert repository.owner_of(session_id) == (True, None)
 
 
-def test_an_import_writes_over_nothing(store: CataloguedStore, catalogue: Catalogue) -> None:
+def test_an_import_writes_over_nothing(store: ConversationStore, repository: ConversationRepository) -> None:
     session_id, chats = begin(store, "alice"), new_id()
     add(store, chats, "over chat")
     for each in (session_id, chats):
         with pytest.raises(InvalidRequest, match="already"):
-            catalogue.import_rows(each, "bob", "x", [ROW])
-    assert catalogue.owner_of(session_id) == (True, "alice")
-    assert len(catalogue.rows(session_id, 10)) == 2
-    catalogue.delete(session_id)
-    catalogue.import_rows(session_id, "bob", "x", [ROW])
-    assert catalogue.owner_of(session_id) == (True, "bob")
-    assert len(catalogue.rows(session_id, 10)) == 1
+            repository.import_rows(each, "bob", "x", [ROW])
+    assert repository.owner_of(session_id) == (True, "alice")
+    assert len(repository.rows(session_id, 10)) == 2
+    repository.delete(session_id)
+    repository.import_rows(session_id, "bob", "x", [ROW])
+    assert repository.owner_of(session_id) == (True, "bob")
+    assert len(repository.rows(session_id, 10)) == 1
 
 
 @pytest.mark.parametrize("rows", [
@@ -100,21 +108,21 @@ def test_an_import_writes_over_nothing(store: CataloguedStore, catalogue: Catalo
     [ROW, replace(ROW, id="2", key=FEEDBACK_KEY, value="x")],
     [ROW, *[replace(ROW, id="2", key=FEEDBACK_KEY, value={"turn": "1", "good": True})] * 2],
 ], ids=["none", "no turn", "long key", "no key", "NUL", "its own", "request id", "no rating", "twice"])
-def test_what_cannot_be_imported(catalogue: Catalogue, rows: list[StoredRow]) -> None:
+def test_what_cannot_be_imported(repository: ConversationRepository, rows: list[StoredRow]) -> None:
     session_id = new_id()
     with pytest.raises(InvalidRequest):
-        catalogue.import_rows(session_id, "alice", "x", rows)
-    assert catalogue.owner_of(session_id) == (False, None)
+        repository.import_rows(session_id, "alice", "x", rows)
+    assert repository.owner_of(session_id) == (False, None)
 
 
-def test_a_session_id_that_cannot_be_stored(catalogue: Catalogue) -> None:
+def test_a_session_id_that_cannot_be_stored(repository: ConversationRepository) -> None:
     for name in ("", "x" * 37, "a\0"):
         with pytest.raises(InvalidRequest):
-            catalogue.import_rows(name, "alice", "x", [ROW])
+            repository.import_rows(name, "alice", "x", [ROW])
 
 
-def test_a_rating_of_nothing_is_left_out(catalogue: Catalogue) -> None:
+def test_a_rating_of_nothing_is_left_out(repository: ConversationRepository) -> None:
     session_id = new_id()
     stray = replace(ROW, id="2", key=FEEDBACK_KEY, value={"turn": "elsewhere", "good": True})
-    catalogue.import_rows(session_id, "alice", "x", [ROW, stray])
-    assert len(catalogue.rows(session_id, 10)) == 1
+    repository.import_rows(session_id, "alice", "x", [ROW, stray])
+    assert len(repository.rows(session_id, 10)) == 1

@@ -8,8 +8,8 @@ from tests.store.conftest import Opener
 from tests.store.helpers import fetch
 
 from appbuilder.errors import InvalidRequest
-from appbuilder.store.keys import SqlKeys
-from appbuilder.store.sql import SqlStore
+from appbuilder.store.service.api_keys import SqlApiKeys
+from appbuilder.store.sessions.session_store import SqlStore
 
 
 @pytest.fixture
@@ -20,11 +20,11 @@ def store(database_url: URL, opened: Opener) -> SqlStore:
 
 
 @pytest.fixture
-def keys(store: SqlStore) -> SqlKeys:
+def keys(store: SqlStore) -> SqlApiKeys:
     return store.keys()
 
 
-def test_a_key_is_found_by_its_secret(store: SqlStore, keys: SqlKeys) -> None:
+def test_a_key_is_found_by_its_secret(store: SqlStore, keys: SqlApiKeys) -> None:
     key, secret = keys.add(" laptop ", "ann@example.com")
     other, others_secret = keys.add("管理", "boss", administrator=True)
     assert (key.name, key.user) == ("laptop", "ann@example.com")
@@ -36,14 +36,14 @@ def test_a_key_is_found_by_its_secret(store: SqlStore, keys: SqlKeys) -> None:
         assert each.list() == [key, other]
 
 
-def test_the_secret_is_kept_nowhere(store: SqlStore, keys: SqlKeys, database_url: URL) -> None:
+def test_the_secret_is_kept_nowhere(store: SqlStore, keys: SqlApiKeys, database_url: URL) -> None:
     _, secret = keys.add("laptop", "ann")
     stored = str(fetch(database_url, "SELECT * FROM appbuilder_keys"))
     assert secret[16:] not in stored
     assert secret[16:] not in repr(vars(keys))
 
 
-def test_what_is_no_key(keys: SqlKeys) -> None:
+def test_what_is_no_key(keys: SqlApiKeys) -> None:
     key, secret = keys.add("laptop", "ann")
     changed = secret[:-1] + ("A" if secret[-1] != "A" else "B")
     for text in ("", "x", "ab_", changed, secret + "x", secret.replace("ab_", "AB_"), secret.upper(),
@@ -52,7 +52,7 @@ def test_what_is_no_key(keys: SqlKeys) -> None:
     assert keys.find(secret) == key
 
 
-def test_a_key_that_is_revoked(store: SqlStore, keys: SqlKeys) -> None:
+def test_a_key_that_is_revoked(store: SqlStore, keys: SqlApiKeys) -> None:
     key, secret = keys.add("laptop", "ann")
     elsewhere = store.keys()
     assert elsewhere.find(secret) == elsewhere.by_id(key.id) == key
@@ -72,7 +72,7 @@ def test_a_key_that_is_revoked(store: SqlStore, keys: SqlKeys) -> None:
     assert keys.find(new_secret) is None
 
 
-def test_names_are_one_of_a_kind(keys: SqlKeys) -> None:
+def test_names_are_one_of_a_kind(keys: SqlApiKeys) -> None:
     keys.add("laptop", "ann")
     keys.add("Laptop", "ann")
     with pytest.raises(InvalidRequest, match="already"):
@@ -80,7 +80,7 @@ def test_names_are_one_of_a_kind(keys: SqlKeys) -> None:
 
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 256, "a\0b", "a\nb", "\ud800"])
-def test_names_that_cannot_be(keys: SqlKeys, name: str) -> None:
+def test_names_that_cannot_be(keys: SqlApiKeys, name: str) -> None:
     with pytest.raises(InvalidRequest):
         keys.add(name, "ann")
     with pytest.raises(InvalidRequest):

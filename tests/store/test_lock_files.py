@@ -15,7 +15,7 @@ from tests.store.helpers import is_free, take
 from appbuilder import clock
 from appbuilder.core.locks import SessionLock
 from appbuilder.errors import StoreUnavailable
-from appbuilder.store import locks_sole
+from appbuilder.store.locks import exclusive_lock
 
 
 def eventually_fails(lock: SessionLock) -> None:
@@ -77,7 +77,10 @@ def test_a_lock_file_that_is_taken_from_us(opened: Opener, tmp_path: Path) -> No
     store = opened(f"sqlite:///{tmp_path}/foo.db")
     lock = take(store, "s")
     with open(os.devnull, "rb") as other:
-        os.dup2(other.fileno(), locks_sole._claims.get()._by_path[f"{tmp_path}/foo.db-turns/all"]._descriptor)
+        os.dup2(
+            other.fileno(),
+            exclusive_lock._process_locks.get()._by_path[f"{tmp_path}/foo.db-turns/all"]._descriptor,
+        )
     with pytest.raises(StoreUnavailable, match="lost"):
         eventually_fails(lock)
     lock.release()

@@ -15,8 +15,8 @@ from tests.memory_store import MemoryStore
 from appbuilder import clock
 from appbuilder.core.store import SessionStore, TurnRecord
 from appbuilder.settings import Settings
-from appbuilder.store.sql import SqlStore
-from appbuilder.store.urls import parse
+from appbuilder.store.databases.urls import parse
+from appbuilder.store.sessions.session_store import SqlStore
 
 SESSIONS = st.sampled_from(["a", "A", "b ", "会话"])
 KEYS = st.sampled_from(["query", "answer", "Query"])

@@ -12,10 +12,11 @@ from sqlalchemy.engine import URL
 from tests.store.conftest import Opener
 from tests.store.helpers import add, contents
 
-from appbuilder.store import mysql, postgres, sqlite_insert, statements
-from appbuilder.store.schema import HISTORY_INDEX, SESSION_INDEX
-from appbuilder.store.sqlite_insert import encode_time
-from appbuilder.store.urls import parse
+from appbuilder.store.databases import mysql, postgres, sqlite_insert
+from appbuilder.store.databases.sqlite_insert import encode_time
+from appbuilder.store.databases.urls import parse
+from appbuilder.store.sessions import statements
+from appbuilder.store.sessions.message_table import HISTORY_INDEX, SESSION_INDEX
 
 SQL = {
     "sqlite": sqlite_insert.SQL,

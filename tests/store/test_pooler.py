@@ -10,8 +10,8 @@ from tests.services.servers import PgBouncer, PostgresServer
 from tests.store.conftest import Opener
 from tests.store.helpers import add, contents
 
-from appbuilder.store.facts import TRANSACTION_POOLING, Fact
-from appbuilder.store.sql import SqlStore
+from appbuilder.store.service.diagnostics import TRANSACTION_POOLING, Check
+from appbuilder.store.sessions.session_store import SqlStore
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def url(mode: str, postgres: PostgresServer, bouncers: dict[str, int]) -> URL:
     return direct.set(port=bouncers[mode]) if mode else direct
 
 
-def pooler(store: SqlStore) -> Fact:
+def pooler(store: SqlStore) -> Check:
     (fact,) = [each for each in store.describe() if each.name == "connection pooler"]
     return fact
 

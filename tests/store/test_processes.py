@@ -17,13 +17,13 @@ from sqlalchemy.engine import URL
 from tests.store.conftest import Opener
 from tests.store.helpers import add, child, contents, fetch, finish, show
 
-from appbuilder.store.rows import parse
+from appbuilder.store.sessions.rows import parse
 
 BEGIN = """if True:
     import sys, threading
     from appbuilder.core.store import TurnRecord
     from appbuilder.settings import Settings
-    from appbuilder.store.registry import open_store
+    from appbuilder.store.sessions.open_stores import open_store
     store = open_store(sys.argv[1], Settings(db_timeout=30.0))
     def add(session, content):
         rows = [(key, {"content": content}) for key in ("query", "answer")]
@@ -95,7 +95,7 @@ def test_a_forked_child_uses_connections_of_its_own(database_url: URL) -> None:
     code = """if True:
         import os, sys
         from appbuilder.core.store import TurnRecord
-        from appbuilder.store.registry import open_store
+        from appbuilder.store.sessions.open_stores import open_store
         store = open_store(sys.argv[1])
         def add(number):
             store.commit(TurnRecord("s", "r", [("query", {"content": number})]))

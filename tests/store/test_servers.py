@@ -16,8 +16,8 @@ from tests.store.conftest import Opener
 from tests.store.helpers import add, contents, execute, fetch
 
 from appbuilder.errors import ConfigurationError, StoreUnavailable
-from appbuilder.store import server as module
-from appbuilder.store.sql import SqlStore
+from appbuilder.store.databases import client_server as module
+from appbuilder.store.sessions.session_store import SqlStore
 
 
 @pytest.fixture(params=SERVERS)

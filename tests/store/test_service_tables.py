@@ -13,8 +13,8 @@ from tests.store.conftest import Opener
 from tests.store.helpers import add, child, execute, fetch, finish, show
 
 from appbuilder.errors import ConfigurationError
-from appbuilder.store.service_schema import KEYS, RUNS, TRANSCRIPTS, VERSIONS, WORKERS
-from appbuilder.store.urls import parse
+from appbuilder.store.databases.urls import parse
+from appbuilder.store.service.schema import KEYS, RUNS, TRANSCRIPTS, VERSIONS, WORKERS
 
 SERVICES = {KEYS, RUNS, TRANSCRIPTS, VERSIONS, WORKERS}
 SESSIONS = "appbuilder_session_messages"
@@ -38,7 +38,7 @@ def indexes(url: URL) -> set[str | None]:
 
 def test_only_the_service_makes_its_tables(database_url: URL, opened: Opener) -> None:
     store = opened(database_url)
-    store.prepare_catalogue()
+    store.prepare_conversations()
     add(store, "s", "x")
     store.session_locks().close()
     assert tables(database_url) == {SESSIONS}
@@ -63,7 +63,7 @@ def test_workers_that_start_together(database_url: URL) -> None:
     code = """if True:
     import sys
     from appbuilder.settings import Settings
-    from appbuilder.store.registry import open_store
+    from appbuilder.store.sessions.open_stores import open_store
     store = open_store(sys.argv[1], Settings(db_timeout=30.0))
     sys.stdin.readline()
     store.prepare_service()
@@ -98,9 +98,9 @@ def test_without_alembic(tmp_path: Path) -> None:
     import sys
     sys.modules["alembic"] = None
     from appbuilder.errors import ConfigurationError
-    from appbuilder.store.registry import open_store
+    from appbuilder.store.sessions.open_stores import open_store
     store = open_store(sys.argv[1])
-    store.prepare_catalogue()
+    store.prepare_conversations()
     try:
         store.prepare_service()
     except ConfigurationError as error:

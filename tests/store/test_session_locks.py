@@ -22,7 +22,7 @@ BEGIN = """if True:
     import os, sys, threading
     from appbuilder.core.cancel import CancelToken
     from appbuilder.settings import Settings
-    from appbuilder.store.registry import open_store
+    from appbuilder.store.sessions.open_stores import open_store
     store = open_store(sys.argv[1], Settings(db_timeout=30.0))
     locks = store.session_locks()
     def take(session, timeout=60.0):

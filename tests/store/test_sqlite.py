@@ -14,8 +14,8 @@ from tests.store.helpers import add, child, contents, fetch, finish, turn
 
 from appbuilder.core.store import TurnRecord
 from appbuilder.errors import ConfigurationError, StoreUnavailable
-from appbuilder.store import sqlite as module
-from appbuilder.store.rows import PreparedTurn
+from appbuilder.store.databases import sqlite as module
+from appbuilder.store.sessions.rows import PreparedTurn
 
 SEEN_BY_THE_SEED = "SELECT name FROM sqlite_master WHERE type='table'"
 COLUMNS = [
@@ -199,7 +199,7 @@ class TestDiskFull:
             import resource, sys
             from appbuilder.core.store import TurnRecord
             from appbuilder.errors import StoreUnavailable
-            from appbuilder.store.registry import open_store
+            from appbuilder.store.sessions.open_stores import open_store
             store = open_store("sqlite:///" + sys.argv[1])
             def add(number):
                 message = {"content": number, "x": "x" * 4000}
@@ -232,7 +232,7 @@ class TestReadOnly:
         import os, sys
         from appbuilder.errors import ConfigurationError, StoreUnavailable
         from appbuilder.settings import Settings
-        from appbuilder.store.registry import open_store
+        from appbuilder.store.sessions.open_stores import open_store
         import sqlite3, orjson, pydantic
         if os.getuid() == 0:
             os.setgid(65534); os.setuid(65534)
@@ -305,7 +305,7 @@ def test_in_memory(opened: Opener) -> None:
 
 
 def test_a_link_and_a_detour_are_the_same_file(tmp_path: Path) -> None:
-    from appbuilder.store.registry import open_store
+    from appbuilder.store.sessions.open_stores import open_store
 
     (tmp_path / "sub").mkdir()
     (tmp_path / "link.db").symlink_to(tmp_path / "foo.db")

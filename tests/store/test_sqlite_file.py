@@ -13,13 +13,13 @@ from tests.store.conftest import Opener
 from tests.store.helpers import add, contents, entry_turn, fetch
 
 from appbuilder import clock
-from appbuilder.core.catalogue import StoredRow
+from appbuilder.core.conversations import StoredRow
 from appbuilder.core.runs import LiveRun
 from appbuilder.errors import StoreUnavailable
 from appbuilder.ids import new_id
-from appbuilder.store import sqlite as module
-from appbuilder.store import sqlite_file
-from appbuilder.store.sql import SqlStore
+from appbuilder.store.databases import sqlite as module
+from appbuilder.store.databases import sqlite_file
+from appbuilder.store.sessions.session_store import SqlStore
 
 TABLES = "SELECT name FROM sqlite_master WHERE type='table'"
 INDEXES = "SELECT count(*) FROM sqlite_master WHERE type='index'"
@@ -36,7 +36,7 @@ def store(opened: Opener, path: Path) -> SqlStore:
     store = opened(f"sqlite:///{path}")
     store.prepare_service()
     store.commit(entry_turn("s", "alice", "Hello", ("query", 1)))
-    store.catalogue().rename("s", "Renamed")
+    store.repository().rename("s", "Renamed")
     assert contents(store, "s") == [1]
     return store
 
@@ -105,7 +105,7 @@ class Runs:
 
 @pytest.mark.parametrize("first", [
     lambda store: add(store, "s", 2),
-    lambda store: store.catalogue().delete("s"),
+    lambda store: store.repository().delete("s"),
     lambda store: store.transcripts().remember("alice", "digest", "s"),
     register_a_run,
 ], ids=["turn", "change", "transcript", "run"])
@@ -122,7 +122,7 @@ def test_all_that_was_asked_for_is_made_again(
     store.transcripts().remember("alice", "another", "t")
     assert store.transcripts().take("alice", "another") == "t"
     register_a_run(store)
-    assert "Renamed" not in {each.title for each in store.catalogue().page(None).conversations}
+    assert "Renamed" not in {each.title for each in store.repository().page(None).conversations}
 
 
 def test_a_file_without_the_tables_of_the_service(store: SqlStore, path: Path, opened: Opener) -> None:
@@ -148,11 +148,11 @@ ROWS = [StoredRow(new_id(), "r", "query", {"content": "imported"}, datetime(2026
 
 
 @pytest.mark.parametrize(("change", "seen"), [
-    (lambda store: store.catalogue().delete("s"), []),
-    (lambda store: store.catalogue().erase("alice"), []),
-    (lambda store: store.catalogue().prune(datetime(2100, 1, 1)), []),
-    (lambda store: store.catalogue().rename("s", "Anew"), ["Anew"]),
-    (lambda store: store.catalogue().import_rows("t", "alice", "Imported", ROWS), ["Imported", "Renamed"]),
+    (lambda store: store.repository().delete("s"), []),
+    (lambda store: store.repository().erase("alice"), []),
+    (lambda store: store.repository().prune(datetime(2100, 1, 1)), []),
+    (lambda store: store.repository().rename("s", "Anew"), ["Anew"]),
+    (lambda store: store.repository().import_rows("t", "alice", "Imported", ROWS), ["Imported", "Renamed"]),
     (lambda store: add(store, "t", 2), ["", "Renamed"]),
 ], ids=["delete", "erase", "prune", "rename", "import", "turn"])
 def test_what_is_changed_is_in_the_file_that_is_there(
@@ -160,17 +160,17 @@ def test_what_is_changed_is_in_the_file_that_is_there(
 ) -> None:
     replace(path)
     change(store)
-    page = opened(store.url).catalogue().page(None)
+    page = opened(store.url).repository().page(None)
     assert sorted(each.title for each in page.conversations) == seen
-    assert sorted(each.title for each in store.catalogue().page(None).conversations) == seen
+    assert sorted(each.title for each in store.repository().page(None).conversations) == seen
 
 
 def test_sessions_are_listed_in_the_file_that_is_there(store: SqlStore, path: Path, opened: Opener) -> None:
     other = opened(store.url)
     add(other, "begun over POST /chat", 1)
     replace(path)
-    titles = {each.title for each in store.catalogue().page(None).conversations}
-    assert {each.title for each in opened(store.url).catalogue().page(None).conversations} == titles
+    titles = {each.title for each in store.repository().page(None).conversations}
+    assert {each.title for each in opened(store.url).repository().page(None).conversations} == titles
 
 
 def test_what_is_read_is_in_the_file_that_is_there(
@@ -204,7 +204,7 @@ def test_one_that_is_no_database_is_an_error_until_it_is(store: SqlStore, path: 
         with pytest.raises(StoreUnavailable):
             add(store, "s", 2)
         with pytest.raises(StoreUnavailable):
-            store.catalogue().delete("s")
+            store.repository().delete("s")
     delete(path)
     kept.rename(path)
     add(store, "s", 3)

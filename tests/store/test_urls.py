@@ -17,9 +17,9 @@ from sqlalchemy.engine import URL
 
 from appbuilder.errors import AppBuilderError, ConfigurationError, StoreUnavailable
 from appbuilder.settings import Settings
-from appbuilder.store import errors, urls
-from appbuilder.store.registry import open_store
-from appbuilder.store.sql import SqlStore
+from appbuilder.store.databases import driver_errors, urls
+from appbuilder.store.sessions.open_stores import open_store
+from appbuilder.store.sessions.session_store import SqlStore
 
 SECRET = "p@ss/w%rd"
 PLACES = "The database URL (--database, APPBUILDER_DATABASE or user_session_config)"
@@ -84,7 +84,7 @@ def test_sqlite_needs_no_driver_of_the_extras() -> None:
         import sys
         sys.modules["psycopg"] = sys.modules["pymysql"] = None
         from appbuilder.core.store import TurnRecord
-        from appbuilder.store.registry import open_store
+        from appbuilder.store.sessions.open_stores import open_store
         store = open_store("sqlite://")
         store.commit(TurnRecord("s", "r", [("query", {"content": 1})]))
         assert store.history("s", "query", 1)
@@ -130,7 +130,7 @@ DRIVERS_ERRORS: list[tuple[Exception, str]] = [
 
 @pytest.mark.parametrize(("error", "expected"), DRIVERS_ERRORS, ids=lambda value: type(value).__name__)
 def test_errors_hold_no_secret_and_no_users_text(error: Exception, expected: str) -> None:
-    assert errors.describe(error, URL.create("postgresql", "u", SECRET, "h", 5432, "d")) == expected
+    assert driver_errors.describe(error, URL.create("postgresql", "u", SECRET, "h", 5432, "d")) == expected
 
 
 def every_error(module: Any, base: type[BaseException]) -> list[type[BaseException]]:
@@ -141,7 +141,7 @@ def every_error(module: Any, base: type[BaseException]) -> list[type[BaseExcepti
     *every_error(exc, exc.SQLAlchemyError), ConnectionError, TimeoutError,
 ], ids=lambda kind: kind.__name__)
 def test_every_error_of_sqlalchemy_is_mapped(kind: type[BaseException]) -> None:
-    assert issubclass(kind, errors.FAILURES)
+    assert issubclass(kind, driver_errors.FAILURES)
 
 
 @pytest.mark.parametrize(("error", "base"), [
@@ -150,8 +150,8 @@ def test_every_error_of_sqlalchemy_is_mapped(kind: type[BaseException]) -> None:
 ])
 def test_errors_of_drivers_become_store_unavailable(error: Exception, base: type[Exception]) -> None:
     wrapped = exc.DBAPIError.instance("SELECT 1", None, error, base)
-    assert isinstance(wrapped, errors.FAILURES)
-    mapped = errors.unavailable(wrapped, URL.create("postgresql"), "it was read")
+    assert isinstance(wrapped, driver_errors.FAILURES)
+    mapped = driver_errors.unavailable(wrapped, URL.create("postgresql"), "it was read")
     assert isinstance(mapped, StoreUnavailable)
     assert isinstance(mapped, AppBuilderError)
 

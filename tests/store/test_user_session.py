@@ -22,7 +22,7 @@ from appbuilder.core.session_message import SessionMessage
 from appbuilder.core.user_session import UserSession
 from appbuilder.errors import StoreUnavailable
 from appbuilder.ids import new_id
-from appbuilder.store.registry import open_store
+from appbuilder.store.sessions.open_stores import open_store
 from appbuilder.testing.stores import FlakyStore
 
 

@@ -16,9 +16,9 @@ from tests.store.conftest import Opener
 from tests.store.helpers import add, child, contents, execute, fetch, finish
 
 from appbuilder.errors import StoreUnavailable
-from appbuilder.store import sqlite_file
-from appbuilder.store.sql import SqlStore
-from appbuilder.store.urls import parse
+from appbuilder.store.databases import sqlite_file
+from appbuilder.store.databases.urls import parse
+from appbuilder.store.sessions.session_store import SqlStore
 
 TABLE = "appbuilder_session_messages"
 LOCKS = 0.3
@@ -36,7 +36,7 @@ def reason(store: SqlStore) -> str:
 
 def test_it_leaves_no_trace(database_url: URL, opened: Opener) -> None:
     store = opened(database_url)
-    store.prepare_catalogue()
+    store.prepare_conversations()
     add(store, "s", "x")
     before = fetch(database_url, f"SELECT * FROM {TABLE}")
     mark = store._live().mark()
@@ -106,8 +106,8 @@ FULL = """if True:
     from tests.store.test_writable import reason
     from appbuilder.errors import StoreUnavailable
     from appbuilder.settings import Settings
-    from appbuilder.store.sql import SqlStore
-    from appbuilder.store.urls import parse
+    from appbuilder.store.sessions.session_store import SqlStore
+    from appbuilder.store.databases.urls import parse
     resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, -1))
     store = SqlStore(parse(sys.argv[1]), Settings(db_timeout=5.0))
     assert reason(store) == ""

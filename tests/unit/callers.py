@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 import pytest
 
 from appbuilder import clock
-from appbuilder.core.catalogue import Catalogue
-from appbuilder.core.keys import ApiKey
+from appbuilder.core.api_keys import ApiKey
+from appbuilder.core.conversations import ConversationRepository
 from appbuilder.errors import StoreUnavailable
-from appbuilder.serve.asgi.auth.authenticator import Authenticator, make_authenticator
-from appbuilder.serve.asking import Asking, Identity
+from appbuilder.serve.auth.authenticator import Authenticator, make_authenticator
+from appbuilder.serve.auth.request_info import Identity, RequestInfo
 from appbuilder.settings import Settings
 
 _T = TypeVar("_T")
@@ -34,13 +34,13 @@ def asking(
     cookies: Mapping[str, str] | None = None,
     method: str = "GET",
     path: str = "/sessions",
-) -> Asking:
+) -> RequestInfo:
     """A request; by default of a program somewhere else."""
     first = [] if host is None else [("host", host)]
-    return Asking(peer, [*first, *headers], dict(cookies or {}), method, path)
+    return RequestInfo(peer, [*first, *headers], dict(cookies or {}), method, path)
 
 
-def local(*headers: tuple[str, str], **more: Any) -> Asking:
+def local(*headers: tuple[str, str], **more: Any) -> RequestInfo:
     """A request of a program on this machine."""
     return asking(*headers, peer="127.0.0.1", host="localhost:8090", **more)
 
@@ -53,17 +53,17 @@ def run(work: Coroutine[Any, Any, _T]) -> _T:
     return asyncio.run(work)
 
 
-def identified(door: Authenticator, request: Asking) -> Identity | None:
+def identified(door: Authenticator, request: RequestInfo) -> Identity | None:
     return asyncio.run(door.identify(request))
 
 
 def authenticator(
-    keys: MemoryKeys | None = None, catalogue: Catalogue | None = None, **given: Any
+    keys: MemoryKeys | None = None, repository: ConversationRepository | None = None, **given: Any
 ) -> Authenticator:
     """What the settings *given* make; ``hook`` and ``host`` are handed on."""
     hook, host = given.pop("hook", None), given.pop("host", "0.0.0.0")
     settings = Settings(page_secret=SECRET, **given)
-    return make_authenticator(settings, keys, host=host, hook=hook, catalogue=catalogue)
+    return make_authenticator(settings, keys, host=host, hook=hook, repository=repository)
 
 
 def documented(page: str, name: str) -> Any:

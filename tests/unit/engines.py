@@ -13,7 +13,7 @@ from appbuilder.core.message import Message
 from appbuilder.core.store import TurnRecord
 from appbuilder.core.user_session import UserSession
 from appbuilder.engine.engine import Engine, Run
-from appbuilder.engine.request import TurnRequest
+from appbuilder.engine.turn_request import TurnRequest
 from appbuilder.errors import StoreUnavailable
 from appbuilder.settings import Settings
 

@@ -15,16 +15,16 @@ from starlette.testclient import TestClient
 from tests.memory_store import MemoryStore
 
 from appbuilder import clock
-from appbuilder.core.catalogue import Rating
-from appbuilder.core.keys import ApiKey
+from appbuilder.core.api_keys import ApiKey
+from appbuilder.core.conversations import Rating
 from appbuilder.core.runs import LiveRun
 from appbuilder.core.store import TurnEntry, TurnRecord
 from appbuilder.errors import NotFound, Unauthenticated
 from appbuilder.ids import new_id
-from appbuilder.serve.asgi.admin import endpoints, routes
-from appbuilder.serve.asgi.http import IDENTITY
-from appbuilder.serve.asking import Identity, Receive, Scope, Send
-from appbuilder.serve.cache import ExpiringCache
+from appbuilder.serve.admin import routes, views
+from appbuilder.serve.auth.cache import ExpiringCache
+from appbuilder.serve.auth.request_info import Identity, Receive, Scope, Send
+from appbuilder.serve.http.messages import IDENTITY
 from appbuilder.settings import Settings
 
 HERE = "http://here.test"
@@ -184,7 +184,7 @@ def test_the_list_is_by_the_newest_turn_and_sums_up(desk: Desk) -> None:
     desk.say("one", "user:ann", "first", answer={"content": "x", "token_usage": usage})
     rated = desk.say("one", "user:ann", "more", state="failed")
     desk.say("two", "user:ann", "second")
-    desk.store.catalogue().rate(rated, Rating(good=False))
+    desk.store.repository().rate(rated, Rating(good=False))
     html = desk.get("?owner=ann")
     assert titles(html) == ["second", "first"]
     line = re.sub(r"<[^>]*>|\s+", " ", html.partition(">first</a>")[2].partition("</tr>")[0])
@@ -215,7 +215,7 @@ def test_everybodys_sessions_are_listed(desk: Desk) -> None:
 
 
 def test_a_long_list_goes_on_where_it_ended(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoints, "LISTED", 2)
+    monkeypatch.setattr(views, "LISTED", 2)
     for number in range(5):
         desk.say(f"s{number}", "user:ann", f"t{number}")
     found, path = [], "?owner=ann"
@@ -229,11 +229,11 @@ def test_a_long_list_goes_on_where_it_ended(desk: Desk, monkeypatch: pytest.Monk
 
 
 def test_a_long_session_is_shown_in_pages(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoints, "SHOWN_ROWS", 4)
+    monkeypatch.setattr(views, "SHOWN_ROWS", 4)
     said = [desk.say("s", "user:ann", f"q{number}") for number in range(6)]
     for number, turn_id in enumerate(said):
         if number in {1, 5}:
-            desk.store.catalogue().rate(turn_id, Rating(True, f"fine{number}"))
+            desk.store.repository().rate(turn_id, Rating(True, f"fine{number}"))
     found, path, links = [], "/sessions/s", []
     while path:
         html = desk.get(path)
@@ -247,7 +247,7 @@ def test_a_long_session_is_shown_in_pages(desk: Desk, monkeypatch: pytest.Monkey
 
 
 def test_what_is_not_counted_is_told(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoints, "COUNTED_ROWS", 3)
+    monkeypatch.setattr(views, "COUNTED_ROWS", 3)
     for number in range(3):
         desk.say("s", "user:ann", f"q{number}")
     assert ">3</td>" in desk.get()

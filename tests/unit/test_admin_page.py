@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from appbuilder.core.catalogue import FEEDBACK_KEY, Conversation, Rating, StoredRow
+from appbuilder.core.conversations import FEEDBACK_KEY, Conversation, Rating, StoredRow
 from appbuilder.core.store import TURN_KEY
 from appbuilder.errors import Forbidden, InvalidRequest
-from appbuilder.serve.asgi.admin import shown, turns
-from appbuilder.serve.asgi.admin.forms import check_own_page
-from appbuilder.serve.asgi.admin.pages import HEADERS, STATIC, page
-from appbuilder.serve.asgi.admin.texts import TEXTS, Words
+from appbuilder.serve.admin import formatting, view_models
+from appbuilder.serve.admin.forms import check_own_page
+from appbuilder.serve.admin.templates import HEADERS, STATIC, page
+from appbuilder.serve.admin.translations import TEXTS, Words
 
 AT = datetime(2026, 1, 2, 3, 4, 5)
 USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
@@ -38,7 +38,7 @@ def rated(turn_id: str, good: bool, comment: str = "") -> StoredRow:
     return row(FEEDBACK_KEY, {"turn": turn_id, "good": good, "comment": comment}, "r9", f"rating-{turn_id}")
 
 
-def words_of(texts: Sequence[turns.Text]) -> list[str]:
+def words_of(texts: Sequence[view_models.TextView]) -> list[str]:
     return [each.words for each in texts]
 
 
@@ -49,39 +49,52 @@ def test_a_turn_of_the_service() -> None:
     call = {"kind": "model", "model": "m", "prompt": [{"role": "user", "content": "p"}], "answer": "a",
             "usage": USAGE, "milliseconds": 12, "error": ""}
     event = {"kind": "event", "name": "looked", "detail": {"hits": 3}, "error": "none"}
-    found = turns.turns([
+    found = view_models.turns([
         row("query", {"content": "asked"}),
         kept(answer={"content": "said", "token_usage": USAGE}, milliseconds=1500, steps=[call, event],
              attachments=[{"name": "a.pdf", "mime": "application/pdf"}]),
         rated("r1-turn", False, "wrong"),
     ])
     assert found == [
-        turns.Turn(
-            id="r1-turn", request_id="r1", at=AT, question=turns.Text("asked"),
-            answer=[turns.Text("said")], state="complete", tokens=turns.Tokens(3, 4, 7), milliseconds=1500,
-            deeds=[
-                turns.Deed("m", [("user", turns.Text("p")), ("assistant", turns.Text("a"))],
-                           turns.Tokens(3, 4, 7), 12),
-                turns.Deed("looked", [("", turns.Text('{\n  "hits": 3\n}', is_json=True))], error="none"),
+        view_models.AdminTurn(
+            id="r1-turn",
+            request_id="r1",
+            at=AT,
+            question=view_models.TextView("asked"),
+            answer=[view_models.TextView("said")],
+            state="complete",
+            tokens=view_models.TokenCounts(3, 4, 7),
+            milliseconds=1500,
+            steps=[
+                view_models.StepView(
+                    "m",
+                    [("user", view_models.TextView("p")), ("assistant", view_models.TextView("a"))],
+                    view_models.TokenCounts(3, 4, 7),
+                    12,
+                ),
+                view_models.StepView(
+                    "looked", [("", view_models.TextView('{\n  "hits": 3\n}', is_json=True))], error="none"
+                ),
             ],
-            files=["a.pdf"], rating=Rating(False, "wrong"),
+            files=["a.pdf"],
+            rating=Rating(False, "wrong"),
         )
     ]
 
 
 def test_a_turn_that_failed_says_why() -> None:
-    [turn] = turns.turns([kept(state="failed", error={"kind": "ModelTimeout", "text": "Try again."})])
+    [turn] = view_models.turns([kept(state="failed", error={"kind": "ModelTimeout", "text": "Try again."})])
     assert (turn.state, turn.error, turn.told) == ("failed", "ModelTimeout", "Try again.")
 
 
 def test_typed_outputs_stand_between_the_texts() -> None:
-    [turn] = turns.turns([kept(pieces=["a", "b", {"type": "chart"}, "c"])])
+    [turn] = view_models.turns([kept(pieces=["a", "b", {"type": "chart"}, "c"])])
     assert words_of(turn.answer) == ["ab", '{\n  "type": "chart"\n}', "c"]
     assert [each.is_json for each in turn.answer] == [False, True, False]
 
 
 def test_a_turn_whose_texts_are_not_kept() -> None:
-    [turn] = turns.turns([row(TURN_KEY, None)])
+    [turn] = view_models.turns([row(TURN_KEY, None)])
     assert (turn.question, turn.answer, turn.state) == (None, [], "complete")
 
 
@@ -94,23 +107,23 @@ def test_turns_over_post_chat_or_by_the_sdk_are_paired_by_request() -> None:
         row("answer", {"content": "fo", "state": "incomplete"}, "r2"),
         rated("r2-answer", True),
     ]
-    first, second = turns.turns(rows)
-    assert (first.question, words_of(first.answer)) == (turns.Text("one"), ["two"])
-    assert first.remembered == [("thought", turns.Text("hm"))]
+    first, second = view_models.turns(rows)
+    assert (first.question, words_of(first.answer)) == (view_models.TextView("one"), ["two"])
+    assert first.remembered == [("thought", view_models.TextView("hm"))]
     assert (first.tokens.total, first.milliseconds) == (7, None)
     assert (second.state, second.rating) == ("incomplete", Rating(True))
 
 
 def test_a_turn_whose_beginning_is_missing_is_left_out() -> None:
     rows = [row("answer", {"content": "of before"}), row("query", {"content": "q"}, "r2"), kept("r3")]
-    assert [turn.request_id for turn in turns.turns(turns.whole_turns(rows))] == ["r2", "r3"]
-    assert turns.whole_turns(rows[2:]) == rows[2:]
-    assert turns.whole_turns(rows[:1]) == rows[:1]
+    assert [turn.request_id for turn in view_models.turns(view_models.whole_turns(rows))] == ["r2", "r3"]
+    assert view_models.whole_turns(rows[2:]) == rows[2:]
+    assert view_models.whole_turns(rows[:1]) == rows[:1]
 
 
 def test_a_long_text_is_cut_and_says_so() -> None:
-    [turn] = turns.turns([kept(answer={"content": "x" * (turns.LONGEST_TEXT + 5)})])
-    assert (len(turn.answer[0].words), turn.answer[0].left_out) == (turns.LONGEST_TEXT, 5)
+    [turn] = view_models.turns([kept(answer={"content": "x" * (view_models.LONGEST_TEXT + 5)})])
+    assert (len(turn.answer[0].words), turn.answer[0].left_out) == (view_models.LONGEST_TEXT, 5)
 
 
 def test_totals() -> None:
@@ -119,9 +132,9 @@ def test_totals() -> None:
         kept("r2", state="failed"),
         rated("r1-turn", True), rated("r2-turn", False),
     ]
-    expected = turns.Totals(turns=2, tokens=3, good=1, bad=1, failed=1)
-    assert turns.totals(turns.turns(rows)) == expected
-    assert turns.totals([], whole=False) == turns.Totals(whole=False)
+    expected = view_models.Totals(turns=2, tokens=3, good=1, bad=1, failed=1)
+    assert view_models.totals(view_models.turns(rows)) == expected
+    assert view_models.totals([], whole=False) == view_models.Totals(whole=False)
 
 
 NAMES = st.text() | st.sampled_from(
@@ -149,9 +162,9 @@ ROWS = st.lists(
 @settings(max_examples=50, deadline=None)
 @given(rows=ROWS, whole=st.booleans())
 def test_whatever_some_program_stored_is_shown_as_text(rows: list[StoredRow], whole: bool) -> None:
-    told = turns.turns(rows if whole else turns.whole_turns(rows))
+    told = view_models.turns(rows if whole else view_models.whole_turns(rows))
     html = render("session.html", session=conversation(), turns=told, earlier=None, newest=None, chat=None,
-                  sums=turns.totals(told, whole=whole))
+                  sums=view_models.totals(told, whole=whole))
     html.encode()
 
 
@@ -169,26 +182,26 @@ def test_whatever_some_program_stored_is_shown_as_text(rows: list[StoredRow], wh
     ],
 )
 def test_an_owner_is_shown_and_found_again(owner: str | None, label: str, value: str) -> None:
-    found = shown.owner(owner, Words(chinese=False))
+    found = formatting.owner(owner, Words(chinese=False))
     assert (found.label, found.value) == (label, value)
-    meant = shown.owners_meant(found.value)
+    meant = formatting.parse_owners(found.value)
     assert meant is not None
     assert owner in meant
 
 
 def test_who_is_meant_by_what_one_writes() -> None:
-    assert shown.owners_meant(" ") is None
-    assert shown.owners_meant("nobody") == (None,)
-    assert shown.owners_meant(" ann ") == ("user:ann", "ann", "visitor:ann")
-    assert shown.owners_meant("user:ann") == ("user:ann",)
+    assert formatting.parse_owners(" ") is None
+    assert formatting.parse_owners("nobody") == (None,)
+    assert formatting.parse_owners(" ann ") == ("user:ann", "ann", "visitor:ann")
+    assert formatting.parse_owners("user:ann") == ("user:ann",)
 
 
 def test_a_place_comes_back_as_it_was_written() -> None:
-    assert shown.place(None) is None
-    assert shown.place(shown.written((AT, "row"))) == (AT, "row")
+    assert formatting.place(None) is None
+    assert formatting.place(formatting.encode_place((AT, "row"))) == (AT, "row")
     for bad in ("", "yesterday~row", "~"):
         with pytest.raises(InvalidRequest):
-            shown.place(bad)
+            formatting.place(bad)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +210,7 @@ def test_a_place_comes_back_as_it_was_written() -> None:
      (3_725_000, "1 h 2 min")],
 )
 def test_durations(milliseconds: int, written: str) -> None:
-    assert shown.duration(milliseconds) == written
+    assert formatting.duration(milliseconds) == written
 
 
 def test_every_word_stands_in_both_languages() -> None:
@@ -244,7 +257,7 @@ def test_html_in_what_people_say_is_text() -> None:
     }
     rows = [row(TURN_KEY, value, EVIL, EVIL), rated(EVIL, True, EVIL),
             *(row(f"{EVIL}{number}", {"content": EVIL}, "r2") for number in range(3))]
-    told = turns.turns(rows)
+    told = view_models.turns(rows)
     html = render("session.html", turns=told, sums=None, earlier=None, newest=None, chat=None,
                   session=conversation(session_id=EVIL, owner=f"user:{EVIL}", title=EVIL))
     assert html.count("&lt;script&gt;") > 15
@@ -252,15 +265,22 @@ def test_html_in_what_people_say_is_text() -> None:
     assert "<img src=x" not in html
     evil = conversation(session_id=EVIL, owner=EVIL, title=EVIL)
     listed = render("sessions.html", search=EVIL, owner=EVIL, known_owners=[], newest=None, older=None,
-                    sessions=[(evil, turns.Totals())])
+                    sessions=[(evil, view_models.Totals())])
     assert "<script>" not in listed
     assert "<img src=x" not in listed
 
 
 def test_no_page_holds_inline_script_or_style() -> None:
     assert "unsafe" not in HEADERS["Content-Security-Policy"]
-    html = render("session.html", turns=[], sums=turns.Totals(), earlier=None, newest=None, chat="/thread/s",
-                  session=conversation())
+    html = render(
+        "session.html",
+        turns=[],
+        sums=view_models.Totals(),
+        earlier=None,
+        newest=None,
+        chat="/thread/s",
+        session=conversation(),
+    )
     assert re.findall(r"<script(?![^>]*\bsrc=)|<style|\bstyle=|\bon[a-z]+=", html) == []
     assert set(re.findall(r"""(?:src|href|action)="([^"]*)""", html)) == {
         "/admin", "/admin/runs", "/admin/keys", "/admin/static/icon.svg", "/admin/static/admin.css",

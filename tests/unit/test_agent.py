@@ -17,7 +17,7 @@ import appbuilder
 from appbuilder import Component, FlaskRuntime, Message, UserSession
 from appbuilder.core.agent import AgentRuntime
 from appbuilder.errors import ConfigurationError
-from appbuilder.serve.chainlit.page import Page, Starter
+from appbuilder.serve.page.page_options import Page, Starter
 from appbuilder.utils.chainlit_deploy import ChainlitRuntime
 
 

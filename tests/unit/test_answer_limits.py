@@ -13,11 +13,11 @@ from tests.unit.logs import pieces_in
 
 from appbuilder.core.message import Message
 from appbuilder.core.store import INCOMPLETE, STATE
+from appbuilder.engine.answer_limits import BATCH, AnswerLimits, measured
 from appbuilder.engine.engine import Engine
-from appbuilder.engine.meter import BATCH, AnswerLimits, measured
 from appbuilder.errors import AnswerTooLarge, Overloaded
+from appbuilder.protocols.errors import to_problem
 from appbuilder.settings import Settings
-from appbuilder.wire.problems import problem
 
 
 def streaming(pieces: list[Any], **settings: Any) -> tuple[Engine, CountingStore]:
@@ -50,8 +50,8 @@ def test_an_answer_is_stopped_at_its_limit_and_kept_so_far(make: Any, stream: bo
     size = len(piece.encode())
     text = "".join(pieces_in(run.log))
     assert text == piece * (1000 // size)
-    assert problem(outcome.error).status == 500
-    assert "1000 bytes" in problem(outcome.error).text
+    assert to_problem(outcome.error).status == 500
+    assert "1000 bytes" in to_problem(outcome.error).text
     rows = dict(store.turns[-1].rows)
     assert rows["answer"]["content"].startswith(text)
     assert rows["answer"][STATE] == INCOMPLETE

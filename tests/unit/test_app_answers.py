@@ -12,17 +12,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appbuilder.components.app_client.answers import answer_of, merged, stream_message, streamed
-from appbuilder.components.app_client.data import (
+from appbuilder.components.app_client.requests import users_words
+from appbuilder.components.app_client.schemas import (
     AppBuilderClientAnswer,
     Event,
     RAGDetail,
     ToolOutput,
     checked,
 )
-from appbuilder.components.app_client.requests import users_words
 from appbuilder.errors import InvalidRequest
 from appbuilder.models.failures import Failure
-from appbuilder.models.patience import Patience
+from appbuilder.models.timeouts import Patience
 from appbuilder.testing import AppReply
 from appbuilder.testing.app_events import Run
 

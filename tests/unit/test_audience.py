@@ -12,11 +12,11 @@ from starlette.testclient import TestClient
 
 from appbuilder import Playground
 from appbuilder.errors import AnswerError, Audience, ComponentError, ConfigurationError, ModelRejected
-from appbuilder.serve.asgi import supervisor
-from appbuilder.serve.chainlit.steps import Place, error_line
+from appbuilder.protocols.errors import explained, to_problem
+from appbuilder.runtime.service_runtime import ServiceRuntime
+from appbuilder.serve.page.page_steps import ItemIds, error_line
+from appbuilder.serve.server import supervisor
 from appbuilder.settings import Settings
-from appbuilder.utils.service import ServiceRuntime
-from appbuilder.wire.problems import explained, problem
 
 NO_CREDENTIAL = "No credential for the AppBuilder gateway. Set APPBUILDER_TOKEN"
 FIXED = (
@@ -117,7 +117,7 @@ def test_others_read_a_fixed_text(
 
 
 def test_the_page_shows_the_sentence_and_else_its_own_words() -> None:
-    place = Place("s", "r1", "t", "a", "zh-CN")
+    place = ItemIds("s", "r1", "t", "a", "zh-CN")
     error = ComponentError("The component failed.")
     error.__cause__ = ValueError("secret of the program")
     line = error_line(place, explained(error, audience=Audience.LOCAL))
@@ -134,9 +134,9 @@ def test_only_the_packages_own_sentences_are_shown() -> None:
             return caught
 
     for error in (ConfigurationError("secret"), ComponentError("secret"), ModelRejected("secret")):
-        assert "secret" not in problem(raised(error), audience=Audience.LOCAL).text
-        assert "secret" in problem(raised(error), audience=Audience.DEVELOPER).text
-        assert "secret" not in problem(raised(error)).text
-    assert problem(AnswerError("x")).status == 500
-    long = problem(ValueError("x" * 5000), audience=Audience.DEVELOPER).text
+        assert "secret" not in to_problem(raised(error), audience=Audience.LOCAL).text
+        assert "secret" in to_problem(raised(error), audience=Audience.DEVELOPER).text
+        assert "secret" not in to_problem(raised(error)).text
+    assert to_problem(AnswerError("x")).status == 500
+    long = to_problem(ValueError("x" * 5000), audience=Audience.DEVELOPER).text
     assert len(long) < 1100

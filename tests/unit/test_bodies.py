@@ -14,17 +14,17 @@ from tests.unit.engines import ask, engine_of
 
 from appbuilder import jsontext
 from appbuilder.core.message import Message
-from appbuilder.engine.budget import Budget
+from appbuilder.engine.memory_budget import Budget
 from appbuilder.errors import InvalidRequest, Overloaded, RateLimited
-from appbuilder.serve.allocator import set_up_allocator
-from appbuilder.serve.asgi.charged import charge
-from appbuilder.serve.asgi.corked import Corked
-from appbuilder.serve.asgi.http import UnreadBody, apart, read_body, send_parts
-from appbuilder.wire import chat
-from appbuilder.wire.body import json_object
-from appbuilder.wire.openai.messages import Said
-from appbuilder.wire.openai.transcripts import digest
-from appbuilder.wire.problems import problem
+from appbuilder.protocols import chat
+from appbuilder.protocols.errors import to_problem
+from appbuilder.protocols.json_body import json_object
+from appbuilder.protocols.openai.history_digest import digest
+from appbuilder.protocols.openai.messages import ChatMessage
+from appbuilder.serve.http.memory_charge import charge
+from appbuilder.serve.http.messages import UnreadBody, own_connection, read_body, send_parts
+from appbuilder.serve.server.allocator import set_up_allocator
+from appbuilder.serve.server.write_coalescing import WriteCoalescer
 
 MANY = b'{"message":[' + b"[]," * 1000 + b"[]]}"
 
@@ -44,7 +44,7 @@ def test_post_chat_has_the_limit() -> None:
 @pytest.mark.parametrize(("size", "off"), [(64 * 1024, False), (64 * 1024 + 1, True)])
 def test_large_bodies_are_read_off_the_event_loop(size: int, *, off: bool) -> None:
     async def where() -> tuple[int, int]:
-        return threading.get_ident(), await apart(size, threading.get_ident)
+        return threading.get_ident(), await own_connection(size, threading.get_ident)
 
     here, there = anyio.run(where)
     assert (here != there) is off
@@ -66,7 +66,7 @@ def test_no_more_than_two_large_bodies_are_read_at_a_time() -> None:
     async def all_at_once() -> None:
         async with anyio.create_task_group() as group:
             for _ in range(6):
-                group.start_soon(apart, 10**6, work)
+                group.start_soon(own_connection, 10**6, work)
 
     anyio.run(all_at_once)
     assert most == 2
@@ -75,12 +75,12 @@ def test_no_more_than_two_large_bodies_are_read_at_a_time() -> None:
 @pytest.mark.parametrize("space", [" ", "\n", "\u2003", "\u3000", " \u00a0\x1c"])
 def test_a_long_text_is_recognized_without_its_white_space(space: str) -> None:
     words = ["word", "词"] * 2000
-    long, short = Said("user", space.join(words)), Said("user", "".join(words))
+    long, short = ChatMessage("user", space.join(words)), ChatMessage("user", "".join(words))
     assert digest([long]) == digest([short])
 
 
 def said(*texts: str) -> list[Any]:
-    return [Said("user", text) for text in texts]
+    return [ChatMessage("user", text) for text in texts]
 
 
 def test_white_space_is_what_split_takes_for_it() -> None:
@@ -139,7 +139,7 @@ def test_what_is_estimated_is_no_less_than_it_takes(value: Any) -> None:
 
 
 def test_no_memory_is_told_as_busy_and_asks_to_try_again() -> None:
-    what = problem(MemoryError())
+    what = to_problem(MemoryError())
     assert (what.status, what.retry_after) == (503, 1)
 
 
@@ -174,7 +174,7 @@ class Transport:
 def test_a_large_write_does_not_wait_so_that_the_writer_is_told_to() -> None:
     async def write() -> list[bytes]:
         transport: Any = Transport()
-        corked = Corked(transport, asyncio.get_running_loop(), lambda _: None)
+        corked = WriteCoalescer(transport, asyncio.get_running_loop(), lambda _: None)
         corked.write(b"small")
         assert transport.written == []
         corked.write(b"x" * 20_000)

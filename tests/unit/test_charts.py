@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appbuilder.serve.chainlit.outputs import charts
-from appbuilder.serve.chainlit.outputs.charts import CannotDraw, figure
-from appbuilder.serve.chainlit.outputs.echarts import colour
+from appbuilder.serve.page.outputs import charts
+from appbuilder.serve.page.outputs.charts import CannotDraw, figure
+from appbuilder.serve.page.outputs.echarts import colour
 
 DAYS = ["周一", "周二", "周三"]
 
@@ -37,7 +37,7 @@ def on_days(*series: dict[str, Any], **option: Any) -> Any:
 def test_the_plotly_package_is_not_needed() -> None:
     import subprocess
 
-    script = "import sys, appbuilder.serve.chainlit.outputs; print('plotly' in sys.modules)"
+    script = "import sys, appbuilder.serve.page.outputs; print('plotly' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

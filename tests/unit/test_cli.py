@@ -13,7 +13,7 @@ import pytest
 from tests.unit.commandline import CommandLine
 
 from appbuilder.cli import options
-from appbuilder.cli.serve import announcement
+from appbuilder.cli.serve_verb import announcement
 from appbuilder.setting_groups import GROUPS
 from appbuilder.settings import Settings, flag, is_switch
 

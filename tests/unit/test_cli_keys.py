@@ -9,7 +9,7 @@ import pytest
 from tests.unit.commandline import CommandLine, Ran
 
 from appbuilder.settings import Settings
-from appbuilder.store.registry import open_store
+from appbuilder.store.sessions.open_stores import open_store
 
 
 @pytest.fixture

@@ -16,16 +16,16 @@ from tests.store.helpers import entry_turn, turn
 from tests.unit.commandline import CommandLine, Ran
 
 from appbuilder import clock
-from appbuilder.cli.sessions import age
+from appbuilder.cli.sessions_verb import age
 from appbuilder.core.runs import LiveRun
 from appbuilder.core.store import TurnRecord
-from appbuilder.engine import stopping
+from appbuilder.engine import cancel_runs
 from appbuilder.errors import ConfigurationError
 from appbuilder.ids import new_id
 from appbuilder.settings import Settings
-from appbuilder.store import register
-from appbuilder.store.sql import SqlStore
-from appbuilder.store.urls import parse
+from appbuilder.store.databases.urls import parse
+from appbuilder.store.runs import run_registry
+from appbuilder.store.sessions.session_store import SqlStore
 
 
 class Database:
@@ -43,7 +43,7 @@ class Database:
     def fill(self) -> None:
         """Two sessions of ann, one of bob, one that nobody began."""
         store = SqlStore(parse(self.url), Settings())
-        store.prepare_catalogue()
+        store.prepare_conversations()
         for session, owner, asked in [("a1", "user:ann", "天气"), ("a2", "user:ann", "hello"),
                                       ("b1", "user:bob", "hi")]:
             said = {"input": {"content": asked}, "answer": {"content": f"{asked}!"}}
@@ -215,7 +215,7 @@ class Service:
 
 @pytest.fixture
 def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(register, "TICK", 0.01)
+    monkeypatch.setattr(run_registry, "POLL_INTERVAL", 0.01)
 
 
 @pytest.mark.usefixtures("ticking")
@@ -239,7 +239,7 @@ def test_turns_under_way_are_stopped_first(database: Database, arguments: list[s
 def test_a_turn_that_does_not_end_keeps_its_session(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stopping, "STOP_WAIT", 0.0)
+    monkeypatch.setattr(cancel_runs, "STOP_WAIT", 0.0)
     service = Service(database.url, "user:ann", "a1")
     monkeypatch.setattr(service, "stop_run", lambda run_id: True)
     try:

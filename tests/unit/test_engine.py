@@ -15,7 +15,7 @@ from tests.unit.logs import pieces_in
 from appbuilder.core.context import get_context
 from appbuilder.core.message import Message
 from appbuilder.core.user_session import UserSession
-from appbuilder.engine import spans
+from appbuilder.engine import turn_spans
 from appbuilder.engine.engine import Engine
 from appbuilder.errors import (
     ComponentError,
@@ -385,7 +385,7 @@ def test_a_drain_marks_what_does_not_finish_even_where_the_component_hangs() -> 
 
 def test_a_turn_that_cannot_be_made_leaves_nothing_behind() -> None:
     engine, _, _ = engine_of(lambda message, stream: Message("a"), max_turns=1, session_busy="reject")
-    with mock.patch.object(spans, "begin", side_effect=MemoryError), pytest.raises(MemoryError):
+    with mock.patch.object(turn_spans, "begin", side_effect=MemoryError), pytest.raises(MemoryError):
         engine.execute(ask())
     uncopied = engine.execute(ask(message={"no copy of": threading.Lock()})).log.wait_outcome()
     assert isinstance(uncopied.error, ComponentError)

@@ -153,9 +153,9 @@ def test_a_thousand_asynchronous_turns_take_no_thread_each() -> None:
     runs = [engine.start(ask(stream=True, session_id=str(n), message=str(n))) for n in range(1000)]
     assert threading.active_count() - before < 40
 
-    from appbuilder.engine.loop import bridge
+    from appbuilder.engine.threads.event_loop import portal
 
-    bridge().loop.call_soon_threadsafe(gate.set)
+    portal().loop.call_soon_threadsafe(gate.set)
     assert [text_from(run) for run in runs] == [str(n) for n in range(1000)]
 
 

@@ -15,7 +15,7 @@ from tests.unit.logs import pieces_in
 from appbuilder.core.context import get_context
 from appbuilder.core.message import Message
 from appbuilder.core.user_session import UserSession
-from appbuilder.engine.keeping import Keeping
+from appbuilder.engine.persistence import RetentionPolicy
 from appbuilder.errors import ComponentError, Draining, Overloaded, TurnCancelled
 
 
@@ -134,8 +134,8 @@ def test_a_turn_that_gets_no_thread_leaves_nothing_behind(
     else:
         engine, _, _ = engine_of(lambda message, stream: Message("ok"), max_turns=1)
     with monkeypatch.context() as patch:
-        patch.setattr("appbuilder.engine.crew.spawn", no_thread)
-        patch.setattr("appbuilder.engine.engine.bridge", no_thread)
+        patch.setattr("appbuilder.engine.threads.batch_executor.spawn", no_thread)
+        patch.setattr("appbuilder.engine.engine.portal", no_thread)
         with pytest.raises(Overloaded):
             engine.start(ask())
         if asynchronous:
@@ -208,7 +208,7 @@ def test_what_is_shown_of_halves_is_what_is_kept(answer: Callable[[], Any], said
         return remember(message, Message(answer()))
 
     engine, store, _ = engine_of(script)
-    keep = Keeping("t" * 36, "o", lambda _: {})
+    keep = RetentionPolicy("t" * 36, "o", lambda _: {})
     run = engine.start(ask(stream=stream, keep=keep))
     outcome = run.log.wait_outcome()
     assert outcome.answer is not None

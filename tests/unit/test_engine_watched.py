@@ -16,7 +16,7 @@ from appbuilder.core.context import get_context
 from appbuilder.core.message import Message
 from appbuilder.core.store import INCOMPLETE, TurnRecord
 from appbuilder.engine.engine import Engine, Run
-from appbuilder.engine.keeping import Keeping
+from appbuilder.engine.persistence import RetentionPolicy
 from appbuilder.errors import (
     ComponentError,
     NotFound,
@@ -43,8 +43,8 @@ def held(message: Message[Any], stream: bool) -> Message[Any]:
     return remember(message, Message(pieces()))
 
 
-def keep() -> Keeping:
-    return Keeping("turn", "user:ann", lambda error: {"kind": type(error).__name__})
+def keep() -> RetentionPolicy:
+    return RetentionPolicy("turn", "user:ann", lambda error: {"kind": type(error).__name__})
 
 
 def states(store: CountingStore) -> list[Any]:
@@ -261,7 +261,7 @@ def test_a_session_that_became_somebody_else_s_while_it_was_waited_for_is_not_gi
 class LaterStore(CountingStore):
     """Commits when the test says so."""
 
-    commits_later = True
+    defers_commits = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -13,10 +13,10 @@ from appbuilder.core.events import text_in
 from appbuilder.engine.log import Outcome, RunLog
 from appbuilder.engine.reader import MOST_IN_ONE_BATCH, Batch
 from appbuilder.errors import ComponentError, ModelTimeout
-from appbuilder.serve.asgi import stream as stream_module
-from appbuilder.serve.asgi.stream import EventStream, outcome_of
+from appbuilder.protocols import sse
+from appbuilder.serve.http import event_stream as stream_module
+from appbuilder.serve.http.event_stream import EventStream, outcome_of
 from appbuilder.settings import Settings
-from appbuilder.wire import sse
 
 END = Outcome(answer={"content": ""})
 PATIENT = {"heartbeat": 3600.0, "first_piece_wait": 3600.0}

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from tests.unit.callers import stopped_clock
 
-from appbuilder.serve.cache import ExpiringCache, SharedLookUps
+from appbuilder.serve.auth.cache import ExpiringCache, SharedLookUps
 
 
 def test_it_is_bounded_and_the_oldest_go() -> None:

@@ -12,7 +12,7 @@ from tests.memory_store import MemoryStore
 from tests.unit.engines import ask
 from tests.unit.logs import pieces_in
 
-from appbuilder.components.function import as_component
+from appbuilder.adapters.function import as_component
 from appbuilder.core.component import Component
 from appbuilder.core.context import get_context
 from appbuilder.core.message import AnswerMessage, Message

@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 from tests.memory_store import MemoryStore
 from tests.unit.engines import Scripted
-from tests.unit.service_desk import Desk
+from tests.unit.service_client import Desk
 
 from appbuilder.core.cancel import CancelToken
-from appbuilder.core.catalogue import FEEDBACK_KEY, Conversation, StoredRow
+from appbuilder.core.conversations import FEEDBACK_KEY, Conversation, StoredRow
 from appbuilder.core.message import Message
 from appbuilder.engine.engine import Engine
-from appbuilder.engine.keeping import Keeping
-from appbuilder.engine.request import TurnRequest
+from appbuilder.engine.persistence import RetentionPolicy
+from appbuilder.engine.turn_request import TurnRequest
 from appbuilder.errors import NotFound, SessionBusy
 from appbuilder.ids import new_id
+from appbuilder.protocols.rest import transcript
 from appbuilder.settings import Settings
-from appbuilder.wire import transcript
 
 NOON = datetime(2026, 1, 2, 12)
 QUERY = StoredRow("1", "r", "query", {"content": "x"}, NOON)
@@ -72,7 +72,7 @@ class Race:
     def __init__(self, desk: Desk) -> None:
         self.begun, self.goes_on = threading.Event(), threading.Event()
         self._engine = Engine(Scripted(self._answer), desk.store, Settings())
-        keep = Keeping(new_id(), "user:ann", lambda error: {})
+        keep = RetentionPolicy(new_id(), "user:ann", lambda error: {})
         self._run = self._engine.start(TurnRequest("mine", "s", keep=keep), on_disconnect="continue")
         assert self.begun.wait(10)
 
@@ -92,14 +92,14 @@ def test_a_session_in_its_first_turn_cannot_be_taken_over(desk: Desk) -> None:
     told = desk.bring_in(file_of("s", QUERY) + file_of("t", QUERY), "bob")
     assert ([each["session_id"] for each in told["imported"]], told["existing"]) == (["t"], ["s"])
     assert race.end().error is None
-    assert desk.catalogue.owner_of("s") == (True, "user:ann")
+    assert desk.repository.owner_of("s") == (True, "user:ann")
     assert [turn["input"] for turn in desk.get("/sessions/s")["turns"]] == ["mine"]
 
 
 def test_a_turn_in_a_session_that_was_given_to_somebody_else_fails(desk: Desk) -> None:
     """Whatever wrote it took no lock: the command line, another program."""
     race = Race(desk)
-    desk.catalogue.import_rows("s", "user:bob", "his", [QUERY])
+    desk.repository.import_rows("s", "user:bob", "his", [QUERY])
     assert isinstance(race.end().error, NotFound)
     assert "mine" not in json.dumps(desk.get("/sessions/s", "bob"))
     desk.get("/sessions/s", status=404)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from appbuilder.cli.chat import Talk
-from appbuilder.serve.signals import interrupts, signals
+from appbuilder.cli.chat_verb import Terminal
+from appbuilder.serve.server.signals import interrupts, signals
 
 
 class Gone:
@@ -49,6 +49,6 @@ def test_what_was_noted_ends_the_program_where_serving_begins() -> None:
 
 def test_what_was_noted_stops_the_answer(capsys: pytest.CaptureFixture[str]) -> None:
     lines = iter(["hello", None])
-    Talk(Speaker(), "s").go_on(lambda: next(lines))
+    Terminal(Speaker(), "s").go_on(lambda: next(lines))
     shown = capsys.readouterr()
     assert (shown.out, shown.err) == ("one two ", "\n(stopped)\n")

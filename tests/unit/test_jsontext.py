@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from appbuilder import jsontext, long_texts
+from appbuilder import jsontext, long_json
 from appbuilder.errors import AnswerError
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -268,6 +268,6 @@ def test_the_place_of_an_error_is_said_once(text: bytes) -> None:
 @example({"a": ["\ud83d" * 30, "x" * 30, {"b": "y" * 31}]})
 def test_long_texts_are_written_in_parts_and_alike(value: Any) -> None:
     whole = jsontext.dumps(value)
-    with mock.patch.object(long_texts, "PART", 8), jsontext.long_texts_expected():
+    with mock.patch.object(long_json, "PART", 8), jsontext.long_texts_expected():
         assert jsontext.dumps(value) == whole
     assert not jsontext.long_texts_expected.now

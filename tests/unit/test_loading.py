@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from appbuilder.errors import ConfigurationError
+from appbuilder.runtime.loading import load, load_function, load_service
 from appbuilder.settings import Settings
-from appbuilder.utils.loading import load, load_function, load_service
 
 RUNS = "def run(self, message, stream=False): return 'whole'"
 

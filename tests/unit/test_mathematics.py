@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from appbuilder.serve.chainlit.mathematics import Mathematics
+from appbuilder.serve.page.mathematics import Mathematics
 
 
 def shown(*pieces: str) -> str:

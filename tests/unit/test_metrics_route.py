@@ -13,10 +13,10 @@ from starlette.routing import Router
 
 from appbuilder import telemetry
 from appbuilder.errors import Forbidden, Unauthenticated
-from appbuilder.serve.asgi import metrics
-from appbuilder.serve.asgi.http import IDENTITY
-from appbuilder.serve.asgi.shared_metrics import FOLDER, shared_metrics
-from appbuilder.serve.asking import Identity
+from appbuilder.serve.auth.request_info import Identity
+from appbuilder.serve.http.messages import IDENTITY
+from appbuilder.serve.routes import metrics
+from appbuilder.serve.server.metrics_dir import FOLDER, shared_metrics
 from appbuilder.settings import Settings
 
 USER = Identity("ada", "user:ada")

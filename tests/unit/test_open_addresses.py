@@ -11,10 +11,9 @@ from flask import Flask
 from tests.unit.engines import Scripted
 
 from appbuilder import ChainlitRuntime
-from appbuilder.serve import address
-from appbuilder.serve.chainlit import app as page_app
-from appbuilder.serve.chainlit import hosting
-from appbuilder.serve.chainlit.page import Page, TrustedHeader
+from appbuilder.serve.page import page_app, page_server
+from appbuilder.serve.page.page_options import Page, TrustedHeader
+from appbuilder.serve.server import address
 
 OPEN = ["0.0.0.0", "", "::", "192.0.2.7", "chat.example"]
 OWN = ["127.0.0.1", "127.8.8.8", "::1", "localhost"]
@@ -51,7 +50,7 @@ def test_a_page_without_users_too(
     def nothing(*_args: Any, **_kwargs: Any) -> None: ...
 
     monkeypatch.setattr(page_app, "create_app", nothing)
-    monkeypatch.setattr(hosting, "serve", nothing)
+    monkeypatch.setattr(page_server, "serve", nothing)
     runtime = ChainlitRuntime(Scripted(lambda message, stream: message), f"sqlite:///{tmp_path}/page.db")
     with caplog.at_level(logging.INFO, "appbuilder"):
         runtime.chainlit_component(host, page=page)

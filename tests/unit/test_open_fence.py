@@ -9,8 +9,8 @@ from markdown_it import MarkdownIt
 from tests.unit.logs import events_of
 
 from appbuilder.core.component import Component
-from appbuilder.serve.chainlit.composer import Changed, Composer
-from appbuilder.serve.chainlit.outputs.markdown import has_open_fence
+from appbuilder.serve.page.composer import Changed, Composer
+from appbuilder.serve.page.outputs.markdown import has_open_fence
 
 COMMONMARK = MarkdownIt("commonmark")
 MARK = "a line that follows"

@@ -20,16 +20,16 @@ from tests.unit.logs import batch_of
 
 from appbuilder import jsontext
 from appbuilder.errors import ComponentError, RateLimited
-from appbuilder.wire import sse
-from appbuilder.wire.openai import models
-from appbuilder.wire.openai.chat import ChunkEncoder, Head, completion
-from appbuilder.wire.openai.finish import finish_reason
-from appbuilder.wire.openai.response_events import ResponseEncoder
-from appbuilder.wire.openai.responses import ECHOED, Response, answered, failed, stopped
-from appbuilder.wire.openai.usage import Usage, usage_of
-from appbuilder.wire.problems import problem
+from appbuilder.protocols import sse
+from appbuilder.protocols.errors import to_problem
+from appbuilder.protocols.openai import model_list
+from appbuilder.protocols.openai.chat_completions import ChunkEncoder, CompletionHead, completion
+from appbuilder.protocols.openai.finish_reasons import finish_reason
+from appbuilder.protocols.openai.response_events import ResponseEncoder
+from appbuilder.protocols.openai.response_objects import ECHOED, Response, answered, failed, stopped
+from appbuilder.protocols.openai.usage import Usage, usage_of
 
-HEAD = Head("chatcmpl-1", 1_700_000_000, "m")
+HEAD = CompletionHead("chatcmpl-1", 1_700_000_000, "m")
 RESPONSE = Response(
     "resp_1", 1_700_000_000, "m", "s", True, {"instructions": "Be brief.", "metadata": {"a": "b"}}
 )
@@ -139,8 +139,8 @@ def test_a_whole_completion() -> None:
 
 
 def test_models() -> None:
-    assert strict(Model, jsontext.dumps(models.model("m", 1))).id == "m"
-    assert models.model_list("m", 1)["data"] == [models.model("m", 1)]
+    assert strict(Model, jsontext.dumps(model_list.model("m", 1))).id == "m"
+    assert model_list.model_list("m", 1)["data"] == [model_list.model("m", 1)]
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,7 @@ def test_the_client_raises_where_a_stream_of_chunks_failed() -> None:
     for pieces in ([], ["a"]):
         encoder = ChunkEncoder(HEAD)
         stream = (encoder.events(batch_of(pieces)) if pieces else b"") + encoder.error(
-            problem(OSError("secret")), OSError(), "r"
+            to_problem(OSError("secret")), OSError(), "r"
         )
         with pytest.raises(openai.APIError, match="The component failed"):
             chat_of(stream)
@@ -382,7 +382,7 @@ def test_a_response_that_fails_or_is_stopped(pieces: list[str]) -> None:
         (RateLimited("slow"), "rate_limit_exceeded"),
     ):
         encoder = ResponseEncoder(RESPONSE)
-        what = problem(error)
+        what = to_problem(error)
         begun = encoder.events(batch_of(pieces)) if pieces else b""
         stream = begun + encoder.failed(what.status, what.text)
         last = events_of(stream)[-1]
@@ -412,6 +412,6 @@ def test_a_response_that_is_cut_by_its_model(finish: str, reason: str) -> None:
 
 @pytest.mark.parametrize("name", ['"content":null', '"}', "m\u2028"])
 def test_a_model_name_that_looks_like_the_protocol(name: str) -> None:
-    encoder = ChunkEncoder(Head("i", 1, name))
+    encoder = ChunkEncoder(CompletionHead("i", 1, name))
     chunks = chat_of(encoder.events(batch_of(["a"])) + encoder.end(None))
     assert [chunk.model for chunk in chunks] == [name] * 3

@@ -16,7 +16,7 @@ from markdown_it import MarkdownIt
 
 from appbuilder.core import output as outputs
 from appbuilder.core.component import Component
-from appbuilder.serve.chainlit.outputs import Block, Element, Progress, Shown, Step, Text, markdown, shown
+from appbuilder.serve.page.outputs import Block, Element, Progress, Shown, Step, Text, markdown, shown
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"rest"
 WAV = b"RIFF\0\0\0\0WAVEfmt "

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from appbuilder.errors import ConfigurationError
-from appbuilder.serve.chainlit.index import content_security_policy, render
+from appbuilder.serve.page.page_html import content_security_policy, render
 
 
 def template() -> Path:

@@ -14,13 +14,13 @@ from itsdangerous import URLSafeTimedSerializer
 from tests.memory_store import MemoryStore
 
 from appbuilder import clock
-from appbuilder.core.catalogue import LOCAL_USER, Catalogue
+from appbuilder.core.conversations import LOCAL_USER, ConversationRepository
 from appbuilder.errors import ConfigurationError, RateLimited, StoreUnavailable
-from appbuilder.serve.asking import Asking, Identity, host_name, over_https, read_asking
-from appbuilder.serve.chainlit.identity import Gate
-from appbuilder.serve.chainlit.page import Page, TrustedHeader
-from appbuilder.serve.chainlit.passwords import ATTEMPTS
-from appbuilder.serve.cookies import KNOWN, LOGIN_DAYS, VISITOR_DAYS, Logins
+from appbuilder.serve.auth.page_identity import PageAuthenticator
+from appbuilder.serve.auth.passwords import ATTEMPTS
+from appbuilder.serve.auth.request_info import Identity, RequestInfo, host_name, over_https, read_request_info
+from appbuilder.serve.auth.signed_cookies import KNOWN, LOGIN_DAYS, VISITOR_DAYS, Logins
+from appbuilder.serve.page.page_options import Page, TrustedHeader
 from appbuilder.testing.stores import FlakyStore
 
 KEY = b"k" * 32
@@ -51,21 +51,21 @@ def asking(
     host: str | None = "page.example",
     *headers: tuple[str, str],
     cookies: Mapping[str, str] | None = None,
-) -> Asking:
+) -> RequestInfo:
     first = [] if host is None else [("host", host)]
-    return Asking(peer, [*first, *headers], dict(cookies or {}))
+    return RequestInfo(peer, [*first, *headers], dict(cookies or {}))
 
 
-def open_gate(key: bytes = KEY) -> Gate:
-    return Gate(Page(), key)
+def open_gate(key: bytes = KEY) -> PageAuthenticator:
+    return PageAuthenticator(Page(), key)
 
 
-def header_gate(*proxies: str, administrators: Sequence[str] = ()) -> Gate:
+def header_gate(*proxies: str, administrators: Sequence[str] = ()) -> PageAuthenticator:
     header = TrustedHeader("X-User", proxies) if proxies else TrustedHeader("X-User")
-    return Gate(Page(user_header=header, administrators=administrators), KEY)
+    return PageAuthenticator(Page(user_header=header, administrators=administrators), KEY)
 
 
-def identified(gate: Gate, request: Asking) -> Identity:
+def identified(gate: PageAuthenticator, request: RequestInfo) -> Identity:
     found = gate.identify(request)
     assert found is not None
     return found
@@ -132,11 +132,11 @@ def test_a_cookie_of_another_key_makes_a_new_visitor() -> None:
 
 
 def test_cookies_grow_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    gate, users = open_gate(), Gate(Page(users=USERS), KEY)
+    gate, users = open_gate(), PageAuthenticator(Page(users=USERS), KEY)
     visitor = identified(gate, asking())
     login = users.login_cookie("ann")
 
-    def after(days: float, gate: Gate, cookie: str) -> Identity | None:
+    def after(days: float, gate: PageAuthenticator, cookie: str) -> Identity | None:
         monkeypatch.setattr("itsdangerous.timed.time.time", lambda: now + days * 86_400)
         return gate.identify(asking(cookies={gate.cookie_name: cookie}))
 
@@ -175,7 +175,7 @@ def test_a_forged_cookie_is_nobody_s() -> None:
         found = identified(gate, asking(cookies={gate.cookie_name: forged}))
         assert found.owner != mine.owner, forged
         assert found.cookie, "a new visitor"
-    users = Gate(Page(users=USERS), KEY)
+    users = PageAuthenticator(Page(users=USERS), KEY)
     for forged in _cut(users.login_cookie("ann")):
         assert users.identify(asking(cookies={users.cookie_name: forged})) is None
 
@@ -183,7 +183,7 @@ def test_a_forged_cookie_is_nobody_s() -> None:
 @pytest.mark.parametrize("value", [[], "ann", 7, None, {"visitor": 5}, {"visitor": ["x"]}, {"user": "ann"}])
 def test_what_we_signed_for_something_else_is_no_identity(value: Any) -> None:
     cookie = URLSafeTimedSerializer(KEY, salt="appbuilder-page").dumps(value)
-    gate, users = open_gate(), Gate(Page(users=USERS), KEY)
+    gate, users = open_gate(), PageAuthenticator(Page(users=USERS), KEY)
     assert identified(gate, asking(cookies={gate.cookie_name: cookie})).cookie
     assert users.identify(asking(cookies={users.cookie_name: cookie})) is None
     other_salt = URLSafeTimedSerializer(KEY, salt="other").dumps({"visitor": "v"})
@@ -194,7 +194,7 @@ def test_what_we_signed_for_something_else_is_no_identity(value: Any) -> None:
 
 
 def test_a_user_is_known_by_the_cookie_of_a_login_and_by_nothing_else() -> None:
-    gate = Gate(Page(users=USERS, administrators={"bob"}), KEY)
+    gate = PageAuthenticator(Page(users=USERS, administrators={"bob"}), KEY)
     for name in USERS:
         cookies = {gate.cookie_name: gate.login_cookie(name)}
         found = gate.identify(asking(cookies=cookies))
@@ -209,7 +209,7 @@ def test_a_user_is_known_by_the_cookie_of_a_login_and_by_nothing_else() -> None:
 
 def test_a_visitor_s_cookie_is_no_login() -> None:
     """Both pages may have one key: the database's."""
-    visitors, users = open_gate(), Gate(Page(users=USERS), KEY)
+    visitors, users = open_gate(), PageAuthenticator(Page(users=USERS), KEY)
     assert visitors.cookie_name == users.cookie_name
     visitor = identified(visitors, asking()).cookie
     assert users.identify(asking(cookies={users.cookie_name: visitor})) is None
@@ -218,16 +218,16 @@ def test_a_visitor_s_cookie_is_no_login() -> None:
 
 
 def test_a_changed_password_or_a_removed_user_ends_the_login() -> None:
-    cookie = Gate(Page(users=USERS), KEY).login_cookie("ann")
+    cookie = PageAuthenticator(Page(users=USERS), KEY).login_cookie("ann")
     for users in ({**USERS, "ann": "other"}, {"bob": "secret-b"}, {"bob": USERS["ann"]}):
-        gate = Gate(Page(users=users), KEY)
+        gate = PageAuthenticator(Page(users=users), KEY)
         assert gate.identify(asking(cookies={gate.cookie_name: cookie})) is None
-    unchanged = Gate(Page(users={"ann": USERS["ann"]}), KEY)
+    unchanged = PageAuthenticator(Page(users={"ann": USERS["ann"]}), KEY)
     assert unchanged.identify(asking(cookies={unchanged.cookie_name: cookie})) is not None
 
 
 def test_a_cookie_does_not_tell_the_password() -> None:
-    cookie = Gate(Page(users=USERS), KEY).login_cookie("ann")
+    cookie = PageAuthenticator(Page(users=USERS), KEY).login_cookie("ann")
     loaded = URLSafeTimedSerializer(KEY, salt="appbuilder-page").loads(cookie)
     assert "secret-a" not in str(loaded)
 
@@ -278,14 +278,14 @@ def test_names_in_any_script() -> None:
 
 def test_no_cookie_stands_for_the_header() -> None:
     gate = header_gate()
-    login = Gate(Page(users=USERS), KEY).login_cookie("ann")
+    login = PageAuthenticator(Page(users=USERS), KEY).login_cookie("ann")
     for cookie in (login, identified(open_gate(), asking()).cookie):
         assert gate.identify(asking("127.0.0.1", "h", cookies={gate.cookie_name: cookie})) is None
 
 
 def test_a_page_that_is_set_up_wrongly() -> None:
     with pytest.raises(ConfigurationError, match="not both"):
-        Gate(Page(users=USERS, user_header=TrustedHeader("X-User")), KEY)
+        PageAuthenticator(Page(users=USERS, user_header=TrustedHeader("X-User")), KEY)
     with pytest.raises(ConfigurationError, match="networks"):
         header_gate("10.0.0.0/99")
 
@@ -304,7 +304,7 @@ HEADERS = st.lists(
 def test_nobody_else_is_ever_the_local_user(
     peer: str, hosts: list[str], headers: list[tuple[str, str]]
 ) -> None:
-    request = Asking(peer, [*(("host", host) for host in hosts), *headers], {})
+    request = RequestInfo(peer, [*(("host", host) for host in hosts), *headers], {})
     if identified(open_gate(), request).owner != LOCAL_USER:
         return
     assert peer.startswith("127.") or peer in {"::1"} or peer.lower().startswith(("::ffff:127.", "::ffff:7f"))
@@ -321,16 +321,16 @@ def test_an_odd_cookie_of_another_program_does_not_hide_ours() -> None:
     for odd in ('state={"a": "b"}', "a[b]=c", "a@b", "=", ";;", "name with blanks=1", "ünïcode=1"):
         for value in (f"{odd}; {gate.cookie_name}={mine.cookie}", f"{gate.cookie_name}={mine.cookie}; {odd}"):
             headers = [(b"host", b"h"), (b"cookie", value.encode())]
-            request = read_asking({"type": "http", "client": ("10.0.0.5", 1), "headers": headers})
+            request = read_request_info({"type": "http", "client": ("10.0.0.5", 1), "headers": headers})
             assert identified(gate, request).owner == mine.owner, value
 
 
 @given(noise=st.binary(max_size=300) | st.binary(max_size=80).map(lambda data: b"appbuilder_" + data))
 def test_no_cookie_bytes_give_another_s_identity(noise: bytes) -> None:
-    gate, users = open_gate(), Gate(Page(users=USERS), KEY)
+    gate, users = open_gate(), PageAuthenticator(Page(users=USERS), KEY)
     prefix = gate.cookie_name.encode() + b"="
     headers = [(b"host", b"h"), (b"cookie", prefix + noise), (b"cookie", noise)]
-    request = read_asking({"type": "http", "client": ("10.0.0.5", 1), "headers": headers})
+    request = read_request_info({"type": "http", "client": ("10.0.0.5", 1), "headers": headers})
     found = identified(gate, request)
     assert found.owner.startswith("visitor:")
     assert found.cookie, "a visitor of his own, not one that the noise named"
@@ -360,18 +360,18 @@ def test_the_first_proxy_says_whether_the_client_speaks_https(
 # Logging out
 
 
-def page_of(catalogue: Catalogue | None) -> Gate:
-    return Gate(Page(users=USERS), KEY, Logins(catalogue))
+def page_of(repository: ConversationRepository | None) -> PageAuthenticator:
+    return PageAuthenticator(Page(users=USERS), KEY, Logins(repository))
 
 
-def who(gate: Gate, cookie: str) -> Identity | None:
+def who(gate: PageAuthenticator, cookie: str) -> Identity | None:
     return asyncio.run(gate.who({}, asking(cookies={gate.cookie_name: cookie})))
 
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_logging_out_ends_the_cookie(kept: bool) -> None:
-    catalogue = MemoryStore().catalogue() if kept else None
-    gate = page_of(catalogue)
+    repository = MemoryStore().repository() if kept else None
+    gate = page_of(repository)
     cookie, other = (gate.log_in("ann", USERS["ann"]) or "" for _ in range(2))
     assert who(gate, cookie) == who(gate, other) == Identity("ann", "user:ann")
     request = asking(cookies={gate.cookie_name: cookie})
@@ -380,7 +380,7 @@ def test_logging_out_ends_the_cookie(kept: bool) -> None:
     assert who(gate, gate.browser_cookie("ann")) is None, "what the browser keeps is not a login"
     assert who(gate, other) is not None
     if kept:
-        assert who(page_of(catalogue), cookie) is None, "nor after a restart"
+        assert who(page_of(repository), cookie) is None, "nor after a restart"
     gate.log_out(asking())
 
 
@@ -399,7 +399,7 @@ def test_a_browser_that_was_logged_in_is_not_kept_out_by_others() -> None:
 
 def test_a_login_whose_end_cannot_be_looked_up() -> None:
     store = FlakyStore(MemoryStore())
-    gate = page_of(store.catalogue())
+    gate = page_of(store.repository())
     cookie = gate.log_in("ann", USERS["ann"]) or ""
     store.fail("is_ended")
     with pytest.raises(StoreUnavailable):

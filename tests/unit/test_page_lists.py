@@ -9,22 +9,22 @@ from typing import Any
 
 from tests.unit.test_page_turns import ANN, BOB, Said, Session, held, on_a_loop, turns_of
 
-from appbuilder.serve.chainlit.conversations import Conversations
+from appbuilder.serve.page.user_conversations import UserConversations
 
 
 class Meanwhile:
     """A catalogue; *happens* the first time something was read of it, before that is given back."""
 
-    def __init__(self, catalogue: Any, happens: Callable[[], None]) -> None:
-        self._catalogue = catalogue
+    def __init__(self, repository: Any, happens: Callable[[], None]) -> None:
+        self._repository = repository
         self._happens = happens
         self._first = True
 
     def page(self, *args: Any, **kwargs: Any) -> Any:
-        return self._read(self._catalogue.page(*args, **kwargs))
+        return self._read(self._repository.page(*args, **kwargs))
 
     def find(self, session_id: str) -> Any:
-        return self._read(self._catalogue.find(session_id))
+        return self._read(self._repository.find(session_id))
 
     def _read(self, found: Any) -> Any:
         if self._first:
@@ -33,7 +33,7 @@ class Meanwhile:
         return found
 
 
-def listed_while_it_ends(look: Callable[[Conversations], Any]) -> Any:
+def listed_while_it_ends(look: Callable[[UserConversations], Any]) -> Any:
     """What *look* gives where the first turn of "thread" ends after the first read."""
     gate, over = threading.Event(), threading.Event()
     turns, _, store = turns_of(held(gate))
@@ -51,8 +51,8 @@ def listed_while_it_ends(look: Callable[[Conversations], Any]) -> Any:
         asked = asyncio.create_task(ask())
         while not turns.live("thread"):
             await asyncio.sleep(0.005)
-        catalogue: Any = Meanwhile(store.catalogue(), end_the_turn)
-        found.append(await look(Conversations(catalogue, turns)))
+        repository: Any = Meanwhile(store.repository(), end_the_turn)
+        found.append(await look(UserConversations(repository, turns)))
         await asked
 
     on_a_loop(work)

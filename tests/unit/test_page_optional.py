@@ -8,8 +8,8 @@ import pytest
 
 from appbuilder import ServiceRuntime
 from appbuilder.errors import ConfigurationError
-from appbuilder.serve.chainlit.load import with_page
-from appbuilder.serve.chainlit.page import Page
+from appbuilder.serve.page.chainlit_setup import with_page
+from appbuilder.serve.page.page_options import Page
 from appbuilder.settings import Settings
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from appbuilder.core.context import current_context
-from appbuilder.serve.asking import Identity
-from appbuilder.serve.chainlit.facts import Facts
-from appbuilder.serve.chainlit.identity import Gate, PageContext
-from appbuilder.serve.chainlit.page import Page
-from appbuilder.serve.chainlit.routes import OUR_ICON, Routes
-from appbuilder.serve.chainlit.shell import Shell
+from appbuilder.serve.auth.page_identity import PageAuthenticator, PageContext
+from appbuilder.serve.auth.request_info import Identity
+from appbuilder.serve.page.page_options import Page
+from appbuilder.serve.page.page_routes import OUR_ICON, Routes
+from appbuilder.serve.page.script_data import ScriptData
+from appbuilder.serve.page.shell import Shell
 
 SENT = [
     (b"host", b"localhost"),
@@ -38,8 +38,8 @@ def reached(page: Page, peer: str = "127.0.0.1") -> list[tuple[Any, Any]]:
     async def nothing(*_: Any) -> Any:
         return {"type": "http.disconnect"}
 
-    gate = Gate(page, b"k" * 32)
-    facts = Facts(page, gate, limit=1, links=None, languages=[])
+    gate = PageAuthenticator(page, b"k" * 32)
+    facts = ScriptData(page, gate, limit=1, links=None, languages=[])
     routes = Routes(gate, html="", facts=facts, icon=OUR_ICON, theme=None, earlier=nothing, ended=nothing)
     scope = {
         "type": "http",

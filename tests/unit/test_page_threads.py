@@ -18,30 +18,30 @@ from markdown_it import MarkdownIt
 from tests.unit.logs import entry_of, events_of, log_of
 
 from appbuilder import clock
-from appbuilder.core.catalogue import FEEDBACK_KEY, Conversation, StoredRow
+from appbuilder.core.conversations import FEEDBACK_KEY, Conversation, StoredRow
 from appbuilder.core.output import ComponentOutput
 from appbuilder.core.store import TURN_KEY
 from appbuilder.engine.engine import Run
 from appbuilder.engine.fold import fold
-from appbuilder.engine.keeping import Keeping, entry
 from appbuilder.engine.log import Outcome, RunLog
 from appbuilder.engine.machine import Ending
+from appbuilder.engine.persistence import RetentionPolicy, turn_entry
 from appbuilder.errors import AnswerTooLarge, AppBuilderError, ComponentError, TurnCancelled, TurnTimeout
 from appbuilder.events import Custom, Event, File, Reasoning, State, Step, ToolCall, ToolResult
 from appbuilder.jsontext import dumps
-from appbuilder.serve.chainlit import steps, threads, window
-from appbuilder.serve.chainlit.composer import Attached, Changed, Composer, Done, Grown, Part
-from appbuilder.serve.chainlit.screen import LiveTurn, Screen
-from appbuilder.serve.chainlit.steps import Place
-from appbuilder.serve.chainlit.window import Window
+from appbuilder.protocols.rest.transcript import turns
+from appbuilder.serve.page import page_steps, threads, turn_window
+from appbuilder.serve.page.composer import Attached, Changed, Composer, Done, Grown, Part
+from appbuilder.serve.page.page_steps import ItemIds
+from appbuilder.serve.page.screen import LiveTurn, Screen
+from appbuilder.serve.page.turn_window import Window
 from appbuilder.settings import Settings
-from appbuilder.store import urls
-from appbuilder.store.sql import SqlStore
-from appbuilder.wire.transcript import turns
+from appbuilder.store.databases import urls
+from appbuilder.store.sessions.session_store import SqlStore
 
 AT = datetime(2026, 1, 2, 3, 4, 5)
 TALK = Conversation("session", "local", "title", AT, AT)
-PLACE = Place("session", "request", "turn", "Assistant", "en")
+PLACE = ItemIds("session", "request", "turn", "Assistant", "en")
 
 
 # Pieces of any kind
@@ -182,8 +182,8 @@ def reopened(
 ) -> dict[str, Any]:
     """What is shown of the same turn from its row."""
     log = log_of([*model_steps, *pieces])
-    kept = entry(
-        Keeping(PLACE.turn_id, "local", explain),
+    kept = turn_entry(
+        RetentionPolicy(PLACE.turn_id, "local", explain),
         ending,
         message=words,
         answer={},
@@ -385,14 +385,14 @@ def test_conversations_of_the_sdk(name: str, session: str, tmp_path: Path) -> No
     store = SqlStore(urls.parse(f"sqlite:///{tmp_path}/sdk.db"), Settings())
     try:
         store.prepare()
-        catalogue = store.catalogue()
-        conversation = catalogue.find(session)
+        repository = store.repository()
+        conversation = repository.find(session)
         assert conversation is not None
         assert conversation.owner is None
         found = [
             (step["type"], step["output"])
             for step in threads.opened(
-                conversation, "local", window.newest(catalogue, session), author="A", language="zh"
+                conversation, "local", turn_window.newest(repository, session), author="A", language="zh"
             )["steps"]
         ]
     finally:
@@ -406,13 +406,13 @@ def test_conversations_of_the_sdk(name: str, session: str, tmp_path: Path) -> No
 
 @given(words=st.text(alphabet="`~ \n\tab<>*#|\\", max_size=40) | st.text(max_size=20))
 def test_nothing_breaks_out_of_a_fence(words: str) -> None:
-    place_error = steps.error_line(PLACE, {"kind": "x", "text": "told", "traceback": words})
+    place_error = page_steps.error_line(PLACE, {"kind": "x", "text": "told", "traceback": words})
     tokens = MarkdownIt().parse(place_error)
     line = ["paragraph_open", "inline", "paragraph_close"]
     assert [token.type for token in tokens] == [*line, *(["fence"] if words else [])]
     detail = {"prompt": [{"role": "user", "content": words}], "answer": words}
     call = Done("i", "model", {"id": "i", "name": "m", "detail": detail}, ended=True, at=AT)
-    prompt = steps.done(PLACE, call, AT)
+    prompt = page_steps.done(PLACE, call, AT)
     fences = [token.type for token in MarkdownIt().parse(prompt["input"])]
     assert fences == [*line, "fence"]
     assert [token.type for token in MarkdownIt().parse(prompt["output"])] == (["fence"] if words else [])
@@ -427,6 +427,6 @@ def test_typed_outputs_of_a_component_are_shown() -> None:
 
 
 def test_times_are_told_in_utc() -> None:
-    assert steps.iso(AT) == "2026-01-02T03:04:05.000Z"
+    assert page_steps.iso(AT) == "2026-01-02T03:04:05.000Z"
     assert threads.listed(TALK, "me")["createdAt"] == "2026-01-02T03:04:05.000Z"
-    assert steps.iso(clock.now()).endswith("Z")
+    assert page_steps.iso(clock.now()).endswith("Z")

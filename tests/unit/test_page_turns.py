@@ -14,7 +14,7 @@ import pytest
 from tests.unit.engines import CountingStore, engine_of, remember
 
 from appbuilder import clock
-from appbuilder.core.catalogue import Conversation, StoredRow
+from appbuilder.core.conversations import Conversation, StoredRow
 from appbuilder.core.message import AnswerMessage, Message
 from appbuilder.core.store import TURN_KEY
 from appbuilder.engine.engine import Engine, Run
@@ -22,14 +22,14 @@ from appbuilder.engine.log import Outcome, RunLog
 from appbuilder.errors import Draining
 from appbuilder.ids import new_id
 from appbuilder.jsontext import dumps
-from appbuilder.serve.asking import Identity
-from appbuilder.serve.chainlit import threads
-from appbuilder.serve.chainlit.screen import LiveTurn
-from appbuilder.serve.chainlit.tabs import Tabs
-from appbuilder.serve.chainlit.turns import PageTurns
-from appbuilder.serve.chainlit.web import MOST_BODY
-from appbuilder.serve.chainlit.window import Window
-from appbuilder.wire import transcript
+from appbuilder.protocols.rest import transcript
+from appbuilder.serve.auth.request_info import Identity
+from appbuilder.serve.page import threads
+from appbuilder.serve.page.page_requests import MOST_BODY
+from appbuilder.serve.page.page_turns import PageTurns
+from appbuilder.serve.page.screen import LiveTurn
+from appbuilder.serve.page.tabs import Tabs
+from appbuilder.serve.page.turn_window import Window
 
 ANN, BOB = Identity("ann", "user:ann"), Identity("bob", "user:bob")
 
@@ -262,7 +262,7 @@ def test_an_answer_is_made_though_nobody_watches() -> None:
     gate.set()
     engine.drain(10)
     assert [turn.entry and turn.entry.value["answer"]["content"] for turn in store.turns] == ["ab"]
-    assert [row.key for row in store.catalogue().rows("thread", 9)] == ["query", "answer", TURN_KEY]
+    assert [row.key for row in store.repository().rows("thread", 9)] == ["query", "answer", TURN_KEY]
 
 
 # Several pages on one conversation
@@ -333,10 +333,10 @@ def test_pages_are_told_of_a_deletion_and_of_a_new_name() -> None:
     here, there = Tab(user=ann), Tab("other", user=ann)
     fresh = Tab("new", user=ann, has_first_interaction=False)
     tabs = tabs_of(here, there, fresh)
-    asyncio.run(tabs.tell_deleted("thread"))
+    asyncio.run(tabs.notify_deleted("thread"))
     assert here.events == [("window_message", {"appbuilder": "deleted"})]
     assert there.events == []
-    asyncio.run(tabs.tell_renamed(ANN.owner))
+    asyncio.run(tabs.notify_renamed(ANN.owner))
     assert [name for name, _ in here.events[1:] + there.events] == ["first_interaction", "first_interaction"]
     assert there.events[0][1]["thread_id"] == "other"
     assert fresh.events == []

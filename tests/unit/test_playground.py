@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from appbuilder import Message, Playground
-from appbuilder.components.template import Template
+from appbuilder.components.prompt_template import Template
 from appbuilder.core.message import AnswerMessage
 from appbuilder.errors import InvalidRequest
 from appbuilder.testing import ScriptedModel, model_named

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appbuilder import Message, QueryRewrite
-from appbuilder.components.rewrite_tidy import RewriteTrim
+from appbuilder.components.rewrite_cleanup import RewriteTrim
 from appbuilder.errors import InvalidRequest
 from appbuilder.testing import ScriptedModel, model_named
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from appbuilder import Component, FlaskRuntime, Message, Playground
-from appbuilder.components.function import as_component
-from appbuilder.components.readiness import unready
+from appbuilder.adapters.function import as_component
+from appbuilder.components.model_checks import unready
 from appbuilder.settings import Settings
 
 gateway = Playground(model="eb-4")

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from appbuilder.errors import ServiceUnavailable, StoreUnavailable
-from appbuilder.serve.asgi import readiness
-from appbuilder.serve.asgi.readiness import Readiness
+from appbuilder.serve.http import readiness
+from appbuilder.serve.http.readiness import Readiness
 
 
 class Database:

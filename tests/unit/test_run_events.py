@@ -21,8 +21,8 @@ from appbuilder.core.events import RunEvent, answer_text
 from appbuilder.core.message import AnswerMessage, Message, dump
 from appbuilder.engine.engine import Run
 from appbuilder.engine.fold import fold, stored_events
-from appbuilder.engine.keeping import Keeping
 from appbuilder.engine.log import Position, RunLog
+from appbuilder.engine.persistence import RetentionPolicy
 from appbuilder.engine.reader import LogReader, lagging
 from appbuilder.errors import AnswerTooLarge, TurnCancelled
 from appbuilder.events import (
@@ -39,8 +39,8 @@ from appbuilder.events import (
     Usage,
 )
 from appbuilder.jsontext import dumps
-from appbuilder.wire.openai.chat import ChunkEncoder, Head
-from appbuilder.wire.openai.shown import reasoning, stored_text, whole_text
+from appbuilder.protocols.openai.chat_completions import ChunkEncoder, CompletionHead
+from appbuilder.protocols.openai.shown import reasoning, stored_text, whole_text
 
 ALL = [
     Reasoning("why"),
@@ -56,7 +56,7 @@ ALL = [
 
 
 def kept(**members: Any) -> Any:
-    return ask(stream=True, keep=Keeping("t" * 36, "local", lambda error: {}), **members)
+    return ask(stream=True, keep=RetentionPolicy("t" * 36, "local", lambda error: {}), **members)
 
 
 def kinds(log: RunLog) -> list[Any]:
@@ -131,7 +131,7 @@ def test_events_are_numbered_and_have_times_that_do_not_step_back() -> None:
 
 @BOTH
 def test_a_blocking_answer_is_the_fold_of_the_same_log(kind: str) -> None:
-    request = ask(keep=Keeping("t" * 36, "local", lambda error: {}))
+    request = ask(keep=RetentionPolicy("t" * 36, "local", lambda error: {}))
     run, store = run_to_end(lambda: iter(["a", ToolCall("1", "f", "{}"), "b"]), kind, request)
     assert run.log.outcome is not None
     assert run.log.outcome.answer is not None
@@ -236,7 +236,10 @@ def test_files_are_links_and_reasoning_its_own_member_in_the_openai_api() -> Non
     assert stored_text(stored) == whole_text(log, "ignored"), "it is the same when it is read again"
     deltas = [
         json.loads(line.removeprefix("data: "))["choices"][0]["delta"]
-        for line in ChunkEncoder(Head("i", 1, "m")).events(batch_of(log.entries)).decode().split("\n\n")
+        for line in ChunkEncoder(CompletionHead("i", 1, "m"))
+        .events(batch_of(log.entries))
+        .decode()
+        .split("\n\n")
         if line
     ]
     assert [each for delta in deltas[1:] for each in delta.items()] == [

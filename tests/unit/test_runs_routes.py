@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.service_desk import OWNERS, SEE_ALL, Desk
+from tests.unit.service_client import OWNERS, SEE_ALL, Desk
 
 
 @pytest.fixture

@@ -23,12 +23,12 @@ from tests.unit.callers import (
 )
 
 from appbuilder.errors import ConfigurationError, Forbidden, StoreUnavailable, Unauthenticated
-from appbuilder.serve.asgi.auth.authenticator import FRESH, Authenticator, check_exposure
-from appbuilder.serve.asgi.http import IDENTITY
-from appbuilder.serve.asking import Asking, Credential, Identity
+from appbuilder.runtime.service_runtime import ServiceRuntime
+from appbuilder.serve.auth.authenticator import FRESH, Authenticator, check_exposure
+from appbuilder.serve.auth.request_info import Credential, Identity, RequestInfo
+from appbuilder.serve.http.messages import IDENTITY
 from appbuilder.settings import Settings
 from appbuilder.testing.stores import FlakyStore
-from appbuilder.utils.service import ServiceRuntime
 
 LOCAL = Identity("local", "local", sees_all_others=True)
 CROSS = ("sec-fetch-site", "cross-site")
@@ -39,7 +39,7 @@ def still(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return stopped_clock(monkeypatch)
 
 
-def on_page(door: Authenticator, request: Asking) -> Identity | None:
+def on_page(door: Authenticator, request: RequestInfo) -> Identity | None:
     """Whom the page's gate makes of whom the front has found."""
     return asyncio.run(door.page.who({IDENTITY: identified(door, request)}, request))
 
@@ -229,9 +229,9 @@ def test_wrong_keys_keep_nobody_out(still: Clock) -> None:
 
 
 def test_logging_out_ends_the_cookie_in_every_process(still: Clock) -> None:
-    keys, catalogue = MemoryKeys(), FlakyStore(MemoryStore())
+    keys, repository = MemoryKeys(), FlakyStore(MemoryStore())
     _, secret = keys.add("laptop", "ann")
-    here, there = (authenticator(keys, catalogue.catalogue(), auth="keys") for _ in range(2))
+    here, there = (authenticator(keys, repository.repository(), auth="keys") for _ in range(2))
     cookie, other = here.page.log_in("ann", secret) or "", here.page.log_in("ann", secret) or ""
     request, on_another = (asking(cookies={here.page.cookie_name: each}) for each in (cookie, other))
     found = identified(there, request)
@@ -241,7 +241,7 @@ def test_logging_out_ends_the_cookie_in_every_process(still: Clock) -> None:
     for door in (here, there):
         assert identified(door, request) is None
         assert identified(door, on_another) is not None, "another browser stays logged in"
-    catalogue.fail("is_ended", 2)
+    repository.fail("is_ended", 2)
     assert identified(there, on_another) is not None, "it was known a moment ago"
     still.now += 61
     with pytest.raises(StoreUnavailable):

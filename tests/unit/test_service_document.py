@@ -13,19 +13,19 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from tests.unit.service_desk import Desk
+from tests.unit.service_client import Desk
 
 from appbuilder.errors import InvalidRequest
-from appbuilder.serve.asgi import runs, sessions
-from appbuilder.serve.asgi.paths import SentRoute
-from appbuilder.serve.asgi.reference import page
-from appbuilder.serve.asgi.samples import sample
+from appbuilder.protocols.chat import ON_DISCONNECT_HEADER, REQUEST_ID_HEADER, TOKEN_HEADERS, USER_ID_HEADER
+from appbuilder.protocols.openai import chat_completions, response_input
+from appbuilder.protocols.openapi import documents
+from appbuilder.serve.http.path_routes import SentRoute
+from appbuilder.serve.routes import runs, sessions
+from appbuilder.serve.routes.api_docs import render_page
+from appbuilder.serve.routes.schema_examples import example_of
 from appbuilder.settings import Settings
-from appbuilder.wire import openapi
-from appbuilder.wire.chat import ON_DISCONNECT_HEADER, REQUEST_ID_HEADER, TOKEN_HEADERS, USER_ID_HEADER
-from appbuilder.wire.openai import chat, response_input
 
-DOCUMENT = openapi.service_document("Weather <agent> & co")
+DOCUMENT = documents.service_document("Weather <agent> & co")
 METHODS = ("get", "put", "post", "delete", "patch")
 
 
@@ -117,9 +117,9 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("kind", "body", "good"), [(*each, True) for each in GOOD] + [(*each, False) for each in BAD]
 )
 def test_it_takes_what_is_taken(kind: str, body: dict[str, Any], good: bool) -> None:
-    document = openapi.service_document("Echo")
+    document = documents.service_document("Echo")
     path = {"messages": "/v1/chat/completions", "input": "/v1/responses"}[kind]
-    read: Any = {"messages": chat.read, "input": response_input.read}[kind]
+    read: Any = {"messages": chat_completions.read, "input": response_input.read}[kind]
     told = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
     asked = {"model": "Echo", **body}
     assert jsonschema_rs.is_valid({**told, "components": document["components"]}, asked) == good
@@ -138,7 +138,7 @@ def test_it_tells_the_headers_of_every_turn() -> None:
 
 def test_it_is_served_with_its_page() -> None:
     desk = Desk()
-    assert desk.client.get("/openapi.json").json() == openapi.service_document("Echo")
+    assert desk.client.get("/openapi.json").json() == documents.service_document("Echo")
     answer = desk.client.get("/docs", headers={"Host": "service.test:81"})
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert answer.headers["content-security-policy"].startswith("default-src 'none'; style-src 'unsafe-inl")
@@ -179,7 +179,7 @@ class _Seen(HTMLParser):
 
 @pytest.fixture(scope="module")
 def seen() -> _Seen:
-    return _Seen(page(DOCUMENT, "http://here.test"))
+    return _Seen(render_page(DOCUMENT, "http://here.test"))
 
 
 def test_the_page_tells_all_of_it_and_asks_no_other_host(seen: _Seen) -> None:
@@ -188,7 +188,7 @@ def test_the_page_tells_all_of_it_and_asks_no_other_host(seen: _Seen) -> None:
     for link in seen.links:
         assert link == "openapi.json" or link[1:] in seen.ids, link
     assert len([each for each in seen.ids if not each.startswith("schema-")]) == 1 + len(list(operations()))
-    text = page(DOCUMENT)
+    text = render_page(DOCUMENT)
     assert "Weather &lt;agent&gt; &amp; co" in text
     assert "url(" not in text
     assert "@import" not in text
@@ -220,8 +220,8 @@ def test_samples() -> None:
         "Loop": {"type": "object", "required": ["again"], "properties": {
             "again": {"$ref": "#/components/schemas/Loop"}}},
     }}}
-    assert sample(document, {"$ref": "#/components/schemas/A"}) == {"b": "x", "n": 1}
-    assert sample(document, {"type": "array", "minItems": 1, "items": {"type": "string"}}) == ["text"]
-    assert sample(document, {"type": "array"}) == []
-    assert sample(document, {"default": 3}) == 3
-    assert "again" in str(sample(document, {"$ref": "#/components/schemas/Loop"}))
+    assert example_of(document, {"$ref": "#/components/schemas/A"}) == {"b": "x", "n": 1}
+    assert example_of(document, {"type": "array", "minItems": 1, "items": {"type": "string"}}) == ["text"]
+    assert example_of(document, {"type": "array"}) == []
+    assert example_of(document, {"default": 3}) == 3
+    assert "again" in str(example_of(document, {"$ref": "#/components/schemas/Loop"}))

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.requests import Request
 from tests.memory_store import MemoryStore
-from tests.unit.service_desk import OWNERS, SEE_ALL, Desk, path_of
+from tests.unit.service_client import OWNERS, SEE_ALL, Desk, path_of
 
-from appbuilder.core.catalogue import NewSession, Rating, all_conversations
+from appbuilder.core.conversations import NewSession, Rating, all_conversations
 from appbuilder.core.store import TURN_KEY, TurnEntry, TurnRecord
-from appbuilder.engine import stopping
+from appbuilder.engine import cancel_runs
 from appbuilder.ids import new_id
-from appbuilder.serve.asgi import reading
-from appbuilder.serve.asgi.exports import export
+from appbuilder.serve.routes import turn_pages
+from appbuilder.serve.routes.session_exports import export
 from appbuilder.testing.stores import FlakyStore
 
 ODD_IDS = [
@@ -129,7 +129,7 @@ def test_a_session_is_read_with_its_turns(desk: Desk) -> None:
     bad = desk.say("s", "second", state="failed", error={"kind": "ComponentError", "text": "It failed."})
     usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
     good = desk.say("s", "third", answer={"content": [1], "token_usage": usage})
-    desk.catalogue.rate(good, Rating(True, "yes"))
+    desk.repository.rate(good, Rating(True, "yes"))
     told = desk.get("/sessions/s")
     assert (told["session_id"], told["owner"]) == ("s", "user:ann")
     assert (told["title"], told["next"]) == ("first", None)
@@ -160,7 +160,7 @@ def test_earlier_turns_come_in_pages(desk: Desk, limit: int) -> None:
     for n in range(7):
         (desk.say if n % 3 else desk.say_over_flask)("s", f"n{n}")
         if n % 2:
-            desk.catalogue.rate(desk.catalogue.rows("s", 1)[0].id, Rating(True, f"of n{n}"))
+            desk.repository.rate(desk.repository.rows("s", 1)[0].id, Rating(True, f"of n{n}"))
     pages: list[Any] = []
     cursor: dict[str, Any] = {}
     while True:
@@ -190,7 +190,7 @@ def test_pages_of_turns_with_any_number_of_rows(
     found: list[Any] = []
     cursor = None
     while True:
-        page = reading.newest_turns(store.catalogue(), "s", limit, cursor, most)
+        page = turn_pages.newest_turns(store.repository(), "s", limit, cursor, most)
         assert len(page.turns) <= limit
         found[:0] = page.turns
         cursor = page.next
@@ -200,30 +200,30 @@ def test_pages_of_turns_with_any_number_of_rows(
 
 
 def test_a_turn_of_very_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MOST_ROWS", 20)
+    monkeypatch.setattr(turn_pages, "MOST_ROWS", 20)
     store = MemoryStore()
     for number in range(3):
         rows = [(f"k{n}", {"content": f"{number}.{n}"}) for n in range(50)]
         store.commit(TurnRecord("s", new_id(), rows))
-    page = reading.newest_turns(store.catalogue(), "s", 5, None, 10**6)
+    page = turn_pages.newest_turns(store.repository(), "s", 5, None, 10**6)
     assert [(each.input, each.answer) for each in page.turns] == [("2.30", "2.49")]
     assert page.next is not None
     for number in range(3):
         rows = [(f"k{n}", {"content": f"{number}.{n}"}) for n in range(8)]
         store.commit(TurnRecord("eights", new_id(), rows))
-    page = reading.newest_turns(store.catalogue(), "eights", 5, None, 10**6)
+    page = turn_pages.newest_turns(store.repository(), "eights", 5, None, 10**6)
     assert [each.input for each in page.turns] == ["1.0", "2.0"], "of the first there is not all"
-    last = reading.newest_turns(store.catalogue(), "eights", 5, page.next, 10**6)
+    last = turn_pages.newest_turns(store.repository(), "eights", 5, page.next, 10**6)
     assert [each.input for each in last.turns] == ["0.0"]
     assert last.next is None
 
 
 def test_very_many_ratings_hide_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MOST_ROWS", 4)
+    monkeypatch.setattr(turn_pages, "MOST_ROWS", 4)
     desk = Desk()
     turns = [desk.say("s", f"n{n}") for n in range(9)]
     for turn_id in turns:
-        desk.catalogue.rate(turn_id, Rating(True))
+        desk.repository.rate(turn_id, Rating(True))
     found: list[str] = []
     cursor: dict[str, Any] = {}
     while True:
@@ -277,7 +277,7 @@ def test_its_runs_are_stopped_first(desk: Desk) -> None:
 
 
 def test_a_run_that_does_not_end_keeps_its_session(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stopping, "STOP_WAIT", 0.0)
+    monkeypatch.setattr(cancel_runs, "STOP_WAIT", 0.0)
     desk.say("s", "first")
     desk.register.begin("r1", "user:ann")
     desk.register.lasting = 1000
@@ -357,11 +357,11 @@ def test_owner_and_caller_on_every_route(owner: str | None, who: str) -> None:
         desk = Desk()
         if owner is None:
             desk.say_over_flask("s", "secret")
-            turn_id = desk.catalogue.rows("s", 10)[0].id
+            turn_id = desk.repository.rows("s", 10)[0].id
         else:
             turn_id = desk.say("s", "secret", owner)
-        desk.catalogue.rate(turn_id, Rating(True))
-        before = desk.catalogue.rows("s", 10)
+        desk.repository.rate(turn_id, Rating(True))
+        before = desk.repository.rows("s", 10)
         path = route.format("s", turn_id)
         headers = {"Authorization": f"Bearer {who}"}
         answer = desk.client.request(method, path, headers=headers, **more)
@@ -370,9 +370,9 @@ def test_owner_and_caller_on_every_route(owner: str | None, who: str) -> None:
         if not may:
             assert answer.json()["message"] == nothing.json()["message"]
             assert "secret" not in answer.text
-            assert desk.catalogue.rows("s", 10) == before
+            assert desk.repository.rows("s", 10) == before
             assert desk.register.stopped == []
-            found = desk.catalogue.find("s")
+            found = desk.repository.find("s")
             assert found is not None
             assert found.title == "secret"
 
@@ -410,7 +410,7 @@ def test_bad_ratings(desk: Desk, body: Any) -> None:
 def test_out_and_in_again(desk: Desk) -> None:
     turn_id = desk.say("s", "hello")
     desk.say("s", "and on")
-    desk.catalogue.rate(turn_id, Rating(False, "no"))
+    desk.repository.rate(turn_id, Rating(False, "no"))
     desk.say("t", "other")
     desk.say("b", "bob's", "bob")
     file = desk.file("/sessions/export")
@@ -472,7 +472,7 @@ def test_rows_the_service_itself_remembers_come_from_administrators_alone(desk: 
     for who, query, keys in ours:
         other = Desk()
         other.bring_in(file, who, **query)
-        assert [row.key for row in other.catalogue.rows("s", 9)] == keys
+        assert [row.key for row in other.repository.rows("s", 9)] == keys
 
 
 @pytest.mark.parametrize("file", [
@@ -508,15 +508,15 @@ def test_a_session_that_comes_between(desk: Desk, monkeypatch: pytest.MonkeyPatc
     desk.say("t", "x", "bob")
     file = desk.file("/sessions/export", "bob")
     other = Desk()
-    catalogue = other.catalogue
-    importing = catalogue.import_sessions
+    repository = other.repository
+    importing = repository.import_sessions
 
     def slow(sessions: Sequence[NewSession]) -> Sequence[bool]:
         assert {each.session_id for each in sessions} == {"s", "t"}, "in one transaction"
         other.say("s", "first", "bob")
         return importing(sessions)
 
-    monkeypatch.setattr(catalogue, "import_sessions", slow)
+    monkeypatch.setattr(repository, "import_sessions", slow)
     told = other.bring_in(file)
     assert (told["imported"], told["existing"]) == ([{"session_id": "t", "rows": 2}], ["s"])
     assert other.get("/sessions/s", "bob")["title"] == "first"
@@ -531,9 +531,9 @@ def test_an_export_is_read_as_it_is_sent(form: str) -> None:
     for n in range(400):
         desk.say("long", f"{n}" + "y" * 1000)
     scope = {"type": "http", "method": "GET", "query_string": f"format={form}".encode(), "headers": []}
-    for sessions in (all_conversations(desk.catalogue, None), [desk.catalogue.find("long")]):
+    for sessions in (all_conversations(desk.repository, None), [desk.repository.find("long")]):
         store.calls.clear()
-        answer: Any = asyncio.run(export(Request(scope), desk.catalogue, filter(None, sessions)))
+        answer: Any = asyncio.run(export(Request(scope), desk.repository, filter(None, sessions)))
         before = store.calls["read_on"]
 
         async def whole(body: Any = answer.body_iterator) -> bytes:
@@ -577,7 +577,7 @@ def test_a_user_is_erased(desk: Desk) -> None:
     assert (listed(desk), listed(desk, "bob")) == ([], ["b"])
     assert desk.transcripts.forgotten == ["user:ann"]
     assert desk.ask("DELETE", "/sessions", "root", params={"owner": "user:bob"}) == {"sessions": 1}
-    assert desk.catalogue.find("b") is None
+    assert desk.repository.find("b") is None
 
 
 @pytest.mark.parametrize(("who", "query", "status"), [

@@ -27,10 +27,10 @@ from appbuilder.errors import (
 )
 from appbuilder.models.base import ModelCall
 from appbuilder.models.registry import call_model
-from appbuilder.serve.asgi.prometheus import PrometheusSink
+from appbuilder.serve.server.prometheus_sink import PrometheusSink
 from appbuilder.settings import Settings
-from appbuilder.store import urls
-from appbuilder.store.sql import SqlStore
+from appbuilder.store.databases import urls
+from appbuilder.store.sessions.session_store import SqlStore
 from appbuilder.testing import ScriptedModel, model_named
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "observability.md"

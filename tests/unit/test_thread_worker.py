@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from gunicorn.workers.gthread import ThreadWorker
 
-from appbuilder.serve.workers import Threads
+from appbuilder.serve.wsgi.gunicorn_threads import Threads
 
 
 @pytest.mark.parametrize("parent", [True, False])

@@ -12,8 +12,8 @@ from tests.unit.logs import pieces_in
 from appbuilder import Component, Message
 from appbuilder.engine.engine import Engine
 from appbuilder.errors import ComponentError, ConfigurationError
+from appbuilder.runtime.tool_eval import ToolEval
 from appbuilder.settings import Settings
-from appbuilder.utils.tool_eval import ToolEval
 
 
 class Tool(Component):

@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appbuilder import jsontext
-from appbuilder.core.catalogue import FEEDBACK_KEY, Conversation, StoredRow
+from appbuilder.core.conversations import FEEDBACK_KEY, Conversation, StoredRow
 from appbuilder.core.message import AnswerMessage, Message, dump
 from appbuilder.core.store import TURN_KEY
 from appbuilder.errors import AnswerError, InvalidRequest
 from appbuilder.ids import derived_id
-from appbuilder.store.imported import Imported
-from appbuilder.wire import transcript
-from appbuilder.wire.transcript import Transcript
+from appbuilder.protocols.rest import transcript
+from appbuilder.protocols.rest.transcript import Transcript
+from appbuilder.store.conversations.imports import Imported
 
 NOON = datetime(2026, 1, 2, 12)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -88,7 +88,7 @@ def test_both_kinds_may_stand_in_one_file() -> None:
     first, second, third = transcript.read(lines)
     assert (first, third) == (whole, of())
     assert (second.conversation.title, second.conversation.owner) == ("你好", None)
-    (said,) = transcript.exchanges(second.rows)
+    (said,) = transcript.turn_views(second.rows)
     assert (said.input, said.answer, said.state) == ("你好", "", "incomplete")
 
 
@@ -103,7 +103,7 @@ def test_what_was_said_is_the_turns_rows_or_else_what_the_component_stored() -> 
         row("answer", {"content": "alone", "extra": {}}, "r2"),
         row("note", "said", "r3"),
     ]
-    found = [(each.input, each.answer, each.state, dict(each.usage)) for each in transcript.exchanges(rows)]
+    found = [(each.input, each.answer, each.state, dict(each.usage)) for each in transcript.turn_views(rows)]
     assert found == [
         ("old", "new", "incomplete", {"total_tokens": 3}),
         ("a", "b", "failed", {"total_tokens": 5}),
@@ -218,11 +218,11 @@ def test_turns_of_one_request_id_and_requests_among_each_other() -> None:
         *(row("query", str(number), f"q{number}") for number in range(40)),
         row("answer", "late", "q39"),
     ]
-    told = [(each.input, each.answer) for each in transcript.exchanges(rows)]
+    told = [(each.input, each.answer) for each in transcript.turn_views(rows)]
     assert told[:5] == [("1", "a"), ("2", "b"), ("3", "c"), ("x", "X"), ("y", "Y")]
     assert told[5:] == [*((str(number), None) for number in range(39)), ("39", "late")]
     open_before = [row("query", "x", "r1"), turn("1", "a", request="same"), turn("2", "b", request="same")]
-    assert [each.input for each in transcript.exchanges(open_before)] == ["x", "1", "2"]
+    assert [each.input for each in transcript.turn_views(open_before)] == ["x", "1", "2"]
     seen = 0
 
     def counted() -> Iterator[StoredRow]:
@@ -240,6 +240,6 @@ def test_what_else_is_known_of_a_turn() -> None:
     told.value.update(milliseconds=12, error={"kind": "ComponentError", "text": "It failed."})
     odd = turn("a", "")
     odd.value.update(milliseconds="soon", error="it")
-    first, second = transcript.exchanges([told, odd])
+    first, second = transcript.turn_views([told, odd])
     assert (first.milliseconds, first.error) == (12, {"kind": "ComponentError", "text": "It failed."})
     assert (second.milliseconds, second.error) == (None, {})

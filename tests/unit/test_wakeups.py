@@ -7,12 +7,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from appbuilder.engine.wakeups import MANY, Gate, Wakeups, new_gate
+from appbuilder.engine.wakeups import MANY, LoopEvent, Wakeups, new_loop_event
 
 
 def test_a_gate_is_closed_again_by_who_waited() -> None:
     async def main() -> None:
-        gate = new_gate()
+        gate = new_loop_event()
         gate.open()
         await gate.wait()
         waiting = asyncio.ensure_future(gate.wait())
@@ -28,7 +28,7 @@ def test_the_loop_is_woken_once_for_all_that_came_meanwhile() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         wakeups = Wakeups(loop)
-        gates = [Gate(wakeups) for _ in range(100)]
+        gates = [LoopEvent(wakeups) for _ in range(100)]
         waits = [asyncio.ensure_future(gate.wait()) for gate in gates]
         await asyncio.sleep(0)
         calls = counted(loop)
@@ -53,7 +53,7 @@ def test_where_many_wait_the_loop_looks_by_itself_until_nothing_is_due() -> None
     async def main() -> None:
         loop = asyncio.get_running_loop()
         wakeups = Wakeups(loop)
-        gates = [Gate(wakeups) for _ in range(MANY + 2)]
+        gates = [LoopEvent(wakeups) for _ in range(MANY + 2)]
         waits = [asyncio.ensure_future(gate.wait()) for gate in gates]
         await asyncio.sleep(0)
         calls = counted(loop)
@@ -92,7 +92,7 @@ def test_no_wake_up_is_lost_between_threads_and_the_loop() -> None:
         loop = asyncio.get_running_loop()
 
         async def one() -> None:
-            gate, go = new_gate(), threading.Semaphore(0)
+            gate, go = new_loop_event(), threading.Semaphore(0)
 
             def work() -> None:
                 for _ in range(rounds):
@@ -112,7 +112,7 @@ def test_no_wake_up_is_lost_between_threads_and_the_loop() -> None:
 
 def test_who_stops_waiting_does_not_stop_the_others() -> None:
     async def main() -> None:
-        one, other = new_gate(), new_gate()
+        one, other = new_loop_event(), new_loop_event()
         given_up, waiting = asyncio.ensure_future(one.wait()), asyncio.ensure_future(other.wait())
         await asyncio.sleep(0)
         one.open_from_thread()
@@ -125,8 +125,8 @@ def test_who_stops_waiting_does_not_stop_the_others() -> None:
 
 
 def test_where_the_loop_is_closed_nobody_waits_any_more() -> None:
-    async def main() -> Gate:
-        return new_gate()
+    async def main() -> LoopEvent:
+        return new_loop_event()
 
     gate = asyncio.run(main())
     gate.open_from_thread()
@@ -135,7 +135,7 @@ def test_where_the_loop_is_closed_nobody_waits_any_more() -> None:
 
 def test_each_loop_has_wake_ups_of_its_own() -> None:
     async def main() -> None:
-        gate = new_gate()
+        gate = new_loop_event()
         thread = threading.Thread(target=gate.open_from_thread)
         thread.start()
         await asyncio.wait_for(gate.wait(), 30)

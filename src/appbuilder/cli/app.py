@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from appbuilder._version import __version__
-from appbuilder.cli.chat import chat
+from appbuilder.cli.chat_verb import chat
 from appbuilder.cli.doctor import doctor
 from appbuilder.cli.init import init
-from appbuilder.cli.keys import keys
+from appbuilder.cli.keys_verb import keys
 from appbuilder.cli.options import EPILOG, GroupedCommand
-from appbuilder.cli.serve import serve
-from appbuilder.cli.sessions import sessions
+from appbuilder.cli.serve_verb import serve
+from appbuilder.cli.sessions_verb import sessions
 
 app = typer.Typer(
     name="appbuilder",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from appbuilder.errors import ConfigurationError
 from appbuilder.settings import Settings
-from appbuilder.store.sql import SqlStore
+from appbuilder.store.sessions.session_store import SqlStore
 
 
 def open_database(settings: Settings, *, must_exist: bool = True) -> SqlStore:
@@ -15,8 +15,8 @@ def open_database(settings: Settings, *, must_exist: bool = True) -> SqlStore:
     :param must_exist: a SQLite file is not made where there is none.
     :raises ConfigurationError: it cannot be reached, or is not there.
     """
-    from appbuilder.store import urls
-    from appbuilder.store.registry import open_store
+    from appbuilder.store.databases import urls
+    from appbuilder.store.sessions.open_stores import open_store
 
     store = open_store(settings.database, settings)
     if must_exist and store.url.get_backend_name() == "sqlite" and not store.url.query.get("uri"):
@@ -25,5 +25,5 @@ def open_database(settings: Settings, *, must_exist: bool = True) -> SqlStore:
         if not Path(store.url.database or "").is_file():
             raise ConfigurationError(f"There is no database at {store.url.database}; name one: --database.")
     store.prepare_service()
-    store.prepare_catalogue()
+    store.prepare_conversations()
     return store

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from appbuilder.cli.chat import KEY
+from appbuilder.cli.chat_verb import KEY
 from appbuilder.cli.options import with_settings
 from appbuilder.cli.output import as_json, table
 from appbuilder.settings import Settings
 
 if TYPE_CHECKING:
-    from appbuilder.cli.checks import Check
+    from appbuilder.cli.local_checks import Check
 
 _MARKS = {True: "ok", False: "FAILED", None: "-"}
 
@@ -49,11 +49,11 @@ def doctor(
 
 
 def _checks(target: str, key: str, message: str, settings: Settings) -> Iterator[Check]:
-    from appbuilder.cli import checks, probing
-    from appbuilder.cli.talking import Remote, is_address
+    from appbuilder.cli import local_checks, remote_checks
+    from appbuilder.cli.client import RemoteClient, is_address
 
     if not is_address(target):
-        yield from checks.checks(target, settings)
+        yield from local_checks.checks(target, settings)
         return
-    with contextlib.closing(Remote(target, key)) as remote:
-        yield from probing.checks(remote, message)
+    with contextlib.closing(RemoteClient(target, key)) as remote:
+        yield from remote_checks.checks(remote, message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from appbuilder.errors import AppBuilderError, ConfigurationError
-from appbuilder.serve.signals import interrupts
+from appbuilder.serve.server.signals import interrupts
 
 WRONG_USE = 2
 """Exit status where the program was called, or set up, wrongly; as the shell's own programs have it."""

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from appbuilder.core.component import Component, ComponentArguments
 from appbuilder.core.context import current_context
+from appbuilder.core.foreign_messages import reason_of
 from appbuilder.core.message import AnswerMessage
-from appbuilder.core.shape_parts import reason_of
 from appbuilder.errors import InvalidRequest, ModelUnavailable
 from appbuilder.ids import new_id
 from appbuilder.models.base import Delta, ModelCall, ModelParameters, ModelStream

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from appbuilder.components.model_component import ModelComponent, checked_parameters
-from appbuilder.components.template import Template
+from appbuilder.components.prompt_template import Template
 from appbuilder.core.message import AnswerMessage, Message
 from appbuilder.errors import InvalidRequest
 from appbuilder.settings import Settings
@@ -15,7 +15,7 @@ from appbuilder.settings import Settings
 class Playground(ModelComponent):
     """Fills a prompt template with the message and lets the model answer it.
 
-    :param prompt_template: text with holes ``{name}``; see :mod:`appbuilder.components.template`.
+    :param prompt_template: text with holes ``{name}``; see :mod:`appbuilder.components.prompt_template`.
     :param model: ``eb-4``, ``ERNIE-Bot``..., ``local``, ``openai/<name>``.
 
     ``variable_names`` lists the template's variables.

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, cast
 
 from appbuilder.components.model_component import ModelComponent, checked_parameters
+from appbuilder.components.rewrite_cleanup import RewriteTrim
 from appbuilder.components.rewrite_prompt import QUERIES_ONLY, WITH_REPLIES, rewrite_messages
-from appbuilder.components.rewrite_tidy import RewriteTrim
 from appbuilder.core.message import AnswerMessage, Message
 from appbuilder.errors import InvalidRequest
 from appbuilder.models.base import ModelParameters

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from appbuilder.blocking import about_to_block
+from appbuilder.cooperation import before_blocking
 from appbuilder.errors import TurnCancelled
 from appbuilder.logs import logger
 
@@ -43,7 +43,7 @@ class CancelToken:
 
     def sleep(self, seconds: float) -> None:
         """Sleeps, but no longer than until the token is set."""
-        about_to_block()
+        before_blocking()
         woken = threading.Event()
         forget = self.on_cancel(woken.set)
         woken.wait(seconds)

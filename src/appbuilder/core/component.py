@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel
 
 from appbuilder import jsontext
-from appbuilder.core import foreign, shapes
+from appbuilder.core import foreign_answers, foreign_objects
 from appbuilder.core.context import current_context
 from appbuilder.core.credentials import missing_token
 from appbuilder.core.http_client import HttpClient
@@ -204,7 +204,7 @@ def entry(component: Any) -> tuple[Callable[..., Any], bool]:
 
     :raises ConfigurationError: it has neither, or it is an object of another framework.
     """
-    foreign.check(component)
+    foreign_objects.check(component)
     run: Any = getattr(component, "run", None)
     arun: Any = getattr(component, "arun", None)
     if _own(arun, Component.arun) and not _own(run, Component.run):
@@ -247,7 +247,7 @@ def as_answer(value: Any) -> Message[Any]:
         if inspect.iscoroutine(value):
             value.close()
         raise ComponentError("The component returned what is to be awaited: write `async def run`.")
-    answer: Message[Any] = Message(_stream_of(shapes.unwrapped(value)))
+    answer: Message[Any] = Message(_stream_of(foreign_answers.unwrapped(value)))
     _read_content(answer)
     return _noted(answer)
 
@@ -266,12 +266,12 @@ def _read_content(answer: Message[Any]) -> None:
         return
     if isinstance(content, (bytes, bytearray, memoryview, ContentStream, AsyncContentStream)):
         return  # bytes are text, as those of a stream
-    found = shapes.said(content)
+    found = foreign_answers.read_answer(content)
     if found is None:
         jsontext.dumps(content)  # now, while the caller can still be told by a status
         return
     if found.tools:
-        raise shapes.unhandled(found.tools)
+        raise foreign_answers.unhandled(found.tools)
     answer.content = found.text
     note(answer, found)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from appbuilder.core.credentials import gateway_headers, with_scheme
-from appbuilder.per_process import PerProcess
+from appbuilder.fork_safe import ForkSafe
 from appbuilder.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class HttpClient:
     def __init__(self, credential: Callable[[], str], gateway: str = "") -> None:
         self._credential = credential
         self.gateway = with_scheme(gateway or Settings.load().gateway_url)
-        self._session: PerProcess[requests.Session] = PerProcess(_new_session)
+        self._session: ForkSafe[requests.Session] = ForkSafe(_new_session)
 
     @property
     def session(self) -> requests.Session:

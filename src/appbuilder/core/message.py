@@ -14,9 +14,9 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, field_serializer
 
 from appbuilder import jsontext
-from appbuilder.core import shapes
+from appbuilder.core import foreign_answers
 from appbuilder.core.context import current_context
-from appbuilder.core.shape_parts import Said
+from appbuilder.core.foreign_messages import ForeignMessage
 from appbuilder.events import Event, Text
 from appbuilder.ids import new_id
 from appbuilder.jsontext import clean, is_clean
@@ -66,7 +66,7 @@ class Message(BaseModel, Generic[_T], extra="allow", arbitrary_types_allowed=Tru
     def _whole(self, content: Any, serialize: SerializerFunctionWrapHandler) -> Any:
         # pydantic's own form of an iterator is a list of pieces, or something that reads them later.
         if isinstance(content, _Stream):
-            settle(self)
+            resolve_content(self)
             return content.so_far()
         return serialize(content)
 
@@ -134,7 +134,7 @@ class _Stream:
             content = piece.content if isinstance(piece, Message) else piece
             if content is None and self._between:
                 return _NOTHING
-            found = shapes.said(content)
+            found = foreign_answers.read_answer(content)
             if found is not None:
                 note(self._message, found)
                 text, tools = found.text, found.tools
@@ -172,7 +172,7 @@ class _Stream:
         note_cut(self._message, self._pieces)
         self._settle()
         if self._calls is not None and self._calls[0] == len(self._pieces):
-            raise shapes.unhandled(self._calls[1])
+            raise foreign_answers.unhandled(self._calls[1])
 
     def _settle(self) -> None:
         if not self._settled:
@@ -268,7 +268,7 @@ async def close_async(source: Any) -> None:
         await closed
 
 
-def note(message: Message[Any], found: Said) -> None:
+def note(message: Message[Any], found: ForeignMessage) -> None:
     """Puts what a model used, and why it ended where it was not done, into the message."""
     if found.usage is not None:
         before = getattr(message, "token_usage", None) or {}
@@ -306,7 +306,7 @@ def check_members(message: Message[Any]) -> None:
         jsontext.dumps([further, extra])
 
 
-def settle(message: Message[Any]) -> None:
+def resolve_content(message: Message[Any]) -> None:
     """Reads what is left of a message's stream, so that the message is whole; others stay as they are."""
     if isinstance(message.content, ContentStream):
         for _ in message.content:

@@ -1,4 +1,4 @@
-"""The protocol of the run register: which runs are live, in all processes of a service."""
+"""The protocol of the run registry: which runs are live, in all processes of a service."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LocalRuns(Protocol):
         """Stops one; False: it is not here, or has ended."""
 
 
-class RunRegister(Protocol):
+class RunRegistry(Protocol):
     """Runs of all processes on one database: this one's as they are, others' as of a second ago.
 
     :raises StoreUnavailable: (``runs``, ``stop``) the database did not answer in time or refused.

@@ -20,7 +20,7 @@ class TurnEntry:
     """What is kept of a turn of a conversation that can be opened again, beside what the component appended.
 
     It becomes one row under :data:`TURN_KEY`, and the conversation is listed for its owner
-    (:mod:`appbuilder.core.catalogue`).
+    (:mod:`appbuilder.core.conversations`).
 
     :param row_id: the row's id, 36 characters; also the answer's id in what is shown.
     :param owner: whose conversation it is, where it is not nobody's.

@@ -13,41 +13,41 @@ from typing import Any
 
 from appbuilder import clock
 from appbuilder.core.message import ContentStream
-from appbuilder.engine.bridge import Bridge, awaited
 from appbuilder.engine.driver import YIELD_EVERY
 from appbuilder.engine.flow import Do, Step, flow
 from appbuilder.engine.machine import Attempt, Commit, Cut, Ended, Event, FirstPiece
 from appbuilder.engine.pacing import readers_awaited
+from appbuilder.engine.threads.portal import Portal, awaited
 from appbuilder.engine.turn import Turn
 
 
 class AsyncDriver:
     """Drives one turn to its end; :meth:`drive` is a task of the bridge's loop."""
 
-    def __init__(self, turn: Turn, run: Callable[..., Any], session_wait: float, bridge: Bridge) -> None:
+    def __init__(self, turn: Turn, run: Callable[..., Any], session_wait: float, bridge: Portal) -> None:
         self._turn = turn
-        self._steps = flow(turn, commits_later=bridge.commits_later)
+        self._steps = flow(turn, defers_commits=bridge.defers_commits)
         self._run = run
         self._session_wait = session_wait
-        self._bridge = bridge
+        self._portal = bridge
         self._iterator: AsyncIterator[Any] | None = None
         self._task: asyncio.Task[Any] | None = None
         """The task in which the component works right now."""
 
     async def drive(self) -> None:
         """Returns when the turn has ended; raises nothing."""
-        turn, bridge = self._turn, self._bridge
+        turn, bridge = self._turn, self._portal
         turn.log.call = bridge.wake
-        forget = await bridge.decide(lambda: turn.token.on_cancel(self._break_off))
+        forget = await bridge.run_quick(lambda: turn.token.on_cancel(self._break_off))
         step: Step | None = next(self._steps)
         while step is not None:
             if step is Do.CALL:
-                bridge.adopt(turn.context)
+                bridge.wrap_context(turn.context)
                 # A task in the attempt's context itself: what one step sets, the next one finds.
                 step = await bridge.loop.create_task(self._attempt(), context=turn.context)
             else:
                 step = await self._perform(step)
-        await bridge.decide(forget)
+        await bridge.run_quick(forget)
 
     async def _attempt(self) -> Step | None:
         """All that the component does in one attempt; returns the step that follows."""
@@ -63,7 +63,7 @@ class AsyncDriver:
             resume = partial(self._steps.throw, error)
         else:
             resume = partial(self._steps.send, result)
-        return await self._bridge.decide(lambda: _step_after(resume))
+        return await self._portal.run_quick(lambda: _step_after(resume))
 
     async def _do(self, step: Step) -> Any:
         turn = self._turn
@@ -71,13 +71,13 @@ class AsyncDriver:
             case Do.CALL | Do.FIRST | Do.REST:
                 return await self._component_does(step)
             case Do.ACQUIRE if not turn.acquire_at_once():
-                await self._bridge.in_worker(lambda: turn.acquire(self._session_wait))
+                await self._portal.in_worker(lambda: turn.acquire(self._session_wait))
             case Do.CLOSE:
                 await self._iterator.aclose()  # type: ignore[union-attr]
             case Attempt(delay):
                 await asyncio.sleep(delay)
             case Commit():
-                await self._bridge.in_worker(lambda: turn.commit(step))
+                await self._portal.in_worker(lambda: turn.commit(step))
         return None
 
     async def _component_does(self, step: Do) -> Any:
@@ -93,7 +93,7 @@ class AsyncDriver:
                 task.uncancel()  # a stop is over with what it stopped: closing may wait
 
     def _break_off(self) -> None:
-        self._bridge.loop.call_soon_threadsafe(lambda: self._task and self._task.cancel())
+        self._portal.loop.call_soon_threadsafe(lambda: self._task and self._task.cancel())
 
     async def _pieces(self, *, once: bool) -> Event:
         turn, pause = self._turn, clock.monotonic() + YIELD_EVERY

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from appbuilder import clock
-from appbuilder.blocking import about_to_block, in_greenlets
+from appbuilder.cooperation import before_blocking, uses_greenlets
 from appbuilder.core.message import AsyncContentStream
 from appbuilder.engine.flow import Do, Step, flow
-from appbuilder.engine.loop import iterate
 from appbuilder.engine.machine import Commit, Cut, Ended, Event, FirstPiece
 from appbuilder.engine.pacing import wait_for_readers
+from appbuilder.engine.threads.event_loop import iterate
 from appbuilder.engine.turn import Turn
 
 YIELD_EVERY = 0.01
@@ -27,11 +27,11 @@ class Driver:
     """Drives one turn to its end; call it in the thread that may block."""
 
     def __init__(
-        self, turn: Turn, run: Callable[..., Any], session_wait: float, *, commits_later: bool = False
+        self, turn: Turn, run: Callable[..., Any], session_wait: float, *, defers_commits: bool = False
     ) -> None:
-        """:param commits_later: the turn may end in another thread, after the call has returned."""
+        """:param defers_commits: the turn may end in another thread, after the call has returned."""
         self._turn = turn
-        self._steps = flow(turn, commits_later=commits_later)
+        self._steps = flow(turn, defers_commits=defers_commits)
         self._run = run
         self._session_wait = session_wait
         self._iterator: Iterator[Any] | None = None
@@ -87,10 +87,10 @@ class Driver:
     def _rest(self) -> Event:
         turn, iterator = self._turn, self._iterator
         assert iterator is not None
-        about_to_block()  # a stream has a thread of its own
+        before_blocking()  # a stream has a thread of its own
         publish, run, token = turn.publish, turn.context.run, turn.token
         time.sleep(0)  # the first piece goes out before the second is made
-        others_wait = in_greenlets()
+        others_wait = uses_greenlets()
         last = clock.monotonic()
         pause = last + YIELD_EVERY
         try:

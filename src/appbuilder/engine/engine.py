@@ -14,18 +14,18 @@ from appbuilder.core.component import OURS, entry
 from appbuilder.core.locks import SessionLocks
 from appbuilder.core.runs import LiveRun
 from appbuilder.core.store import SessionStore
-from appbuilder.engine import spans
+from appbuilder.engine import turn_spans
+from appbuilder.engine.admission import Admission, session_queue
+from appbuilder.engine.answer_limits import AnswerLimits
 from appbuilder.engine.async_driver import AsyncDriver
-from appbuilder.engine.budget import Budget
-from appbuilder.engine.crew import run_beside
-from appbuilder.engine.deadlines import Deadlines
 from appbuilder.engine.driver import Driver
-from appbuilder.engine.limits import Admission, session_turns
-from appbuilder.engine.loop import bridge
 from appbuilder.engine.machine import Phase, RetryPolicy
-from appbuilder.engine.meter import AnswerLimits
-from appbuilder.engine.request import TurnRequest
+from appbuilder.engine.memory_budget import Budget
+from appbuilder.engine.run_deadlines import RunDeadlines
+from appbuilder.engine.threads.batch_executor import run_concurrently
+from appbuilder.engine.threads.event_loop import portal
 from appbuilder.engine.turn import Turn
+from appbuilder.engine.turn_request import TurnRequest
 from appbuilder.errors import (
     AppBuilderError,
     ConfigurationError,
@@ -71,7 +71,7 @@ class Run:
         with self._lock:
             self._readers -= 1
             left = self._readers == 0
-        self._turn.account.let_go()
+        self._turn.account.release_account()
         if left and self.log.outcome is None:
             telemetry.sink().reader_left()
         if left and self._cancel_when_left:
@@ -104,16 +104,16 @@ class Engine:
         self.settings = settings
         self.store = store
         self._run, self._asynchronous = entry(component)
-        self._sessions = session_turns(store)
+        self._sessions = session_queue(store)
         self._answers = AnswerLimits(settings)
         self.budget = Budget(settings.max_in_flight, settings.max_in_flight_caller)
         self._admission = Admission(settings.max_turns)
         self._policy = RetryPolicy(max(1, settings.attempts), settings.retry_backoff)
         self._max_waiting = settings.session_queue if settings.session_busy == "queue" else 0
         self._locks = locks
-        self._name = name or spans.agent_name(component)
+        self._name = name or turn_spans.agent_name(component)
         self._live: dict[str, Turn] = {}
-        self._deadlines = Deadlines(settings.turn_timeout, lambda: list(self._live.values()))
+        self._deadlines = RunDeadlines(settings.turn_timeout, lambda: list(self._live.values()))
         self._check_args = argument_check(self._run)
 
     def start(self, request: TurnRequest, *, on_disconnect: str | None = None) -> Run:
@@ -229,7 +229,7 @@ class Engine:
         except BaseException:
             if ticket is not None:
                 ticket.leave()
-            account.let_go()
+            account.release_account()
             self._admission.leave()
             raise
 
@@ -238,18 +238,18 @@ class Engine:
             if self._asynchronous:
                 self._start_async(turn)
             else:
-                run_beside(self._driver(turn, commits_later=True))
+                run_concurrently(self._driver(turn, defers_commits=True))
         except BaseException as error:
             turn.abandon()
             if isinstance(error, RuntimeError):  # Python's word for no more threads
                 raise Overloaded("The service is busy; try again in a moment.", retry_after=1) from error
             raise
 
-    def _driver(self, turn: Turn, *, commits_later: bool = False) -> Driver:
-        return Driver(turn, self._run, self.settings.session_wait, commits_later=commits_later)
+    def _driver(self, turn: Turn, *, defers_commits: bool = False) -> Driver:
+        return Driver(turn, self._run, self.settings.session_wait, defers_commits=defers_commits)
 
     def _start_async(self, turn: Turn) -> None:
-        here = bridge()
+        here = portal()
         here.start(lambda: AsyncDriver(turn, self._run, self.settings.session_wait, here).drive())
 
     def _ended(self, turn: Turn) -> None:

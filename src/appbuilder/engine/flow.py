@@ -33,10 +33,10 @@ Flow: TypeAlias = Generator[Step, Any, None]
 _CLOSE_FAILED = "request %s: the component failed while it was closed"
 
 
-def flow(turn: Turn, *, commits_later: bool) -> Flow:
+def flow(turn: Turn, *, defers_commits: bool) -> Flow:
     """The steps of *turn*; where one raises, the error is to be thrown in.
 
-    :param commits_later: the turn may end in another thread, after the last step.
+    :param defers_commits: the turn may end in another thread, after the last step.
     """
     event: Event = Begun()
     is_open = False
@@ -58,7 +58,7 @@ def flow(turn: Turn, *, commits_later: bool) -> Flow:
                 if is_open:
                     event = yield Do.FIRST
                 else:
-                    event = FirstPiece() if turn.whole_as_piece() else Ended()
+                    event = FirstPiece() if turn.publish_whole() else Ended()
             else:
                 event = (yield Do.REST) if is_open else Ended()
         except BaseException as error:  # noqa: BLE001 - a SystemExit of a component must not end the server
@@ -71,5 +71,5 @@ def flow(turn: Turn, *, commits_later: bool) -> Flow:
                 yield Do.CLOSE
             except BaseException:  # noqa: BLE001 - how the turn ends is decided already
                 logger.exception(_CLOSE_FAILED, turn.request.request_id)
-    if action is not None and not (commits_later and turn.is_settled and turn.commit_later(action)):
+    if action is not None and not (defers_commits and turn.is_resolved and turn.commit_later(action)):
         yield action

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from appbuilder import clock
-from appbuilder.blocking import about_to_block
+from appbuilder.cooperation import before_blocking
 from appbuilder.core.cancel import CancelToken
 from appbuilder.engine.log import RunLog
 
@@ -31,7 +31,7 @@ class Paced(Protocol):
 
 def wait_for_readers(run: Paced) -> None:
     """Waits, in a thread, until a reader has caught up; those that do not in time are cut."""
-    about_to_block()
+    before_blocking()
     deadline = clock.monotonic() + run.write_timeout
     while run.is_ahead and not run.token.cancelled:
         left = deadline - clock.monotonic()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from appbuilder.core.events import Entry, RunEvent
 from appbuilder.engine.log import Outcome, Position, RunLog, size_of
-from appbuilder.engine.wakeups import Gate, new_gate
+from appbuilder.engine.wakeups import LoopEvent, new_loop_event
 from appbuilder.errors import Overloaded
 
 MOST_IN_ONE_BATCH = 1000
@@ -43,7 +43,7 @@ class LogReader(Position):
         super().__init__()
         self.log = log
         self.cursor = 0
-        self.gate: Gate | None = None
+        self.gate: LoopEvent | None = None
         log.readers.append(self)
 
     def close(self) -> None:
@@ -95,10 +95,10 @@ class LogReader(Position):
             if log.wakers:
                 log.unsubscribe(self._wake)
 
-    def opened(self) -> Gate:
+    def opened(self) -> LoopEvent:
         """What the running loop waits at; the same each time."""
         if self.gate is None:
-            self.gate = new_gate()
+            self.gate = new_loop_event()
             self._wake = self.gate.open_from_thread
         return self.gate
 
@@ -119,7 +119,7 @@ class LogReader(Position):
 
 async def ended(log: RunLog) -> Outcome:
     """Waits, on the loop, until the run has ended; not a reader that a writer waits for."""
-    gate = new_gate()
+    gate = new_loop_event()
     log.subscribe_end(gate.open_from_thread)
     while log.outcome is None:
         await gate.wait()

@@ -17,18 +17,18 @@ from appbuilder.core.message import (
     Message,
     check_members,
     dump,
-    settle,
+    resolve_content,
     text_of,
 )
 from appbuilder.core.store import INCOMPLETE, RESERVED_PREFIX, STATE, ReplacedTurns, TurnEntry, TurnRecord
-from appbuilder.engine import keeping
-from appbuilder.engine.budget import Account
+from appbuilder.engine import persistence
+from appbuilder.engine.answer_limits import AnswerLimits
 from appbuilder.engine.fold import Folded, fold
-from appbuilder.engine.loop import iterate
 from appbuilder.engine.machine import Ending
-from appbuilder.engine.meter import AnswerLimits
-from appbuilder.engine.publishing import Publisher
-from appbuilder.engine.request import TurnRequest
+from appbuilder.engine.memory_budget import Account
+from appbuilder.engine.publisher import Publisher
+from appbuilder.engine.threads.event_loop import iterate
+from appbuilder.engine.turn_request import TurnRequest
 from appbuilder.errors import AppBuilderError
 
 
@@ -45,14 +45,14 @@ class Recorder(Publisher):
         # What the transport's thread knows (a tracing span, Flask's request) is known to the component too.
         self.context = contextvars.copy_context()
         self._session: SessionContext | None = None
-        self._pristine: tuple[Any, Mapping[str, Any]] | None = None
+        self._retry_arguments: tuple[Any, Mapping[str, Any]] | None = None
         self._replaced: ReplacedTurns | None = None
         self._lock_held: SessionLock | None = None
         self._members: dict[str, Any] = {}
         """Of the answer as JSON, from the record on."""
 
     @property
-    def is_settled(self) -> bool:
+    def is_resolved(self) -> bool:
         """Whether nothing of what was appended is still to be read, which may block."""
         appended = () if self._session is None else list(self._session.session_vars_dict.values())
         return not any(isinstance(each.content, (ContentStream, AsyncContentStream)) for each in appended)
@@ -104,7 +104,7 @@ class Recorder(Publisher):
             if whole:
                 # Appended, but not the answer that was sent: it is still to be read.
                 if isinstance(message.content, ContentStream):
-                    self.context.run(settle, message)
+                    self.context.run(resolve_content, message)
                 elif isinstance(message.content, AsyncContentStream):
                     deque(iterate(message.content, self.context), maxlen=0)
             members = dict(self._members) if message is self.answer else dump(message)
@@ -117,12 +117,12 @@ class Recorder(Publisher):
     def _entry(self, ending: Ending, folded: Folded | None) -> TurnEntry | None:
         if self.request.keep is None or self.request.forget:
             return None
-        message = self.request.message if self._pristine is None else self._pristine[0]
+        message = self.request.message if self._retry_arguments is None else self._retry_arguments[0]
         self.milliseconds = round(1000 * (clock.monotonic() - self.began))
         if folded is not None and not self.log.count and self._members:
             # The answer came whole, after events that were logged.
             folded = replace(folded, content=self._members.get("content"))
-        return keeping.entry(
+        return persistence.turn_entry(
             self.request.keep,
             ending,
             message=message,

@@ -26,9 +26,9 @@ from appbuilder.core.message import (
 from appbuilder.core.store import (
     SessionStore,
 )
-from appbuilder.engine import spans, telling
-from appbuilder.engine.budget import Account
-from appbuilder.engine.limits import Ticket, waiting
+from appbuilder.engine import turn_metrics, turn_spans
+from appbuilder.engine.admission import QueueEntry, waiting
+from appbuilder.engine.answer_limits import AnswerLimits
 from appbuilder.engine.log import Outcome
 from appbuilder.engine.machine import (
     ENDED,
@@ -45,9 +45,9 @@ from appbuilder.engine.machine import (
     TurnState,
     step,
 )
-from appbuilder.engine.meter import AnswerLimits
+from appbuilder.engine.memory_budget import Account
 from appbuilder.engine.recording import Recorder, pristine
-from appbuilder.engine.request import TurnRequest
+from appbuilder.engine.turn_request import TurnRequest
 from appbuilder.errors import (
     AnswerTooLarge,
     AppBuilderError,
@@ -58,8 +58,8 @@ from appbuilder.errors import (
     TurnCancelled,
     out_of_memory,
 )
+from appbuilder.fork_safe import ForkSafe
 from appbuilder.logs import logger
-from appbuilder.per_process import PerProcess
 
 
 class Turn(Recorder):
@@ -69,7 +69,7 @@ class Turn(Recorder):
         self,
         request: TurnRequest,
         store: SessionStore,
-        ticket: Ticket,
+        entry: QueueEntry,
         policy: RetryPolicy,
         on_end: Callable[[Turn], None],
         *,
@@ -81,7 +81,7 @@ class Turn(Recorder):
     ) -> None:
         super().__init__(request, limits, account)
         self.write_timeout = write_timeout
-        self._ticket = ticket
+        self._queue_entry = entry
         self._locks = locks
         self.token = CancelToken()
         self.state = TurnState()
@@ -89,7 +89,7 @@ class Turn(Recorder):
         self._policy = policy
         self._on_end = on_end
         self._base = self.context
-        self._span = spans.begin(request, agent)
+        self._span = turn_spans.begin(request, agent)
         if self._span is not None:
             self._base.run(tracing.make_current, self._span)
 
@@ -103,7 +103,7 @@ class Turn(Recorder):
     def acquire_at_once(self) -> bool:
         """Takes the session where that needs no waiting; False: :meth:`acquire` has to."""
         request = self.request
-        if self._ticket.ready is not None or request.guard is not None or request.replaces is not None:
+        if self._queue_entry.ready is not None or request.guard is not None or request.replaces is not None:
             return False
         if self._locks is None:
             return True
@@ -121,8 +121,8 @@ class Turn(Recorder):
         """
         guard, deadline = self.request.guard, clock.monotonic() + timeout
         known = guard is None or guard()
-        waited = self._ticket.ready is not None
-        self._ticket.wait(timeout, self.token)
+        waited = self._queue_entry.ready is not None
+        self._queue_entry.wait(timeout, self.token)
         if self._locks is not None:
             session_id, left = self.request.session_id, max(0.0, deadline - clock.monotonic())
             lock = self._locks.try_acquire(session_id)
@@ -148,7 +148,7 @@ class Turn(Recorder):
         lock, self._lock_held = self._lock_held, None
         if lock is not None:
             lock.release()
-        self._ticket.leave()
+        self._queue_entry.leave()
 
     # Deciding
 
@@ -193,7 +193,7 @@ class Turn(Recorder):
         session.store = self._store
         session.credential = request.credential
         session.on_event = self.emit
-        session.on_step = self.tell_step if request.watch else None
+        session.on_step = self.record_step if request.watch else None
         session.attachments = request.attachments
         session.keeps_turns = None if request.keep is None else request.keep.texts
         session.history_before = None if self._replaced is None else self._replaced.first
@@ -218,9 +218,9 @@ class Turn(Recorder):
         if self.state.attempt == 1:
             # Not before: to copy a large message takes time, which the event loop has not.
             if self._policy.attempts > 1 or request.keep is not None:
-                self._pristine = pristine(request)
-        elif self._pristine is not None:
-            message, args = map(jsontext.copied, self._pristine)  # a third attempt may follow
+                self._retry_arguments = pristine(request)
+        elif self._retry_arguments is not None:
+            message, args = map(jsontext.copied, self._retry_arguments)  # a third attempt may follow
         return {**args, "message": Message(message), "stream": request.stream}
 
     def accept(self, answer: Any) -> Message[Any]:
@@ -244,7 +244,7 @@ class Turn(Recorder):
         """Whether an answer that comes whole goes into the log, too: to be streamed, or after other text."""
         return self.request.stream or self.has_emitted_text
 
-    def whole_as_piece(self) -> bool:
+    def publish_whole(self) -> bool:
         """Puts an answer that came whole into the log, if it is read from there; True if it did."""
         if self._logs_answer and self.answer is not None:
             self.publish(self.answer.content)
@@ -256,7 +256,7 @@ class Turn(Recorder):
         if self.token.cancelled:
             return Cut()
         self.error = _as_ours(error)
-        retryable = iterating and not self.log.has_spoken and _can_pass(error)
+        retryable = iterating and not self.log.has_spoken and _is_retryable(error)
         if not isinstance(error, RequestError):
             logger.error(
                 "attempt %d of request %s failed%s",
@@ -286,7 +286,7 @@ class Turn(Recorder):
         try:
             record = self.record(action.ending)
             if record is not None:
-                with spans.commit(self._span):
+                with turn_spans.commit(self._span):
                     self._store.commit(record)
         except BaseException as error:  # noqa: BLE001 - a SystemExit of what was appended, a kill: the turn failed
             return self._committed(action, error)
@@ -298,7 +298,7 @@ class Turn(Recorder):
         False: nothing was begun, and :meth:`commit` is to be called.
         """
         store: Any = self._store
-        if self._span is not None or self._is_large or not getattr(store, "commits_later", False):
+        if self._span is not None or self._is_large or not getattr(store, "defers_commits", False):
             return False
         try:
             record = self.record(action.ending)
@@ -326,10 +326,12 @@ class Turn(Recorder):
         else:
             outcome = Outcome(error=self.error or TurnCancelled("The turn was stopped."))
         self._release()
-        self.account.let_go()
+        self.account.release_account()
         calls = 0 if self._session is None else self._session.model_calls
         span, ids = self._span, lambda: self.ids
-        telling.ended(self.request, self.state, self.log, outcome, span=span, ids=ids, model_calls=calls)
+        turn_metrics.record_turn(
+            self.request, self.state, self.log, outcome, span=span, ids=ids, model_calls=calls
+        )
         self.log.finish(outcome)
         self._on_end(self)
 
@@ -352,7 +354,7 @@ class Turn(Recorder):
 
 _LARGE = 1024 * 1024
 """Bytes."""
-_large_commits = PerProcess(lambda: threading.BoundedSemaphore(2))
+_large_commits = ForkSafe(lambda: threading.BoundedSemaphore(2))
 """Large turns are written few at a time."""
 
 
@@ -369,6 +371,6 @@ def _as_ours(cause: BaseException) -> AppBuilderError:
     return error
 
 
-def _can_pass(error: BaseException) -> bool:
+def _is_retryable(error: BaseException) -> bool:
     """Whether the same attempt might succeed: not where the input or the caller is at fault."""
     return isinstance(error, Exception) and not isinstance(error, (ValueError, RequestError, TurnCancelled))

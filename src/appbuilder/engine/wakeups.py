@@ -17,7 +17,7 @@ PAUSE = 0.002
 """Seconds."""
 
 
-class Gate:
+class LoopEvent:
     """Closed until somebody opens it, from any thread; then closed again by who waited."""
 
     __slots__ = ("_is_open", "_waiter", "_wakeups")
@@ -63,10 +63,10 @@ class Wakeups:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.waiting = 0
-        self._due: deque[Gate] = deque()
+        self._due: deque[LoopEvent] = deque()
         self._scheduled = False
 
-    def add(self, gate: Gate) -> None:
+    def add(self, gate: LoopEvent) -> None:
         """Opens *gate* at the loop's next turn, where many are waited at within :data:`PAUSE`."""
         self._due.append(gate)
         if not self._scheduled:
@@ -87,13 +87,13 @@ class Wakeups:
             due.popleft().open()
 
 
-def new_gate() -> Gate:
+def new_loop_event() -> LoopEvent:
     """A closed gate of the running loop."""
     loop = asyncio.get_running_loop()
     wakeups = _here.wakeups
     if wakeups is None or wakeups.loop is not loop:
         wakeups = _here.wakeups = Wakeups(loop)
-    return Gate(wakeups)
+    return LoopEvent(wakeups)
 
 
 class _Here(threading.local):

@@ -34,7 +34,7 @@ from appbuilder.errors import (
     Unauthenticated,
 )
 from appbuilder.logs import logger
-from appbuilder.models.patience import Patience
+from appbuilder.models.timeouts import Patience
 from appbuilder.settings import Settings
 
 _T = TypeVar("_T")
@@ -226,7 +226,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def tell(failure: Failure, texts: Sequence[str]) -> NoReturn:
+def describe_failure(failure: Failure, texts: Sequence[str]) -> NoReturn:
     """Raises the error of *failure*. It will be logged: what the server repeats of *texts* is left out."""
     error, cause = failure.error, failure.__cause__
     if isinstance(error, ModelError) and _repeats(str(error), texts):
@@ -256,7 +256,7 @@ def with_retries(
 
     Only for what comes before the first byte of an answer.
 
-    :param texts: what the call holds of users' words; see :func:`tell`.
+    :param texts: what the call holds of users' words; see :func:`describe_failure`.
     :param patience: what all tries together may take.
     :raises AppBuilderError: the last failure's error.
     :raises TurnCancelled: *token* was set meanwhile; it ends a pause too.
@@ -271,11 +271,11 @@ def with_retries(
         except Failure as failure:
             last = number == settings.model_retries
             if last or not failure.again or (failure.after or 0.0) > LONGEST_WAIT:
-                tell(failure, texts)
+                describe_failure(failure, texts)
             pause = settings.retry_backoff * 2**number * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
             pause = max(pause, failure.after or 0.0)
             if patience is not None and patience.left() <= pause:
-                tell(failure, texts)
+                describe_failure(failure, texts)
             what = type(failure.error).__name__
             logger.info("a model call failed (%s); trying again in %.1f s", what, pause)
             _wait(pause, token)

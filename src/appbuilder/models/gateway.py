@@ -17,22 +17,15 @@ from appbuilder import jsontext
 from appbuilder.core.credentials import gateway_headers, with_scheme
 from appbuilder.errors import ModelUnavailable
 from appbuilder.ids import new_id
-from appbuilder.models import failures, http
-from appbuilder.models.appbuilder import (
-    REQUEST_ID,
-    Events,
-    checked_token,
-    refusal,
-    unreadable,
-    whole,
-)
+from appbuilder.models import failures, http_client
 from appbuilder.models.base import Delta, ModelCall, Server
-from appbuilder.models.body import MAX_BODY
-from appbuilder.models.catalog import Catalog
 from appbuilder.models.failures import Failure, with_retries
+from appbuilder.models.gateway_models import Catalog
+from appbuilder.models.gateway_protocol import REQUEST_ID, Events, checked_token, refusal, unreadable, whole
 from appbuilder.models.network import current_token
-from appbuilder.models.patience import LAST_WORDS, Patience
-from appbuilder.models.stream import Reader, ResponseStream, Sent
+from appbuilder.models.response_body import MAX_BODY
+from appbuilder.models.response_stream import Reader, ResponseStream, Sent
+from appbuilder.models.timeouts import LAST_WORDS, Patience
 from appbuilder.settings import Settings
 
 LIST_PATH = "/rpc/2.0/cloud_hub/v1/bce/wenxinworkshop/service/list"
@@ -71,8 +64,8 @@ class GatewayModel:
         model = catalog().find(gateway, token, self.name, lambda: self._fetch_list(call, gateway, token))
         headers = _headers(token, call.request_id)
         body = jsontext.dumps(self._body(call, model.url))
-        wait = http.timeouts(self._settings, call.timeout)
-        patience = http.patience(wait)
+        wait = http_client.timeouts(self._settings, call.timeout)
+        patience = http_client.patience(wait)
 
         def send() -> Sent[Delta]:
             response = self._post(call, f"{gateway}{SERVICE_PATH}{call.service}", headers, body, wait)
@@ -102,8 +95,8 @@ class GatewayModel:
         }
 
     def _fetch_list(self, call: ModelCall, gateway: str, token: str) -> Any:
-        wait = http.timeouts(self._settings, call.timeout)
-        patience = http.patience(wait)
+        wait = http_client.timeouts(self._settings, call.timeout)
+        patience = http_client.patience(wait)
 
         def fetch() -> Any:
             response = self._post(call, gateway + LIST_PATH, _headers(token), b'{"apiTypefilter":[]}', wait)
@@ -119,7 +112,7 @@ class GatewayModel:
     def _post(
         self, call: ModelCall, url: str, headers: Mapping[str, str], body: bytes, wait: httpx2.Timeout
     ) -> httpx2.Response:
-        client = http.client()
+        client = http_client.client()
         request = client.build_request("POST", url, headers=dict(headers), content=body, timeout=wait)
         response = client.send(request, stream=True)
         if response.status_code != 200:

@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 
 import httpcore2
 
-from appbuilder.blocking import in_greenlets
+from appbuilder.cooperation import uses_greenlets
 from appbuilder.core.cancel import CancelToken
 from appbuilder.core.context import current_context
-from appbuilder.models.patience import Patience
+from appbuilder.models.timeouts import Patience
 
 _SLICE = 64 * 1024
 """Bytes written at once: what one time-out is for."""
@@ -115,7 +115,7 @@ def _left(timeout: float | None, over: type[Exception]) -> float | None:
 @contextlib.contextmanager
 def _within(seconds: float | None, over: type[Exception]) -> Iterator[None]:
     """Bounds what waits more than once: in greenlets TLS begins its time-out again with each byte."""
-    if seconds is None or not in_greenlets():
+    if seconds is None or not uses_greenlets():
         yield
         return
     from gevent import Timeout

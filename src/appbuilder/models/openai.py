@@ -21,14 +21,14 @@ from openai.types.chat import ChatCompletionChunk
 
 from appbuilder import jsontext, tracing
 from appbuilder.errors import ConfigurationError, ModelRejected, ModelUnavailable
-from appbuilder.models import failures, http
+from appbuilder.models import failures, http_client
 from appbuilder.models.base import Delta, ModelCall, ModelParameters, Server
-from appbuilder.models.body import Body, HtmlAnswer, json_object
-from appbuilder.models.chunks import delta_of, reasons_on
+from appbuilder.models.completion_chunks import delta_of, reasons_on
 from appbuilder.models.failures import Failure
-from appbuilder.models.patience import LAST_WORDS, Patience
-from appbuilder.models.sse import ErrorEvent
-from appbuilder.models.stream import Reader, ResponseStream, Sent
+from appbuilder.models.response_body import Body, HtmlAnswer, json_object
+from appbuilder.models.response_stream import Reader, ResponseStream, Sent
+from appbuilder.models.sse_decoder import ErrorEvent
+from appbuilder.models.timeouts import LAST_WORDS, Patience
 from appbuilder.settings import Settings
 
 SMALLEST_TOP_P = 1e-10
@@ -76,8 +76,8 @@ class OpenAIModel:
         :raises ConfigurationError: there is no key, or the address is none.
         """
         client = self._client()
-        wait = http.timeouts(self._settings, call.timeout)
-        patience = http.patience(wait)
+        wait = http_client.timeouts(self._settings, call.timeout)
+        patience = http_client.patience(wait)
 
         def send() -> Sent[Delta]:
             refused = self._refused
@@ -120,7 +120,9 @@ class OpenAIModel:
     def _client(self) -> openai.OpenAI:
         key = self._key()
         # Trying again is ours: the package's own pauses cannot be broken off.
-        return openai.OpenAI(api_key=key, base_url=self._base_url, http_client=http.client(), max_retries=0)
+        return openai.OpenAI(
+            api_key=key, base_url=self._base_url, http_client=http_client.client(), max_retries=0
+        )
 
     def _body(self, call: ModelCall, refused: frozenset[str]) -> dict[str, Any]:
         wanted = call.parameters

@@ -16,13 +16,13 @@ import functools
 from collections.abc import Callable
 
 from appbuilder import telemetry
-from appbuilder.blocking import about_to_block
+from appbuilder.cooperation import before_blocking
 from appbuilder.core.context import current_context
 from appbuilder.errors import ConfigurationError
-from appbuilder.models import spans
+from appbuilder.models import call_spans
 from appbuilder.models.base import Model, ModelCall, ModelStream, Server
-from appbuilder.models.observed import StepWatch
-from appbuilder.models.watched import TokenWatch, Watch, open_watched
+from appbuilder.models.call_steps import StepRecorder
+from appbuilder.models.call_watches import TokenCounter, Watch, open_watched
 from appbuilder.settings import Settings
 
 Factory = Callable[[str, Settings], Model]
@@ -30,7 +30,7 @@ Factory = Callable[[str, Settings], Model]
 
 
 def _local(name: str, settings: Settings) -> Model:
-    from appbuilder.models.local import local_model
+    from appbuilder.models.local.model import local_model
 
     return local_model(name, settings)
 
@@ -80,17 +80,19 @@ def on_gateway(name: str, settings: Settings) -> bool:
 
 def call_model(name: str, call: ModelCall, settings: Settings | None = None) -> ModelStream:
     """Sends *call* to the model *name* means; see :meth:`appbuilder.models.base.Model.open`."""
-    about_to_block()
+    before_blocking()
     settings = Settings.load() if settings is None else settings
     model = resolve(name, settings)
     context, watches = current_context(), list[Watch]()
     if context is not None:
         context.model_calls += 1
         if context.on_step is not None:
-            watches.append(StepWatch(settings.model or name, call, context.on_step))
+            watches.append(StepRecorder(settings.model or name, call, context.on_step))
     if telemetry.sink() is not telemetry.NOBODY:
-        watches.append(TokenWatch())
-    traced = spans.begin(getattr(model, "server", None) or Server("_OTHER", settings.model or name), call)
+        watches.append(TokenCounter())
+    traced = call_spans.begin(
+        getattr(model, "server", None) or Server("_OTHER", settings.model or name), call
+    )
     if traced is not None:
         watches.append(traced)
     if not watches:

@@ -121,7 +121,7 @@ class ScriptedComponent(Component):
 
     def _append(self, answer: Message[Any]) -> None:
         if self.script.appends:
-            from appbuilder.core.user_session import UserSession
+            from appbuilder.runtime.user_session import UserSession
 
             UserSession().append({
                 key: answer if content is None else Message(content)

@@ -258,7 +258,7 @@ class Exchange(BaseHTTPRequestHandler):
             passed += _GLANCE
             self._raise_if_left()
 
-    def wait_until_left(self, send: Callable[[], object] | None = None) -> None:
+    def wait_until_disconnected(self, send: Callable[[], object] | None = None) -> None:
         """Waits; where *send* is given it is called all the time.
 
         :raises ClientLeft: when the client leaves.
@@ -277,7 +277,7 @@ class Exchange(BaseHTTPRequestHandler):
         if reply.hang and reply.noise:
             self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Noise: ")
         if reply.hang:
-            self.wait_until_left((lambda: self.wfile.write(reply.noise)) if reply.noise else None)
+            self.wait_until_disconnected((lambda: self.wfile.write(reply.noise)) if reply.noise else None)
 
     def begin(self, reply: Reply, kind: str, length: int | None = None) -> None:
         """Sends status and headers; without *length* the body comes in chunks."""
@@ -328,7 +328,7 @@ class Exchange(BaseHTTPRequestHandler):
                 return False
             if number == reply.silent_after:
                 noisy = reply.noise and self._begun
-                self.wait_until_left((lambda: self.chunk(reply.noise)) if noisy else None)
+                self.wait_until_disconnected((lambda: self.chunk(reply.noise)) if noisy else None)
             if number == reply.error_after or piece is None:
                 return number != reply.error_after
             if number in reply.gates:

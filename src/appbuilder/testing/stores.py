@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from appbuilder.core.catalogue import (
+from appbuilder.core.conversations import (
     OUTLINED,
-    Catalogue,
-    CataloguedStore,
     Conversation,
     ConversationPage,
+    ConversationRepository,
+    ConversationStore,
     NewSession,
     Owner,
     Place,
@@ -52,9 +52,9 @@ class Hang:
 class FlakyStore:
     """A store that works like *store* except where it was told to fail.
 
-    Faults of one operation (``"history"``, ``"commit"``, ``"ping"``; of its catalogue ``"page"``,
-    ``"find"``, ``"rows"`` and so on) are used up in the order they were set, one a call; ``calls`` counts
-    the calls of each.
+    Faults of one operation (``"history"``, ``"commit"``, ``"ping"``; of its conversation repository
+    ``"page"``, ``"find"``, ``"rows"`` and so on) are used up in the order they were set, one a call;
+    ``calls`` counts the calls of each.
     """
 
     def __init__(self, store: SessionStore) -> None:
@@ -106,21 +106,21 @@ class FlakyStore:
     @property
     def failures(self) -> int:
         """Those that were injected are not counted."""
-        return cast(CataloguedStore, self._store).failures
+        return cast(ConversationStore, self._store).failures
 
     def check_writable(self, timeout: float) -> None:
         self.meet("check_writable")
-        cast(CataloguedStore, self._store).check_writable(timeout)
+        cast(ConversationStore, self._store).check_writable(timeout)
 
     def close(self) -> None:
         self._store.close()
 
-    def catalogue(self) -> Catalogue:
+    def repository(self) -> ConversationRepository:
         """That of *store*, which must have one, with the same faults."""
-        return _FlakyCatalogue(self, cast(CataloguedStore, self._store).catalogue())
+        return _FlakyCatalogue(self, cast(ConversationStore, self._store).repository())
 
-    def prepare_catalogue(self) -> None:
-        cast(CataloguedStore, self._store).prepare_catalogue()
+    def prepare_conversations(self) -> None:
+        cast(ConversationStore, self._store).prepare_conversations()
 
     def _add(self, operation: str, fault: Callable[[], None], times: int) -> None:
         if operation not in OPERATIONS:
@@ -138,100 +138,100 @@ class FlakyStore:
 
 
 class _FlakyCatalogue:
-    """The catalogue of a flaky store."""
+    """The conversation repository of a flaky store."""
 
-    def __init__(self, store: FlakyStore, catalogue: Catalogue) -> None:
+    def __init__(self, store: FlakyStore, repository: ConversationRepository) -> None:
         self._store = store
-        self._catalogue = catalogue
+        self._repository = repository
 
     def page(
         self, owners: Sequence[Owner] | None, *, search: str = "", limit: int = 20, cursor: str | None = None
     ) -> ConversationPage:
         self._store.meet("page")
-        return self._catalogue.page(owners, search=search, limit=limit, cursor=cursor)
+        return self._repository.page(owners, search=search, limit=limit, cursor=cursor)
 
     def owner_of(self, session_id: str) -> tuple[bool, Owner]:
         self._store.meet("owner_of")
-        return self._catalogue.owner_of(session_id)
+        return self._repository.owner_of(session_id)
 
     def find(self, session_id: str) -> Conversation | None:
         self._store.meet("find")
-        return self._catalogue.find(session_id)
+        return self._repository.find(session_id)
 
     def rows(self, session_id: str, limit: int, *, before: Place | None = None) -> list[StoredRow]:
         self._store.meet("rows")
-        return self._catalogue.rows(session_id, limit, before=before)
+        return self._repository.rows(session_id, limit, before=before)
 
     def read_back(self, session_id: str, before: Place | None, limit: int, most_bytes: int) -> SomeRows:
         self._store.meet("read_back")
-        return self._catalogue.read_back(session_id, before, limit, most_bytes)
+        return self._repository.read_back(session_id, before, limit, most_bytes)
 
     def read_on(self, session_id: str, after: Place | None, limit: int, most_bytes: int) -> SomeRows:
         self._store.meet("read_on")
-        return self._catalogue.read_on(session_id, after, limit, most_bytes)
+        return self._repository.read_on(session_id, after, limit, most_bytes)
 
     def outline(
         self, session_id: str, before: Place | None, limit: int, *, longest: int = OUTLINED
     ) -> SomeRows:
         self._store.meet("outline")
-        return self._catalogue.outline(session_id, before, limit, longest=longest)
+        return self._repository.outline(session_id, before, limit, longest=longest)
 
     def rename(self, session_id: str, title: str) -> bool:
         self._store.meet("rename")
-        return self._catalogue.rename(session_id, title)
+        return self._repository.rename(session_id, title)
 
     def delete(self, session_id: str) -> bool:
         self._store.meet("delete")
-        return self._catalogue.delete(session_id)
+        return self._repository.delete(session_id)
 
     def erase(self, owner: Owner) -> int:
         self._store.meet("erase")
-        return self._catalogue.erase(owner)
+        return self._repository.erase(owner)
 
     def erasing(self, owner: Owner) -> Iterator[int]:
         self._store.meet("erasing")
-        return self._catalogue.erasing(owner)
+        return self._repository.erasing(owner)
 
     def prune(self, before: datetime) -> int:
         self._store.meet("prune")
-        return self._catalogue.prune(before)
+        return self._repository.prune(before)
 
     def import_rows(self, session_id: str, owner: Owner, title: str, rows: Sequence[StoredRow]) -> None:
         self._store.meet("import_rows")
-        self._catalogue.import_rows(session_id, owner, title, rows)
+        self._repository.import_rows(session_id, owner, title, rows)
 
     def import_sessions(self, sessions: Sequence[NewSession]) -> Sequence[bool]:
         self._store.meet("import_sessions")
-        return self._catalogue.import_sessions(sessions)
+        return self._repository.import_sessions(sessions)
 
     def tokens_since(self, session_id: str, since: datetime) -> int:
         self._store.meet("tokens_since")
-        return self._catalogue.tokens_since(session_id, since)
+        return self._repository.tokens_since(session_id, since)
 
     def conversation_of(self, turn_id: str) -> str | None:
         self._store.meet("conversation_of")
-        return self._catalogue.conversation_of(turn_id)
+        return self._repository.conversation_of(turn_id)
 
     def own_turns(self, turn_ids: Sequence[str]) -> Mapping[str, tuple[str, StoredRow]]:
         self._store.meet("own_turns")
-        return self._catalogue.own_turns(turn_ids)
+        return self._repository.own_turns(turn_ids)
 
     def rate(self, turn_id: str, rating: Rating) -> bool:
         self._store.meet("rate")
-        return self._catalogue.rate(turn_id, rating)
+        return self._repository.rate(turn_id, rating)
 
     def ratings(self, turn_ids: Sequence[str]) -> Mapping[str, Rating]:
         self._store.meet("ratings")
-        return self._catalogue.ratings(turn_ids)
+        return self._repository.ratings(turn_ids)
 
     def unrate(self, turn_id: str) -> bool:
         self._store.meet("unrate")
-        return self._catalogue.unrate(turn_id)
+        return self._repository.unrate(turn_id)
 
     def end_login(self, login: str, until: datetime) -> None:
         self._store.meet("end_login")
-        self._catalogue.end_login(login, until)
+        self._repository.end_login(login, until)
 
     def is_ended(self, login: str) -> bool:
         self._store.meet("is_ended")
-        return self._catalogue.is_ended(login)
+        return self._repository.is_ended(login)

@@ -1,1 +1,1 @@
-"""The seeds' names for the runtimes."""
+"""The SDK's names of the modules of the runtimes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from appbuilder.utils.service import ServiceRuntime
+from appbuilder.runtime.service_runtime import ServiceRuntime
 from tests.browser.apps.page import COMPONENTS
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import os
 
 from tests.process.apps.anything import Anything
 
-from appbuilder.utils.service import ServiceRuntime
+from appbuilder.runtime.service_runtime import ServiceRuntime
 
 if __name__ == "__main__":
     ServiceRuntime(Anything(), os.environ["DATABASE"]).serve(port=int(os.environ["PORT"]))

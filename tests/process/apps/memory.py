@@ -15,8 +15,8 @@ from typing import Any
 
 from appbuilder import Message
 from appbuilder.core.component import Component
+from appbuilder.runtime.service_runtime import Hooks, ServiceRuntime
 from appbuilder.utils.flask_deploy import FlaskRuntime
-from appbuilder.utils.service import Hooks, ServiceRuntime
 
 LIMIT = 900_000 * 1024
 

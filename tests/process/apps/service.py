@@ -17,7 +17,7 @@ from appbuilder import Message
 from appbuilder.core.context import get_context
 from appbuilder.core.message import AnswerMessage
 from appbuilder.errors import RateLimited
-from appbuilder.utils.service import Hooks, ServiceRuntime
+from appbuilder.runtime.service_runtime import Hooks, ServiceRuntime
 
 
 class Known(Texted):

@@ -10,9 +10,9 @@ from typing import Any
 from anyio import to_thread
 from flask import Flask
 
-from appbuilder.serve.asgi.front import Front
-from appbuilder.serve.asgi.http import send_whole
-from appbuilder.utils.service import ServiceRuntime
+from appbuilder.runtime.service_runtime import ServiceRuntime
+from appbuilder.serve.http.messages import send_whole
+from appbuilder.serve.http.service_app import ServiceApp
 
 PROBES = ("/probe", "/open")
 
@@ -20,7 +20,7 @@ PROBES = ("/probe", "/open")
 class Probed:
     """The service, with what the tests ask besides."""
 
-    def __init__(self, service: Front, probe: Flask) -> None:
+    def __init__(self, service: ServiceApp, probe: Flask) -> None:
         self.lifespan = service.lifespan
         self._service = service
         self._probe = probe

@@ -18,7 +18,7 @@ from tests.process.apps.page import probe
 from appbuilder import Message, UserSession
 from appbuilder.core.context import get_context
 from appbuilder.core.message import AnswerMessage
-from appbuilder.utils.service import Hooks, ServiceRuntime
+from appbuilder.runtime.service_runtime import Hooks, ServiceRuntime
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
 

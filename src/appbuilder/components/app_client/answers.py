@@ -7,14 +7,14 @@ from typing import Any
 
 import httpx2
 
-from appbuilder.components.app_client.data import AppBuilderClientAnswer, Event
+from appbuilder.components.app_client.schemas import AppBuilderClientAnswer, Event
 from appbuilder.core.message import ContentStream, Message
 from appbuilder.errors import ModelUnavailable
 from appbuilder.jsontext import Halves, NotJson, clean
-from appbuilder.models.appbuilder import REQUEST_ID, Events
-from appbuilder.models.appbuilder import whole as whole_members
 from appbuilder.models.failures import Failure
-from appbuilder.models.patience import Patience
+from appbuilder.models.gateway_protocol import REQUEST_ID, Events
+from appbuilder.models.gateway_protocol import whole as whole_members
+from appbuilder.models.timeouts import Patience
 
 MAX_ANSWER = 32 * 1024 * 1024
 """Bytes of all events of one answer; a piece of text comes in some hundred of them."""

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from pydantic import BaseModel, ValidationError
 
-from appbuilder.components.app_client.data import (
+from appbuilder.components.app_client.schemas import (
     AppBuilderClientAppListResponse,
     AppOverview,
     DescribeAppResponse,

@@ -11,7 +11,7 @@ from contextlib import closing, nullcontext
 from types import TracebackType
 from typing import Any, Self
 
-from appbuilder.components.app_client.data import (
+from appbuilder.components.app_client.schemas import (
     INTERRUPTED,
     AppBuilderClientAnswer,
     Event,

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from appbuilder.components.app_client.data import (
+from appbuilder.components.app_client.schemas import (
     Action,
     CustomMetadata,
     Function,

@@ -15,21 +15,15 @@ import httpx2
 
 from appbuilder import jsontext
 from appbuilder.components.app_client import answers
-from appbuilder.components.app_client.data import AppBuilderClientAnswer
+from appbuilder.components.app_client.schemas import AppBuilderClientAnswer
 from appbuilder.core.credentials import gateway_headers, with_scheme
-from appbuilder.models import failures, http
-from appbuilder.models.appbuilder import (
-    REQUEST_ID,
-    checked_token,
-    refusal,
-    unreadable,
-    whole,
-)
+from appbuilder.models import failures, http_client
 from appbuilder.models.base import Timeout
 from appbuilder.models.failures import Failure, with_retries
+from appbuilder.models.gateway_protocol import REQUEST_ID, checked_token, refusal, unreadable, whole
 from appbuilder.models.network import current_token
-from appbuilder.models.patience import Patience
-from appbuilder.models.stream import Reader, ResponseStream, Sent
+from appbuilder.models.response_stream import Reader, ResponseStream, Sent
+from appbuilder.models.timeouts import Patience
 from appbuilder.settings import Settings
 
 _T = TypeVar("_T")
@@ -82,9 +76,9 @@ class AppService:
 
     def upload(self, path: str, parts: Parts, texts: Sequence[str]) -> Told:
         """Posts a form once; its file is read while it is sent. Raises as :meth:`begin` does."""
-        wait = http.timeouts(self._settings, self._timeout)
+        wait = http_client.timeouts(self._settings, self._timeout)
         # The file may take its time; what is sent of it at once may not.
-        wait.write = float(http.patience(wait))
+        wait.write = float(http_client.patience(wait))
         request = self._request("POST", path, wait=wait, files=parts)
         return self._call(request, _ONCE, texts, sends_for_long=True)
 
@@ -133,18 +127,18 @@ class AppService:
         sent = gateway_headers(checked_token(self._credential, self._callers))
         sent["Authorization"] = sent.pop("X-Appbuilder-Authorization")
         try:
-            return http.client().build_request(
+            return http_client.client().build_request(
                 method,
                 f"{self._address}{path}",
                 headers={**sent, **(headers or {})},
-                timeout=http.timeouts(self._settings, self._timeout) if wait is None else wait,
+                timeout=http_client.timeouts(self._settings, self._timeout) if wait is None else wait,
                 **body,
             )
         except httpx2.InvalidURL as error:
             raise failures.of_transport(error).error from None
 
     def _send(self, request: httpx2.Request) -> httpx2.Response:
-        response = http.client().send(request, stream=True)
+        response = http_client.client().send(request, stream=True)
         if response.status_code != 200:
             raise refusal(response, self._callers)
         return response

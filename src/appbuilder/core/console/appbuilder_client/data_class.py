@@ -1,6 +1,6 @@
 """What goes to an application and comes from it, where the AppBuilder SDK has it."""
 
-from appbuilder.components.app_client.data import (
+from appbuilder.components.app_client.schemas import (
     Action,
     ActionInterruptEvent,
     ActionParameters,

@@ -1,0 +1,1 @@
+"""The embedded model: its weights, its process and its client."""

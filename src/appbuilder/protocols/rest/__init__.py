@@ -1,0 +1,1 @@
+"""Sessions, turns and runs as JSON, and as files."""

@@ -1,1 +1,0 @@
-"""The service's own transport: ASGI, every front door on one port."""

@@ -1,5 +1,0 @@
-"""The admin page: a look into everybody's sessions, live runs and keys."""
-
-from appbuilder.serve.asgi.admin.endpoints import routes
-
-__all__ = ["routes"]

@@ -1,0 +1,1 @@
+"""The service's own transport: ASGI, every protocol on one port."""

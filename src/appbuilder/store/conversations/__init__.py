@@ -1,0 +1,1 @@
+"""Conversations: their list, and what is done with one."""

@@ -1,1 +1,0 @@
-"""Revisions of the tables that only the service has; run by :mod:`appbuilder.store.service_schema`."""

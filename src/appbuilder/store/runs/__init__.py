@@ -1,0 +1,1 @@
+"""Live runs, in the database of the service."""

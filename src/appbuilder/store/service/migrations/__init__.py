@@ -1,0 +1,1 @@
+"""Revisions of the tables that only the service has; run by :mod:`appbuilder.store.service.schema`."""

@@ -1,0 +1,1 @@
+"""Turns in the SDK's one table."""

@@ -17,12 +17,12 @@ from appbuilder.core.message import Message
 from appbuilder.engine.memory_budget import Budget
 from appbuilder.errors import InvalidRequest, Overloaded, RateLimited
 from appbuilder.protocols import chat
+from appbuilder.protocols.body import UnreadBody, json_object
 from appbuilder.protocols.errors import to_problem
-from appbuilder.protocols.json_body import json_object
 from appbuilder.protocols.openai.history_digest import digest
 from appbuilder.protocols.openai.messages import ChatMessage
 from appbuilder.serve.http.memory_charge import charge
-from appbuilder.serve.http.messages import UnreadBody, own_connection, read_body, send_parts
+from appbuilder.serve.http.messages import own_connection, read_body, send_parts
 from appbuilder.serve.server.allocator import set_up_allocator
 from appbuilder.serve.server.write_coalescing import WriteCoalescer
 

@@ -8,14 +8,15 @@ from typing import Any
 
 from appbuilder import jsontext
 from appbuilder.core.events import RunEvent, is_piece
+from appbuilder.engine.log import Outcome
 from appbuilder.engine.memory_budget import Account
 from appbuilder.engine.reader import Batch
 from appbuilder.engine.turn_request import TurnRequest
 from appbuilder.errors import InvalidRequest, Unauthenticated
 from appbuilder.ids import new_id
 from appbuilder.protocols import sse
-from appbuilder.protocols.errors import Problem, envelope
-from appbuilder.protocols.json_body import json_object
+from appbuilder.protocols.body import json_object
+from appbuilder.protocols.errors import Problem, envelope, to_problem
 
 MAX_ID = 36
 """Characters of a session's or request's id: the width of the table's columns."""
@@ -103,9 +104,12 @@ class EventEncoder:
     all events, sent under their kind as name: readers of unnamed events do not see them.
     """
 
-    def __init__(self, request: TurnRequest) -> None:
+    def __init__(self, request: TurnRequest, *, debug: bool = False) -> None:
+        """:param debug: an error shows its traceback."""
+        self._request = request
         self._session_id = request.session_id
         self._all = request.all_events
+        self._debug = debug
         self._around: tuple[bytes, bytes] | None = None
 
     def events(self, batch: Batch) -> bytes:
@@ -125,6 +129,14 @@ class EventEncoder:
                 yield before + jsontext.dumps(piece) + after
             elif self._all:
                 yield sse.event(jsontext.dumps(event_members(event)), event.kind)
+
+    def last(self, outcome: Outcome) -> bytes:
+        """The event that ends the stream."""
+        if outcome.answer is not None:
+            return last_event(self._session_id, outcome.answer)
+        assert outcome.error is not None
+        what = to_problem(outcome.error, debug=self._debug, audience=self._request.audience)
+        return error_event(what, self._request.request_id)
 
     def _begin(self, head: Mapping[str, Any] | None) -> tuple[bytes, bytes]:
         around = _around_content(_event_body(self._session_id, False, {"content": None, **(head or {})}))

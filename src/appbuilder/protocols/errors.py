@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from appbuilder import errors
 from appbuilder.errors import AppBuilderError, Audience
 from appbuilder.jsontext import dumps, type_name
 from appbuilder.log_format import is_ours
+from appbuilder.logs import logger
+from appbuilder.protocols.body import BrokenBody, UnreadBody
 
 LONGEST_SHOWN = 1000
 """Characters of the text of a program's own error."""
@@ -56,6 +59,10 @@ class Problem:
     traceback: str | None = None
 
 
+Write = Callable[[Problem, BaseException, str], bytes]
+"""(problem, error, request id) -> the body that tells it."""
+
+
 def to_problem(
     error: BaseException, *, debug: bool = False, audience: Audience = Audience.STRANGER
 ) -> Problem:
@@ -73,6 +80,62 @@ def to_problem(
         math.ceil(later),
         "".join(traceback.format_exception(error)) if debug else None,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorAnswer:
+    """An error as an answer over HTTP. ``headers`` are those of the error alone, with names in lower case."""
+
+    status: int
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+
+
+def error_answer(
+    error: BaseException,
+    request_id: str,
+    *,
+    debug: bool = False,
+    audience: Audience = Audience.STRANGER,
+    write: Write | None = None,
+) -> ErrorAnswer:
+    """The answer that says *error*; one that is not a known error is logged.
+
+    :param write: makes the body; default: the SDK's envelope.
+    """
+    unread = isinstance(error, (errors.PayloadTooLarge, BrokenBody, UnreadBody))
+    error = error.error if isinstance(error, UnreadBody) else error
+    what = to_problem(error, debug=debug, audience=audience)
+    if what.status >= 500 and not isinstance(error, AppBuilderError):
+        logger.error("request %s failed", request_id, exc_info=error)
+    headers = []
+    if what.retry_after:
+        headers.append(("retry-after", str(what.retry_after)))
+    if isinstance(error, errors.MethodNotAllowed) and error.allowed:
+        headers.append(("allow", error.allowed))
+    if isinstance(error, errors.Unauthenticated):
+        headers.append(("www-authenticate", "Bearer"))
+    if what.status == 500 or isinstance(error, errors.TurnCancelled):
+        # OpenAI's clients try these again twice: the component has had its attempts, or was stopped.
+        headers.append(("x-should-retry", "false"))
+    if unread:
+        # What comes next on this connection is the rest of the body, if anything.
+        headers.append(("connection", "close"))
+    body = envelope(what, request_id) if write is None else write(what, error, request_id)
+    return ErrorAnswer(what.status, headers, body)
+
+
+def routing_error(status: int, text: str, allowed: str = "") -> AppBuilderError | None:
+    """The error for one of a framework's routing; None: it is not the caller's fault.
+
+    :param text: what the framework says.
+    :param allowed: the methods that the address takes.
+    """
+    if status == 404:
+        return errors.NotFound("Not found.")
+    if status == 405:
+        return errors.MethodNotAllowed("Method not allowed.", allowed)
+    return errors.InvalidRequest(text) if status < 500 else None
 
 
 def explained(

@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from starlette.routing import BaseRoute, Router
 
 from appbuilder.errors import NotFound
+from appbuilder.protocols.errors import Write
 from appbuilder.serve import admin
 from appbuilder.serve.auth.hosts import PROBES
 from appbuilder.serve.auth.origins import OriginPolicy
 from appbuilder.serve.auth.request_info import App, Receive, Scope, Send
 from appbuilder.serve.http.messages import CHAT
-from appbuilder.serve.http.service_app import Body, Lifespan, ServiceApp
+from appbuilder.serve.http.service_app import Lifespan, ServiceApp
 from appbuilder.serve.http.state import Service
 from appbuilder.serve.routes import metrics, openai, runs, sessions, status
 from appbuilder.serve.routes.chat_route import ChatEndpoint
@@ -20,7 +21,7 @@ from appbuilder.serve.routes.chat_route import ChatEndpoint
 GROUPS = (status, metrics, openai, sessions, runs, admin)
 """Modules with a function ``routes``."""
 
-BODIES: dict[str, Body] = {"/v1/": openai.error_body}
+BODIES: dict[str, Write] = {"/v1/": openai.error_body}
 """How errors are told under a prefix, where not in the SDK's envelope."""
 
 _PLACES = (

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
-from appbuilder import clock, errors
+from appbuilder import clock
 from appbuilder.engine.engine import Run
 from appbuilder.engine.log import Outcome
 from appbuilder.engine.reader import Batch, LogReader
 from appbuilder.engine.wakeups import LoopEvent, new_loop_event
-from appbuilder.logs import logger
 from appbuilder.protocols import sse
 from appbuilder.serve.auth.request_info import Receive, Scope, Send
 from appbuilder.serve.http.messages import send_parts
@@ -25,16 +23,6 @@ Encode = Callable[[Batch], "tuple[bytes, bool]"]
 """From a batch to what is to be sent, and whether nothing follows it."""
 
 
-class Encoder(Protocol):
-    """Writes the events of one stream."""
-
-    def events(self, batch: Batch) -> bytes:
-        """The events of what leaves together; empty where the protocol shows none of it."""
-
-    def last(self, outcome: Outcome) -> bytes:
-        """The events that end the stream; of a run that failed, those that say so."""
-
-
 class EventStream:
     """An ASGI response: pieces that wait together leave as one write.
 
@@ -44,7 +32,7 @@ class EventStream:
     def __init__(
         self,
         run: Run,
-        encoder: Encoder,
+        encoder: sse.Encoder,
         settings: Settings,
         headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:
@@ -67,22 +55,12 @@ class EventStream:
             if not run.log.has_spoken and outcome is not None and outcome.error is not None:
                 raise outcome.error
             await send({"type": "http.response.start", "status": 200, "headers": [*_STREAM, *self._headers]})
-            await reader.all(self._encoded)
+            await reader.all(lambda batch: sse.encoded(self._encoder, batch, run.request.request_id))
         except _Left:
             return
         finally:
             reader.close()
             run.detach()
-
-    def _encoded(self, batch: Batch) -> tuple[bytes, bool]:
-        """What is to be sent, and whether nothing follows it."""
-        try:
-            outcome, body = batch.outcome, self._encoder.events(batch) if batch.entries else b""
-            return (body, False) if outcome is None else (body + self._encoder.last(outcome), True)
-        except Exception as error:  # noqa: BLE001 - a stream ends with a last event, also if this cannot be written
-            logger.error("request %s: its answer is no JSON", self._run.request.request_id, exc_info=error)
-            wrong = errors.ComponentError("The answer is no JSON.")
-            return self._encoder.last(Outcome(error=wrong)), True
 
 
 _STREAM = (

@@ -13,8 +13,9 @@ from starlette.responses import Response, StreamingResponse
 
 from appbuilder import clock
 from appbuilder.errors import InvalidRequest
+from appbuilder.protocols.body import JSON
 from appbuilder.serve.auth.request_info import Receive, Scope, Send
-from appbuilder.serve.http.messages import JSON, NOT_KEPT, caller
+from appbuilder.serve.http.messages import NOT_KEPT, caller
 from appbuilder.serve.http.rate_limits import limit_key
 from appbuilder.serve.http.thread_pools import Pool
 

@@ -12,14 +12,14 @@ from starlette.responses import Response
 from appbuilder import errors, jsontext
 from appbuilder.engine.memory_budget import Account
 from appbuilder.protocols import chat
-from appbuilder.protocols.json_body import json_object as body_object
+from appbuilder.protocols.body import JSON, BrokenBody, UnreadBody, check_headers, too_large
+from appbuilder.protocols.body import json_object as body_object
 from appbuilder.serve.auth.request_info import Identity, Receive, Scope, Send
 from appbuilder.serve.http.thread_pools import PARSING
 from appbuilder.settings import Settings
 
 _T = TypeVar("_T")
 
-JSON = "application/json"
 IDENTITY = "appbuilder.identity"
 """Where the front leaves in the scope who is asking; None where nobody known is."""
 REQUEST_ID = "appbuilder.request_id"
@@ -34,18 +34,6 @@ NOT_KEPT = {"Cache-Control": "no-store"}
 """Headers of what is one caller's, by whatever he was known: no cache may have it for the next one."""
 CHAT = "/chat"
 """The route that no router stands in front of: it is asked most."""
-
-
-class UnreadBody(Exception):
-    """The body is not read to its end, because of *error*."""
-
-    def __init__(self, error: errors.AppBuilderError) -> None:
-        super().__init__(error)
-        self.error = error
-
-
-class BrokenBody(errors.InvalidRequest):
-    """Where this body ends cannot be known: what follows on the connection may be the rest of it."""
 
 
 def header_of(scope: Scope) -> Callable[[str], str | None]:
@@ -91,14 +79,7 @@ async def read_json(
     :raises PayloadTooLarge: it is larger than *limit* bytes; no more than that is kept.
     :raises InvalidRequest: the client broke it off.
     """
-    kind = header("content-type") or ""
-    if kind not in kinds and kind.partition(";")[0].strip().lower() not in kinds:
-        raise errors.UnsupportedMediaType(f"Send the body as JSON, with Content-Type: {kinds[0]}.")
-    if (header("content-encoding") or "identity").lower() != "identity":
-        raise errors.UnsupportedMediaType("Send the body uncompressed.")
-    declared = header("content-length") or ""
-    if declared.isdigit() and int(declared[:20]) > limit:
-        raise _too_large(limit)
+    check_headers(header, limit, kinds)
     return await read_body(receive, limit, account)
 
 
@@ -115,7 +96,7 @@ async def read_body(receive: Receive, limit: int, account: Account | None = None
             raise BrokenBody("The body was broken off.")
         part: bytes = message.get("body", b"")
         if len(body) + len(part) > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         more = message.get("more_body", False)
         if not body and not more:
             return part
@@ -136,10 +117,6 @@ def _count(account: Account, size: int) -> None:
         account.take(size)
     except errors.AppBuilderError as error:
         raise UnreadBody(error) from None
-
-
-def _too_large(limit: int) -> errors.PayloadTooLarge:
-    return errors.PayloadTooLarge(f"The body is larger than {limit} bytes.")
 
 
 async def send_whole(

@@ -14,7 +14,7 @@ from appbuilder import errors
 from appbuilder.ids import new_id
 from appbuilder.logs import logger
 from appbuilder.protocols import chat
-from appbuilder.protocols.errors import Problem, envelope, to_problem
+from appbuilder.protocols.errors import Write, error_answer, routing_error
 from appbuilder.serve.auth.hosts import PROBES
 from appbuilder.serve.auth.origins import SAFE, OriginPolicy, check_request, cors_headers, preflight
 from appbuilder.serve.auth.request_info import (
@@ -31,8 +31,6 @@ from appbuilder.serve.http.messages import (
     IDENTITY,
     REQUEST_ID,
     REQUEST_ID_HEADERS,
-    BrokenBody,
-    UnreadBody,
     header_of,
     send_whole,
 )
@@ -40,15 +38,11 @@ from appbuilder.serve.http.request_metrics import RequestMetricsMiddleware, Resp
 from appbuilder.serve.http.state import Service, audience
 from appbuilder.serve.server.signals import at_sigterm
 
-Body = Callable[[Problem, BaseException, str], bytes]
-"""(problem, error, request id) -> the body that tells it."""
-
 MAX_CACHED = 1000
 """Combinations of peer, path and headers that are remembered."""
 MAX_CACHED_BYTES = 4096
 """Bytes of headers; larger ones are looked at each time."""
 
-_CLOSE = (b"connection", b"close")
 _NOT_KEPT = (b"cache-control", b"no-store")
 
 
@@ -130,7 +124,7 @@ class ServiceApp:
         origin_policy: OriginPolicy,
         routes: MutableMapping[str, App],
         page: App | None,
-        bodies: MutableMapping[str, Body],
+        bodies: MutableMapping[str, Write],
         *,
         lifespan: Lifespan,
     ) -> None:
@@ -206,7 +200,7 @@ class ServiceApp:
             return route
         if self._page is not None:
             return self._page
-        raise errors.NotFound("There is nothing at this address.")
+        raise errors.NotFound("Not found.")
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -222,51 +216,21 @@ class ServiceApp:
         await self._page(scope, receive, send)
 
     async def _send_error(self, scope: Scope, send: Send, error: Exception, request_id: str) -> None:
-        # What comes next on this connection is the rest of the body, if anything.
-        unread = isinstance(error, (errors.PayloadTooLarge, BrokenBody, UnreadBody))
-        error = error.error if isinstance(error, UnreadBody) else map_http_exception(error)
-        what = to_problem(error, audience=audience(self._service.settings, scope.get(IDENTITY)))
-        if what.status >= 500 and not isinstance(error, errors.AppBuilderError):
-            logger.error("request %s failed", request_id, exc_info=error)
-        headers = [(name, request_id.encode()) for name in REQUEST_ID_HEADERS] + _headers_of(error, what)
-        if unread:
-            headers.append(_CLOSE)
+        path, reader = scope["path"], audience(self._service.settings, scope.get(IDENTITY))
+        write = next((body for prefix, body in self._bodies.items() if path.startswith(prefix)), None)
+        answer = error_answer(map_http_exception(error), request_id, audience=reader, write=write)
+        headers = [(name, request_id.encode()) for name in REQUEST_ID_HEADERS]
+        headers += [(name.encode(), value.encode()) for name, value in answer.headers]
         if scope["method"] in SAFE:
             headers.append(_NOT_KEPT)
-        body = self._body(scope["path"], what, error, request_id)
-        await send_whole(send, body, status=what.status, headers=headers)
-
-    def _body(self, path: str, what: Problem, error: Exception, request_id: str) -> bytes:
-        for prefix, body in self._bodies.items():
-            if path.startswith(prefix):
-                return body(what, error, request_id)
-        return envelope(what, request_id)
-
-
-def _headers_of(error: Exception, what: Problem) -> list[tuple[bytes, bytes]]:
-    headers = []
-    if what.retry_after:
-        headers.append((b"retry-after", str(what.retry_after).encode()))
-    if isinstance(error, errors.MethodNotAllowed) and error.allowed:
-        headers.append((b"allow", error.allowed.encode()))
-    if isinstance(error, errors.Unauthenticated):
-        headers.append((b"www-authenticate", b"Bearer"))
-    if what.status == 500 or isinstance(error, errors.TurnCancelled):
-        # OpenAI's clients try these again twice: the component has had its attempts, or was stopped.
-        headers.append((b"x-should-retry", b"false"))
-    return headers
+        await send_whole(send, answer.body, status=answer.status, headers=headers)
 
 
 def map_http_exception(error: Exception) -> Exception:
-    """An error of Starlette's routing as one of ours."""
+    """An error of Starlette's routing as one of the package's."""
     if not isinstance(error, HTTPException):
         return error
-    if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
-        return errors.MethodNotAllowed("This address does not take that method.", allowed)
-    if error.status_code == 404:
-        return errors.NotFound("There is nothing at this address.")
-    return errors.InvalidRequest(error.detail) if error.status_code < 500 else error
+    return routing_error(error.status_code, error.detail, (error.headers or {}).get("Allow", "")) or error
 
 
 async def _send_preflight(send: Send, headers: list[tuple[bytes, bytes]]) -> None:

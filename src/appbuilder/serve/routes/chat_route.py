@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from appbuilder.engine.engine import Run
-from appbuilder.engine.log import Outcome
 from appbuilder.engine.memory_budget import Account
-from appbuilder.engine.reader import Batch
 from appbuilder.engine.turn_request import TurnRequest
 from appbuilder.errors import MethodNotAllowed, Unauthenticated
 from appbuilder.protocols import chat
-from appbuilder.protocols.errors import to_problem
 from appbuilder.serve.auth.request_info import Receive, Scope, Send
 from appbuilder.serve.http.event_stream import EventStream, outcome_of
 from appbuilder.serve.http.memory_charge import account_of, charge, written
@@ -29,7 +25,7 @@ class ChatEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         service, identity, request_id = self._service, scope[IDENTITY], scope[REQUEST_ID]
         if scope["method"] != "POST":
-            raise MethodNotAllowed("This address does not take that method.", "POST")
+            raise MethodNotAllowed("Method not allowed.", "POST")
         if identity is None:
             raise Unauthenticated("Send your key: Authorization: Bearer ...")
         header, account = scope[HEADER], account_of(service, scope)
@@ -37,7 +33,9 @@ class ChatEndpoint:
         run = await start_run(service, identity, turn, header(chat.ON_DISCONNECT_HEADER))
         headers = [(_REQUEST_ID, request_id.encode())]
         if turn.stream:
-            await EventStream(run, ChatEvents(run), service.settings, headers)(scope, receive, send)
+            await EventStream(run, chat.EventEncoder(run.request), service.settings, headers)(
+                scope, receive, send
+            )
             return
         outcome = await outcome_of(run, receive)
         if outcome is None:
@@ -66,25 +64,3 @@ class ChatEndpoint:
             return turn
 
         return await own_connection(len(body), parse)
-
-
-class ChatEvents:
-    """Writes the events of one stream of the protocol."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._encoder: chat.EventEncoder | None = None
-
-    def events(self, batch: Batch) -> bytes:
-        """The events of what leaves together."""
-        if self._encoder is None:
-            self._encoder = chat.EventEncoder(self._run.request)
-        return self._encoder.events(batch)
-
-    def last(self, outcome: Outcome) -> bytes:
-        """The event that ends the stream."""
-        request = self._run.request
-        if outcome.answer is not None:
-            return chat.last_event(request.session_id, outcome.answer)
-        assert outcome.error is not None
-        return chat.error_event(to_problem(outcome.error, audience=request.audience), request.request_id)

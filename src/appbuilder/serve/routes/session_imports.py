@@ -13,13 +13,14 @@ from appbuilder.core.conversations import NewSession
 from appbuilder.errors import Forbidden, InvalidRequest, PayloadTooLarge, SessionBusy
 from appbuilder.ids import new_id
 from appbuilder.logs import logger
+from appbuilder.protocols.body import JSON
 from appbuilder.protocols.openapi.sessions import JSON_LINES
 from appbuilder.protocols.rest import transcript
 from appbuilder.protocols.rest.transcript import Transcript
 from appbuilder.serve.auth.request_info import Identity
 from appbuilder.serve.http import query_parameters
 from appbuilder.serve.http.long_requests import ClientDisconnected, in_slices, presence
-from appbuilder.serve.http.messages import JSON, header_of, read_json
+from appbuilder.serve.http.messages import header_of, read_json
 from appbuilder.serve.http.state import Service, one_writer
 from appbuilder.serve.http.thread_pools import BULK, WRITES
 from appbuilder.store.conversations import imports

@@ -9,9 +9,10 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from appbuilder import errors, jsontext
+from appbuilder.protocols.body import JSON
 from appbuilder.protocols.openapi import documents
 from appbuilder.serve.auth.hosts import listed
-from appbuilder.serve.http.messages import JSON, reply
+from appbuilder.serve.http.messages import reply
 from appbuilder.serve.http.readiness import Readiness
 from appbuilder.serve.http.state import Service
 from appbuilder.serve.http.thread_pools import PROBES

@@ -17,8 +17,8 @@ from websockets.asyncio.client import ClientConnection, unix_connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
 from appbuilder.errors import NotFound, ServiceUnavailable
+from appbuilder.protocols.body import BrokenBody
 from appbuilder.serve.auth.request_info import App, Receive, Scope, Send
-from appbuilder.serve.http.messages import BrokenBody
 
 HEADER = b"x-appbuilder-relayed"
 """Secret and peer of a request that was passed on."""

@@ -12,8 +12,6 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import (
     ClientDisconnected,
     HTTPException,
-    MethodNotAllowed,
-    NotFound,
 )
 from werkzeug.wsgi import get_input_stream
 
@@ -21,11 +19,11 @@ from appbuilder import errors, jsontext
 from appbuilder.engine.engine import Engine, Run
 from appbuilder.engine.log import Outcome
 from appbuilder.engine.memory_budget import Account
-from appbuilder.engine.reader import Batch, LogReader
+from appbuilder.engine.reader import LogReader
 from appbuilder.ids import new_id
-from appbuilder.logs import logger
 from appbuilder.protocols import chat, sse
-from appbuilder.protocols.errors import envelope, to_problem
+from appbuilder.protocols.body import BrokenBody, UnreadBody, check_headers, too_large
+from appbuilder.protocols.errors import error_answer, routing_error
 from appbuilder.protocols.openapi import documents
 
 _JSON = "application/json"
@@ -142,11 +140,10 @@ class EventStream:
     def __init__(self, run: Run, heartbeat: float, *, debug: bool) -> None:
         self._run = run
         self._heartbeat = heartbeat
-        self._debug = debug
+        self._encoder = chat.EventEncoder(run.request, debug=debug)
         self._reader = LogReader(run.log)
         self._ended = False
         self._left = False
-        self._encoder: chat.EventEncoder | None = None
 
     def __iter__(self) -> EventStream:
         return self
@@ -157,8 +154,8 @@ class EventStream:
         while True:
             batch = self._reader.take()
             if batch is not None:
-                self._ended = batch.outcome is not None
-                body = self._encoded(batch)
+                request_id = self._run.request.request_id
+                body, self._ended = sse.encoded(self._encoder, batch, request_id)
                 if body:
                     return body
             elif not self._reader.wait(self._heartbeat):
@@ -171,27 +168,6 @@ class EventStream:
             self._reader.close()
             self._run.detach()
 
-    def _encoded(self, batch: Batch) -> bytes:
-        try:
-            return self._events(batch) + (b"" if batch.outcome is None else self._last(batch.outcome))
-        except Exception as error:  # noqa: BLE001 - a stream ends with a last event, also if this cannot be written
-            self._ended = True
-            logger.error("request %s: its answer is no JSON", self._run.request.request_id, exc_info=error)
-            return self._last(Outcome(error=errors.ComponentError("The answer is no JSON.")))
-
-    def _events(self, batch: Batch) -> bytes:
-        if not batch.entries:
-            return b""
-        if self._encoder is None:
-            self._encoder = chat.EventEncoder(self._run.request)
-        return self._encoder.events(batch)
-
-    def _last(self, outcome: Outcome) -> bytes:
-        if outcome.answer is not None:
-            return chat.last_event(self._run.request.session_id, outcome.answer)
-        assert outcome.error is not None
-        return chat.error_event(to_problem(outcome.error, debug=self._debug), self._run.request.request_id)
-
 
 def _body(limit: int, account: Account) -> bytes:
     """The request's body.
@@ -202,33 +178,26 @@ def _body(limit: int, account: Account) -> bytes:
     :raises PayloadTooLarge: it is larger than *limit* bytes; no more than that is read.
     :raises InvalidRequest: the client broke it off.
     """
-    if request.environ.get("CONTENT_TYPE") != _JSON and request.mimetype != _JSON:
-        raise errors.UnsupportedMediaType("Send the body as JSON, with Content-Type: application/json.")
-    if request.environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
-        raise errors.UnsupportedMediaType("Send the body uncompressed.")
+    check_headers(request.headers.get, limit)
     declared = request.content_length
-    if declared is not None and declared > limit:
-        raise _too_large(limit)
     try:
         body = _read(get_input_stream(request.environ), limit + 1, account)
-    except (errors.ServiceUnavailable, MemoryError):
+    except errors.ServiceUnavailable as error:
+        raise UnreadBody(error) from None
+    except MemoryError:
         raise
     except ClientDisconnected:
-        raise _BrokenBody(_TOO_SHORT) from None
+        raise BrokenBody(_TOO_SHORT) from None
     except Exception:  # noqa: BLE001 - each server has errors of its own for chunks that are none
-        raise _BrokenBody("The body cannot be read: it was broken off, or is not framed rightly.") from None
+        raise BrokenBody("The body cannot be read: it was broken off, or is not framed rightly.") from None
     if len(body) > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
     if declared is not None and len(body) < declared:
-        raise _BrokenBody(_TOO_SHORT)
+        raise BrokenBody(_TOO_SHORT)
     return body
 
 
 _TOO_SHORT = "The body is shorter than its Content-Length says."
-
-
-class _BrokenBody(errors.InvalidRequest):
-    """Where this body ends cannot be known."""
 
 
 def _read(stream: IO[bytes], size: int, account: Account) -> bytes:
@@ -246,10 +215,6 @@ _AT_ONCE = 64 * 1024
 """Bytes of a body that are read at a time; of a larger one they are counted."""
 
 
-def _too_large(limit: int) -> errors.PayloadTooLarge:
-    return errors.PayloadTooLarge(f"The body is larger than {limit} bytes.")
-
-
 def _id_header(request_id: str) -> dict[str, str]:
     """The header with the request's id: UTF-8, as it came, in the Latin-1 disguise WSGI wants."""
     return {chat.REQUEST_ID_HEADER: request_id.encode().decode("latin-1")}
@@ -262,27 +227,11 @@ def _health(engine: Engine) -> Response:
 
 
 def _error_response(error: Exception, request_id: str, *, debug: bool) -> Response:
-    what = to_problem(map_http_exception(error), debug=debug)
-    if what.status >= 500 and not isinstance(error, errors.AppBuilderError):
-        logger.error("request %s failed", request_id, exc_info=error)
-    response = Response(envelope(what, request_id), what.status, mimetype=_JSON)
+    if isinstance(error, HTTPException) and error.code is not None:
+        allowed = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
+        error = routing_error(error.code, error.description or error.name, allowed) or error
+    answer = error_answer(error, request_id, debug=debug)
+    response = Response(answer.body, answer.status, mimetype=_JSON)
     response.headers.update(_id_header(request_id))
-    if what.retry_after:
-        response.headers["Retry-After"] = str(what.retry_after)
-    if isinstance(error, MethodNotAllowed):
-        response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
-    if isinstance(error, (errors.PayloadTooLarge, errors.Overloaded, _BrokenBody)):
-        # What comes next on this connection is the rest of the body, if anything.
-        response.headers["Connection"] = "close"
+    response.headers.update({name.title(): value for name, value in answer.headers})
     return response
-
-
-def map_http_exception(error: Exception) -> Exception:
-    """An error of Flask's routing as one of ours."""
-    if isinstance(error, NotFound):
-        return errors.NotFound("There is nothing at this address.")
-    if isinstance(error, MethodNotAllowed):
-        return errors.MethodNotAllowed("This address does not take that method.")
-    if isinstance(error, HTTPException) and error.code is not None and error.code < 500:
-        return errors.InvalidRequest(error.description or error.name)
-    return error

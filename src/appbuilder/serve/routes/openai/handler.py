@@ -15,13 +15,14 @@ from appbuilder.engine.turn_request import Replaces, SessionCheck, TurnRequest
 from appbuilder.errors import Unauthenticated
 from appbuilder.ids import new_id
 from appbuilder.protocols import chat
+from appbuilder.protocols.body import json_object
 from appbuilder.protocols.chat import Header
-from appbuilder.protocols.json_body import json_object
 from appbuilder.protocols.openai import open_webui
 from appbuilder.protocols.openai.messages import Conversation
 from appbuilder.protocols.openai.session_names import SESSION_ID_HEADER, is_open_webui_chat, named_session
+from appbuilder.protocols.sse import Encoder
 from appbuilder.serve.auth.request_info import Identity, Receive, Scope, Send
-from appbuilder.serve.http.event_stream import Encoder, EventStream, outcome_of
+from appbuilder.serve.http.event_stream import EventStream, outcome_of
 from appbuilder.serve.http.memory_charge import account_of, charge, written
 from appbuilder.serve.http.messages import (
     IDENTITY,

@@ -128,7 +128,7 @@ def titles(html: str) -> list[str]:
 def test_others_learn_nothing_of_it(desk: Desk, identity: Identity, path: str) -> None:
     desk.say("s", "user:ann", "a question")
     desk.identity = identity
-    with pytest.raises(NotFound, match="nothing at this address"):
+    with pytest.raises(NotFound, match="Not found"):
         desk.browser.request("POST" if path in POSTS else "GET", "/admin" + path, headers=OWN_FORM)
     desk.identity = ADMINISTRATOR
     assert titles(desk.get("?owner=ann")) == ["a question"]

@@ -87,7 +87,7 @@ class Admin:
             if request.method == "GET" and request.scope.get(IDENTITY) is None and self._has_login:
                 return _go_to("/login")
             if not caller(request).sees_all_others:
-                raise NotFound("There is nothing at this address.")
+                raise NotFound("Not found.")
             try:
                 if request.method == "POST":
                     check_own_page(request)
@@ -175,7 +175,7 @@ class Admin:
         """Style sheet, script and icon."""
         found = _STATIC.get(request.path_params["name"])
         if found is None:
-            raise NotFound("There is nothing at this address.")
+            raise NotFound("Not found.")
         return FileResponse(found[0], media_type=found[1], headers={**HEADERS, "Cache-Control": "no-cache"})
 
     # Doing

@@ -57,4 +57,4 @@ class _Routed:
 
 
 async def _nothing(_scope: Scope, _receive: Receive, _send: Send) -> None:
-    raise NotFound("There is nothing at this address.")
+    raise NotFound("Not found.")

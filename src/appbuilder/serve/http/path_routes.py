@@ -28,7 +28,7 @@ def at(path: str, **endpoints: Endpoint) -> SentRoute:
     async def endpoint(request: Request) -> Response:
         found = endpoints.get("GET" if request.method == "HEAD" else request.method)
         if found is None:
-            raise MethodNotAllowed("This address does not take that method.", allowed)
+            raise MethodNotAllowed("Method not allowed.", allowed)
         return await found(request)
 
     return SentRoute(path, endpoint, list(endpoints))

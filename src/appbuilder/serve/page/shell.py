@@ -179,7 +179,7 @@ def _check(scope: Scope, identity: Identity | None, passed: Passed) -> None:
                     raise Unauthenticated("Log in first.")
                 return
             raise MethodNotAllowed(f"{method} is not allowed here.", ", ".join(sorted(methods)))
-    raise NotFound("There is nothing at this address.")
+    raise NotFound("Not found.")
 
 
 async def _close(receive: Receive, send: Send) -> None:

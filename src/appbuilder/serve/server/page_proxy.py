@@ -68,7 +68,7 @@ class PageProxy:
         try:
             response = await self._transport.handle_async_request(self._passed_on(scope, receive))
         except httpx2.InvalidURL:
-            raise NotFound("There is nothing at this address.") from None
+            raise NotFound("Not found.") from None
         except httpx2.TransportError:
             raise ServiceUnavailable("The chat page is starting; try again in a moment.") from None
         try:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from appbuilder.core.events import OUTPUT, Entry, LoggedEvent, RunEvent
 from appbuilder.engine.log import RunLog
 from appbuilder.engine.reader import Batch
 from appbuilder.events import Event
+
+
+def by_name(headers: Mapping[str, str]) -> Callable[[str], str | None]:
+    """What gives the headers by their names in lower case, as a transport does."""
+    return {name.lower(): value for name, value in headers.items()}.get
 
 
 def entry_of(piece: Any) -> Entry:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.logs import batch_of
+from tests.unit.logs import batch_of, by_name
 
 from appbuilder.engine.turn_request import TurnRequest
 from appbuilder.errors import InvalidRequest, Unauthenticated
@@ -22,7 +22,7 @@ def parse(
     body: Any, headers: Mapping[str, str] | None = None, *, needs_credential: bool = False
 ) -> TurnRequest:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return chat.parse(data, (headers or {}).get, id="r", needs_credential=needs_credential)
+    return chat.parse(data, by_name(headers or {}), id="r", needs_credential=needs_credential)
 
 
 def test_a_request_with_everything() -> None:
@@ -91,7 +91,7 @@ def test_request_ids_that_are_refused(value: str) -> None:
 
 
 def test_request_ids() -> None:
-    assert chat.request_id(lambda name: "mine" if name == "X-Appbuilder-Request-Id" else None) == "mine"
+    assert chat.request_id(by_name({"X-Appbuilder-Request-Id": "mine"})) == "mine"
     assert len(chat.request_id(lambda name: None)) == 36
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.logs import by_name
 
 from appbuilder.errors import InvalidRequest, NotFound, RateLimited, SessionBusy, Unauthenticated
 from appbuilder.protocols.errors import to_problem
@@ -32,7 +33,7 @@ def read_response(takes: frozenset[str] = frozenset(), **body: Any) -> response_
 
 
 def header(**headers: str) -> Callable[[str], str | None]:
-    return headers.get
+    return by_name(headers)
 
 
 def test_the_last_user_message_is_what_is_asked() -> None:
@@ -449,8 +450,8 @@ def test_the_edges_of_ranges_null_and_what_is_not_known() -> None:
 
 def test_where_a_session_is_named() -> None:
     headers = {"X-Appbuilder-Session-Id": "a", "X-OpenWebUI-Chat-Id": "b"}
-    assert named_session(headers.get, "c") == "a"
-    assert named_session({"X-OpenWebUI-Chat-Id": "b"}.get, "c") == "b"
+    assert named_session(by_name(headers), "c") == "a"
+    assert named_session(by_name({"X-OpenWebUI-Chat-Id": "b"}), "c") == "b"
     assert named_session(header(), "c") == "c"
     assert named_session(header(), None) is None
     assert read_chat(session_id="s", metadata={"session_id": "t"}).session_id == "s"
@@ -458,12 +459,12 @@ def test_where_a_session_is_named() -> None:
     for conversation in ("s", {"id": "s"}):
         assert read_response(conversation=conversation, session_id="t").session_id == "s"
     with pytest.raises(InvalidRequest):
-        named_session({"X-Appbuilder-Session-Id": ""}.get, None)
+        named_session(by_name({"X-Appbuilder-Session-Id": ""}), None)
 
 
 def test_open_webui_s_chats() -> None:
     def session(chat_id: str) -> str | None:
-        return open_webui.session_of({"X-OpenWebUI-Chat-Id": chat_id}.get)
+        return open_webui.session_of(by_name({"X-OpenWebUI-Chat-Id": chat_id}))
 
     chat_id = OPEN_WEBUI["chat_header"]["X-OpenWebUI-Chat-Id"]
     assert session(chat_id) == chat_id
@@ -478,22 +479,22 @@ def test_open_webui_s_chats() -> None:
 
 def test_open_webui_s_users() -> None:
     headers = OPEN_WEBUI["user_headers"]
-    user = open_webui.user_of(headers.get)
+    user = open_webui.user_of(by_name(headers))
     assert user == open_webui.User("3f0f5c1c-6a1e-4a46-8d4a-0d7f5a1b2c3d", "juergen@example.com")
     without = {name: value for name, value in headers.items() if not name.endswith("Email")}
-    named = open_webui.user_of(without.get)
+    named = open_webui.user_of(by_name(without))
     assert named is not None
     assert named.label == "Jürgen Groß"
     assert open_webui.user_of(header()) is None
     email = "王芳@example.com".encode().decode("latin-1")
-    chinese = open_webui.user_of({**headers, "X-OpenWebUI-User-Email": email}.get)
+    chinese = open_webui.user_of(by_name({**headers, "X-OpenWebUI-User-Email": email}))
     assert chinese is not None
     assert chinese.label == "王芳@example.com"
 
 
 def test_open_webui_s_own_requests() -> None:
     def is_task(body: Mapping[str, Any], **headers: str) -> bool:
-        return open_webui.is_task(headers.get, read_messages(body["messages"]).messages)
+        return open_webui.is_task(by_name(headers), read_messages(body["messages"]).messages)
 
     for name, body in OPEN_WEBUI["tasks"].items():
         assert is_task(body), name

@@ -32,7 +32,7 @@ _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _TOKEN = re.compile(r"(?!bearer$)(?:bearer +)?[!-+\--~]+", re.IGNORECASE)
 
 Header = Callable[[str], str | None]
-"""Gives a header's value by its name, None where the request has none."""
+"""Gives a header's value by its name in lower case, None where the request has none."""
 
 
 def request_id(header: Header) -> str:
@@ -70,7 +70,7 @@ def parse(
     message, stream = data.pop("message"), data.pop("stream", False)
     if not isinstance(stream, bool):
         raise InvalidRequest("The member 'stream' must be true or false.")
-    events = header(EVENTS_HEADER)
+    events = header(EVENTS_HEADER.lower())
     if events not in (None, "all"):
         raise InvalidRequest(f"{EVENTS_HEADER} must be all.")
     named = "session_id" in data
@@ -179,7 +179,7 @@ def id_in(header: Header, name: str, limit: int = MAX_ID) -> str | None:
 
     :raises InvalidRequest: it is empty, too long, not UTF-8, or holds control characters.
     """
-    given = header(name)
+    given = header(name.lower())
     return None if given is None else checked_id(_text(given), name, limit)
 
 
@@ -188,7 +188,7 @@ def credential_of(header: Header, *, needed: bool) -> str | None:
 
     :raises Unauthenticated: one is needed and there is none, or more than one.
     """
-    given = [value.strip() for name in TOKEN_HEADERS if (value := header(name)) is not None]
+    given = [value.strip() for name in TOKEN_HEADERS if (value := header(name.lower())) is not None]
     if not needed:
         return given[0] if len(given) == 1 and given[0] else None
     if len(given) != 1 or not _TOKEN.fullmatch(given[0]):

@@ -58,7 +58,7 @@ def user_of(header: Header) -> User | None:
 
 def _header_text(header: Header, name: str) -> str:
     """A header's value as UTF-8, or as it is where it is none; empty where it is missing."""
-    value = header(name) or ""
+    value = header(name.lower()) or ""
     try:
         return value.encode("latin-1").decode("utf-8")
     except UnicodeError:
@@ -67,7 +67,7 @@ def _header_text(header: Header, name: str) -> str:
 
 def is_task(header: Header, messages: Sequence[Mapping[str, Any]]) -> bool:
     """Whether Open WebUI asks for itself and not for its user."""
-    return bool(header(TASK)) or _is_task_prompt(messages)
+    return bool(header(TASK.lower())) or _is_task_prompt(messages)
 
 
 _TASK_PROMPT = "### Task:"

@@ -129,36 +129,26 @@ class _Reader:
         :raises _Left: there is nobody to send it to any more.
         """
         self._beat()
+        reader, ended = self._reader, False
         try:
-            await self._write_all(encoded)
+            while not ended:
+                batch, body = reader.take(), b""
+                if batch is not None:
+                    body, ended = encoded(batch)
+                else:
+                    await reader.woken()
+                    if not reader.log.has_more(reader.cursor) and self._silent() >= self._heartbeat:
+                        body = sse.COMMENT
+                if self._left:
+                    raise _Left
+                if body or ended:
+                    await send_parts(self._send, body, more=not ended)
+                    self._last_write = clock.monotonic()
         except OSError as error:  # of servers that tell so that the reader has left
             raise _Left from error
 
-    async def _write_all(self, encoded: Encode) -> None:
-        reader = self._reader
-        while True:
-            batch = reader.take()
-            if batch is not None:
-                body, ended = encoded(batch)
-                if body or ended:
-                    await self._write(body, more=not ended)
-                if ended:
-                    return
-                continue
-            await reader.woken()
-            if self._left:
-                raise _Left
-            if not reader.log.has_more(reader.cursor) and self._silent() >= self._heartbeat:
-                await self._write(sse.COMMENT, more=True)
-
     def _silent(self) -> float:
         return clock.monotonic() - self._last_write
-
-    async def _write(self, body: bytes, *, more: bool) -> None:
-        if self._left:
-            raise _Left
-        await send_parts(self._send, body, more=more)
-        self._last_write = clock.monotonic()
 
     async def _watch(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 from starlette.requests import Request
@@ -37,29 +36,19 @@ CHAT = "/chat"
 
 
 def header_of(scope: Scope) -> Callable[[str], str | None]:
-    """Gives a request's headers by name, as Latin-1; None where there is none.
+    """Gives a request's headers by their names in lower case, as Latin-1; None where a request has none.
 
     One that came twice is joined by commas, as WSGI servers do. Made once for a request.
     """
     known: Callable[[str], str | None] | None = scope.get(HEADER)
     if known is not None:
         return known
-    found: dict[bytes, bytes] = {}
-    for name, value in scope["headers"]:
-        found[name] = found[name] + b"," + value if name in found else value
-
-    def header(name: str) -> str | None:
-        value = found.get(_in_scope(name))
-        return None if value is None else value.decode("latin-1")
-
-    scope[HEADER] = header
-    return header
-
-
-@lru_cache(256)
-def _in_scope(name: str) -> bytes:
-    """A header's name as a scope has it; the same few are asked for again and again."""
-    return name.lower().encode("latin-1")
+    found: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        found[name] = f"{found[name]},{value}" if name in found else value
+    scope[HEADER] = found.get
+    return found.get
 
 
 async def read_json(

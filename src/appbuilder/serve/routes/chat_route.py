@@ -13,6 +13,7 @@ from appbuilder.serve.http.messages import HEADER, IDENTITY, REQUEST_ID, own_con
 from appbuilder.serve.http.start_run import start_run
 from appbuilder.serve.http.state import Service
 
+_ON_DISCONNECT = chat.ON_DISCONNECT_HEADER.lower()
 _REQUEST_ID = chat.REQUEST_ID_HEADER.lower().encode()
 
 
@@ -30,7 +31,7 @@ class ChatEndpoint:
             raise Unauthenticated("Send your key: Authorization: Bearer ...")
         header, account = scope[HEADER], account_of(service, scope)
         turn = await self._turn(scope, receive, account)
-        run = await start_run(service, identity, turn, header(chat.ON_DISCONNECT_HEADER))
+        run = await start_run(service, identity, turn, header(_ON_DISCONNECT))
         headers = [(_REQUEST_ID, request_id.encode())]
         if turn.stream:
             await EventStream(run, chat.EventEncoder(run.request), service.settings, headers)(

@@ -28,7 +28,7 @@ from appbuilder.protocols.openapi import documents
 
 _JSON = "application/json"
 _WSGI_NAMES = {
-    name: f"HTTP_{name.upper().replace('-', '_')}"
+    name.lower(): f"HTTP_{name.upper().replace('-', '_')}"
     for name in (chat.REQUEST_ID_HEADER, chat.USER_ID_HEADER, chat.EVENTS_HEADER, *chat.TOKEN_HEADERS)
 }
 

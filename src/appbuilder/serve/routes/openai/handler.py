@@ -183,7 +183,7 @@ async def _begin(
         account=account_of(service, scope),
         door="responses" if scope["path"].endswith("/responses") else "openai",
     )
-    return await start_run(service, identity, turn, header(chat.ON_DISCONNECT_HEADER), asked.note)
+    return await start_run(service, identity, turn, header(chat.ON_DISCONNECT_HEADER.lower()), asked.note)
 
 
 def _replaced_by(service: Service, asked: OpenAICall, place: SessionResolver) -> Replaces:

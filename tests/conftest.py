@@ -9,8 +9,27 @@ from typing import Any
 
 import pytest
 
+from tests import starts
 from tests.services.fixtures import database_url, mariadb, postgres  # noqa: F401
 from tests.services.sdk import sdk_python  # noqa: F401
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    starts.begin(config)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Reports how many servers were started; a whole run that started too many fails."""
+    config = session.config
+    if hasattr(config, "workerinput"):
+        return
+    whole = config.args == config.getini("testpaths") and not config.option.keyword
+    report = starts.end(config, whole=whole)
+    if report.endswith("Too many.") and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if report:
+        print(f"\n{report}")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests import starts
+
 START_TIMEOUT = 30.0
 """Seconds a server may take to answer its first request, on a machine that does other things too."""
 
@@ -246,6 +248,7 @@ def start(
     log = folder / "server.log"
     with log.open("ab") as output:
         said_before = log.read_text("utf-8", "replace").count(ALL_SERVE)
+        starts.note()
         process = subprocess.Popen(
             list(command),
             cwd=folder,

@@ -131,7 +131,7 @@ class Settings:
     turn_timeout: float = _setting(
         "APPBUILDER_TURN_TIMEOUT",
         1800.0,
-        "Seconds a turn may take, also one that nobody reads, before it is stopped with 504; 0: no limit.",
+        "Seconds a turn may take, also one without a reader, before it is stopped with 504; 0: no limit.",
     )
     first_piece_wait: float = _setting(
         "APPBUILDER_FIRST_PIECE_WAIT", 10.0, "Seconds the status line of a stream waits for its first piece."

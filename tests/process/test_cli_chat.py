@@ -58,7 +58,7 @@ def test_a_service_answers_a_pipe(service: Server, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("target", "said", "status", "sentence"),
     [
-        (f"{APP}:paced", " \n", 2, "Nothing was said"),
+        (f"{APP}:paced", " \n", 2, "Standard input is empty"),
         (f"{APP}:broken", "x", 1, "The component failed. OSError('no disk left')"),
         (f"{APP}:nobody", "x", 2, "has no 'nobody'; broken, endless, paced, Remembers or"),
         ("http://127.0.0.1:9", "x", 1, "http://127.0.0.1:9 cannot be reached: "),
@@ -81,7 +81,7 @@ def test_a_key_is_sent_and_asked_for(tmp_path: Path) -> None:
 
     with Guarded() as double:
         ended = piped(tmp_path, "x", double.address, APPBUILDER_KEY="secret")
-    assert ended.stderr == "Show who you are. Give a key with --key or APPBUILDER_KEY.\n"
+    assert ended.stderr == "Show who you are. Pass a key with --key or APPBUILDER_KEY.\n"
     assert double.requests[0].headers["authorization"] == "Bearer secret"
     assert double.requests[0].body["stream"] is True
 
@@ -102,7 +102,7 @@ def test_a_conversation_at_the_terminal(tmp_path: Path) -> None:
         assert terminal.say("//fresh") == "/fresh\r\n"
         assert terminal.say(f"/session {first}").strip() == first
         assert terminal.say("back") == "海淀的面积 + two + 海淀的面积 + back\r\n"
-        assert "/sessions       the newest sessions" in terminal.say("/what")
+        assert "/sessions       list the newest sessions" in terminal.say("/what")
         terminal.type("\x04")  # Ctrl-D
         terminal.wait_for(f"--session {first}")
         assert terminal.wait_end() == 0

@@ -60,8 +60,8 @@ def test_a_service_that_is_well(service: Server, tmp_path: Path) -> None:
         "service", "clock", "database", "turn", "stream", "one turn at a time", "cleaned up",
     ]
     assert all(ok is True for ok, _ in found.checks.values())
-    assert "12 pieces in " in found.checks["stream"][1]
-    asked_at_once = "4 turns of one session, asked at once, ran one by one in "
+    assert "12 chunks in " in found.checks["stream"][1]
+    asked_at_once = "4 concurrent turns of one session ran one by one in "
     assert found.checks["one turn at a time"][1].startswith(asked_at_once)
     # How many is the kernel's to say, which gives a connection to whom it likes.
     assert found.checks["one turn at a time"][1].endswith(("one worker.", "2 workers."))
@@ -111,8 +111,8 @@ def test_a_proxy_that_buffers_is_found(service: Server, tmp_path: Path) -> None:
     assert (found.status, found.well) == (1, False)
     ok, text = found.checks["stream"]
     assert ok is False, text
-    assert text.startswith("Something on the way buffers: 12 pieces in 1 arrivals")
-    assert found.checks["cleaned up"] == (True, "The 3 sessions of this test are deleted.")
+    assert text.startswith("A proxy buffers the stream: 12 chunks in 1 arrivals")
+    assert found.checks["cleaned up"] == (True, "The 3 sessions of this test were deleted.")
 
 
 def test_a_service_that_is_not_there(tmp_path: Path) -> None:

@@ -49,5 +49,5 @@ def test_keys_are_made_listed_and_revoked(
     assert (second["name"], second["user"], second["administrator"]) == ("root", "root", True)
 
     assert keys("revoke", "laptop").out == "Revoked laptop.\n"
-    assert keys("revoke", "laptop", status=1).err == "There is no key 'laptop' that is not revoked yet.\n"
+    assert keys("revoke", "laptop", status=1).err == "There is no valid key 'laptop'.\n"
     assert json.loads(keys("list", "--json").out.splitlines()[0])["revoked_at"] is not None

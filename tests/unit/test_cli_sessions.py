@@ -71,7 +71,7 @@ def database(tmp_path: Path, line: CommandLine) -> Database:
 
 def test_sessions_are_listed(database: Database) -> None:
     shown = database("list").out.splitlines()
-    assert shown[0].split() == ["session", "owner", "begun", "newest", "turn", "title"]
+    assert shown[0].split() == ["session", "owner", "started", "newest", "turn", "title"]
     assert shown[1].split()[0] == "n1"
     assert "天气" in shown[4]
     assert database.listed() == ["n1", "b1", "a2", "a1"]
@@ -92,7 +92,7 @@ def test_all_is_carried_to_another_database(database: Database, tmp_path: Path, 
     file = tmp_path / "all.jsonl"
     database("export", "--output", str(file))
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert "would be overwritten" in database("export", "--output", str(file), status=2).err
+    assert "exists already" in database("export", "--output", str(file), status=2).err
     other = Database(tmp_path, line, "other.db")
     assert other("import", str(file)).out == "Imported 4 sessions.\n"
     assert set(other.listed()) == {"a1", "a2", "b1", "n1"}
@@ -101,7 +101,7 @@ def test_all_is_carried_to_another_database(database: Database, tmp_path: Path, 
         assert said_in(other, session) == said_in(database, session)
     again = other("import", str(file))
     assert again.out == "Imported 0 sessions.\n"
-    assert "because they are there already: " in again.err
+    assert "because they exist already: " in again.err
     assert other("import", str(file), "--new-ids", "--user", "carol").out == "Imported 4 sessions.\n"
     assert len(other.listed("--user", "carol")) == 4
 
@@ -169,19 +169,19 @@ def test_sessions_without_a_turn_are_left_out(database: Database, tmp_path: Path
     file.write_text("\n".join([first.replace('"new"', '"gone"'), first, *rest, '{"messages": []}']))
     ended = database("import", str(file))
     assert ended.out == "Imported one session.\n"
-    assert ended.err == "Left out, because there is no turn in them: 2 sessions.\n"
+    assert ended.err == "Skipped, because they have no turns: 2 sessions.\n"
     assert len(database.listed()) == 5
 
 
 def test_sessions_are_deleted_and_users_erased(database: Database) -> None:
-    assert "say --yes" in database("delete", "a1", status=2).err
+    assert "pass --yes" in database("delete", "a1", status=2).err
     assert database("delete", "a1", "zz", "--yes", status=1).err == "There is no session 'zz'.\n"
     assert database("delete", "a1", "a1", "--yes").out == "Deleted one session.\n"
     assert database.listed("--user", "ann") == ["a2"]
     assert database("delete", "--user", "ann", "--yes").out == "Erased 2 sessions of user:ann.\n"
     assert database.listed() == ["n1", "b1"]
     for arguments in ((), ("b1", "--user", "bob")):
-        assert "Name sessions, or a user" in database("delete", *arguments, "--yes", status=2).err
+        assert "Pass ids of sessions, or --user" in database("delete", *arguments, "--yes", status=2).err
     assert "not both" in database("list", "--user", "a", "--owner", "b", status=2).err
 
 
@@ -264,14 +264,14 @@ def test_old_sessions_are_pruned(database: Database, monkeypatch: pytest.MonkeyP
     assert database("prune", "--older-than", "1d", "--yes").out == "Erased 0 sessions.\n"
     later = clock.now() + timedelta(days=40)
     monkeypatch.setattr(clock, "now", lambda: later)
-    assert "say --yes" in database("prune", "--older-than", "30d", status=2).err
+    assert "pass --yes" in database("prune", "--older-than", "30d", status=2).err
     assert database("prune", "--older-than", "30d", "--yes").out == "Erased 4 sessions.\n"
     assert database.listed() == []
 
 
 def test_nothing_is_made_where_there_is_no_database(tmp_path: Path, line: CommandLine) -> None:
     missing = Database(tmp_path, line, "missing.db")
-    assert missing("list", status=2).err.startswith(f"There is no database at {tmp_path}/missing.db; ")
+    assert missing("list", status=2).err.startswith(f"There is no database at {tmp_path}/missing.db. ")
     assert list(tmp_path.iterdir()) == []
     missing.url = "sqlite://"
     assert "empty in each process" in missing("list", status=2).err

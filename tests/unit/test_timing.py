@@ -25,14 +25,14 @@ def test_pieces_that_come_together_are_one_arrival() -> None:
     ("made", "said", "ok", "text"),
     [
         (turn(0.1, 0.5, 0.9), None, True, "3 arrivals, the first after 100 ms, the last after 900 ms"),
-        (turn(9.0, 9.0, 12.0), 8.8, True, "Pieces come as they are said"),
-        (turn(9.0, 9.0, 12.0), 0.1, False, "Something on the way buffers"),  # block by block
-        (turn(3.0, 3.0, 3.0), 0.1, False, "Something on the way buffers"),
-        (turn(3.0), 0.1, False, "Something on the way buffers"),
-        (turn(3.0, 3.0), 2.9, None, "as far as can be told as it was said"),
-        (turn(0.1, 0.1), None, None, "as far as can be told as it was said"),
-        (turn(3.0, 3.0), None, None, "Either the component says it so, or something on the way buffers"),
-        (turn(3.0), None, None, "A longer answer tells more"),
+        (turn(9.0, 9.0, 12.0), 8.8, True, "Chunks arrive as they are produced"),
+        (turn(9.0, 9.0, 12.0), 0.1, False, "A proxy buffers the stream"),  # block by block
+        (turn(3.0, 3.0, 3.0), 0.1, False, "A proxy buffers the stream"),
+        (turn(3.0), 0.1, False, "A proxy buffers the stream"),
+        (turn(3.0, 3.0), 2.9, None, "probably as they were produced"),
+        (turn(0.1, 0.1), None, None, "probably as they were produced"),
+        (turn(3.0, 3.0), None, None, "Either the component sends them so, or a proxy buffers"),
+        (turn(3.0), None, None, "Try a --message with a longer answer"),
         (TurnTimes("s", 0.0, ended=3.0), None, None, "The answer was empty"),
     ],
 )
@@ -47,13 +47,13 @@ def test_whether_something_on_the_way_buffers(
 @pytest.mark.parametrize(
     ("turns", "workers", "running", "ok", "text"),
     [
-        ([turn(0.1, 0.5), turn(0.6, 1.0), turn(1.0, 1.5)], 2, 1, True, "3 turns of one session"),
+        ([turn(0.1, 0.5), turn(0.6, 1.0), turn(1.0, 1.5)], 2, 1, True, "3 concurrent turns of one session"),
         ([turn(0.1, 0.5), turn(0.45, 1.0)], 2, 1, True, "in 2 workers"),  # the network's jitter
         ([turn(0.1, 0.5), turn(0.2, 0.4)], 2, 1, False, "ran at the same time"),
         ([turn(0.1, 0.5, began=7.0), turn(0.1, 0.5, began=7.3)], 1, 1, False, "ran at the same time"),
         ([turn(0.1, 0.5), turn(0.6, 1.0)], 1, 2, False, "ran at the same time"),
         ([turn(0.1), turn(0.6)], 1, 1, True, "in one worker"),
-        ([turn(0.1), turn(0.6)], 0, 0, True, "in workers that cannot be seen"),
+        ([turn(0.1), turn(0.6)], 0, 0, True, "in unknown workers"),
     ],
 )
 def test_whether_turns_of_a_session_overlap(

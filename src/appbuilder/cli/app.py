@@ -1,4 +1,4 @@
-"""The verbs, put together. Importing this loads none of what a verb needs to do its work."""
+"""The command line's verbs. Importing this loads nothing that only one verb needs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from appbuilder.cli.sessions_verb import sessions
 
 app = typer.Typer(
     name="appbuilder",
-    help="Turns a Python object that answers a message into a service.",
+    help="Serve a Python agent as an HTTP API and a chat page.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -18,11 +18,11 @@ from appbuilder.serve.server.signals import interrupts
 from appbuilder.settings import Settings
 
 _HELP = """\
-/new            begin another session
-/session [ID]   show this session's id, or go on with that one
-/sessions       the newest sessions
-/exit           leave (or Ctrl-D)
-Ctrl-C stops the answer; where none is under way it clears the line, and leaves where that is empty."""
+/new            start a new session
+/session [ID]   show the id of this session, or continue session ID
+/sessions       list the newest sessions
+/exit           quit (or Ctrl-D)
+Ctrl-C stops the answer. Without an answer in progress it clears the line, and quits if the line is empty."""
 
 
 KEY = typer.Option(envvar="APPBUILDER_KEY", help="API key or token for the service.", show_default=False)
@@ -32,42 +32,42 @@ KEY = typer.Option(envvar="APPBUILDER_KEY", help="API key or token for the servi
 def chat(
     target: Annotated[
         str,
-        typer.Argument(metavar="URL|TARGET", help="A service's address, or what answers, as app.py:agent."),
+        typer.Argument(metavar="URL|TARGET", help="URL of a service, or an agent to run (app.py:agent)."),
     ],
     *,
-    session: Annotated[str, typer.Option(help="Go on with this session.", metavar="ID")] = "",
+    session: Annotated[str, typer.Option(help="Continue this session.", metavar="ID")] = "",
     key: Annotated[str, KEY] = "",
     settings: Settings,
 ) -> None:
-    """Terminal to a service, or to a component in this process. What is piped in is one message."""
+    """Chat in the terminal, with a service or an agent in this process. Piped input is one message."""
     from appbuilder import logs
     from appbuilder.cli.client import chat_client
     from appbuilder.ids import new_id
 
-    logs.configure("ERROR")  # nothing but what a developer has to see stands between the answers
+    logs.configure("ERROR")  # only errors appear between the answers
     with interrupts() as noted, contextlib.closing(chat_client(target, key, settings)) as other:
         noted.look()
         talk = Terminal(other, session or new_id())
         if sys.stdin.isatty():
             talk.go_on(line_reader())
             command = f"appbuilder chat {target} --session {talk.session_id}"
-            typer.echo(f"To go on with this session: {command}", err=True)
+            typer.echo(f"To continue this session: {command}", err=True)
         else:
             said = sys.stdin.read().strip()
             if not said:
-                raise ConfigurationError("Nothing was said: echo hello | appbuilder chat ... says something.")
+                raise ConfigurationError("Standard input is empty. Example: echo hello | appbuilder chat ...")
             talk.tell(said)
 
 
 class Terminal:
-    """One conversation after the other with one partner."""
+    """The conversations of one run of ``appbuilder chat``."""
 
     def __init__(self, partner: Any, session_id: str) -> None:
         self.session_id = session_id
         self._partner = partner
 
     def go_on(self, read: Callable[[], str | None]) -> None:
-        """Until *read*, which gives the next line, gives None, or the user leaves."""
+        """Answers each line that *read* returns, until it returns None or the user quits."""
         while (line := read()) is not None:
             text = line.strip()
             if text.startswith("/") and not text.startswith("//"):
@@ -77,9 +77,9 @@ class Terminal:
                 self._answer(text.replace("//", "/", 1) if text.startswith("//") else text)
 
     def tell(self, text: str) -> None:
-        """Shows the answer.
+        """Prints the answer to *text*.
 
-        :raises AppBuilderError: there is none.
+        :raises AppBuilderError: the turn failed.
         """
         with interrupts() as noted, contextlib.closing(self._partner.ask(self.session_id, text)) as pieces:
             for piece in pieces:
@@ -97,7 +97,7 @@ class Terminal:
             typer.echo(f"\n{shown(str(error))}", err=True)
 
     def _obey(self, command: str, argument: str) -> bool:
-        """Whether the conversation goes on."""
+        """Runs a command; returns False if it ends the program."""
         from appbuilder.ids import new_id
 
         if command in ("exit", "quit"):
@@ -123,7 +123,7 @@ class Terminal:
 
 
 def line_reader() -> Callable[[], str | None]:
-    """Reads lines that can be edited, with what was typed before; None is the end."""
+    """Reads lines with editing and history; the function returns None at the end."""
     from prompt_toolkit import PromptSession
     from prompt_toolkit.history import FileHistory, InMemoryHistory
     from prompt_toolkit.output import create_output
@@ -148,7 +148,7 @@ def line_reader() -> Callable[[], str | None]:
 
 
 def history_file() -> Path | None:
-    """What was typed, for this user alone; None: it cannot be kept."""
+    """File of the typed lines, readable only by this user; None if it cannot be written."""
     from appbuilder.serve.auth.signing_secret import state_folder
 
     try:

@@ -1,4 +1,4 @@
-"""Whom a terminal talks to: a service at an address, or a component in this process."""
+"""Clients of ``appbuilder chat``: a service over HTTP, or a component in this process."""
 
 from __future__ import annotations
 
@@ -17,35 +17,34 @@ if TYPE_CHECKING:
     import httpx2
 
 SILENCE = 60.0
-"""Seconds without a byte after which a service counts as gone; it sends comments far more often."""
+"""Seconds without a byte after which the request fails; a service sends comments more often."""
 LISTED = 20
-"""Sessions shown of those there are."""
+"""Sessions that ``/sessions`` lists."""
 
 
 class ChatClient(Protocol):
-    """What answers."""
+    """Sends messages and lists sessions."""
 
     def ask(self, session_id: str, text: str) -> Iterator[str]:
-        """The answer's pieces, as they come. To close the iterator before its end stops the answer.
+        """Yields the chunks of the answer. Closing the iterator early stops the turn.
 
-        :raises AppBuilderError: there is none; the text says why.
+        :raises AppBuilderError: the turn failed.
         """
 
     def sessions(self) -> Sequence[Mapping[str, Any]]:
-        """The newest sessions of whoever asks, as :func:`appbuilder.protocols.rest.schemas.session` tells
-        them."""
+        """The caller's newest sessions, as :func:`appbuilder.protocols.rest.schemas.session` formats them."""
 
     def close(self) -> None:
-        """Ends what is left."""
+        """Releases the connection or the runtime."""
 
 
 def is_address(target: str) -> bool:
-    """Whether *target* is a service's address, not something to be loaded."""
+    """Whether *target* is the URL of a service."""
     return target.startswith(("http://", "https://"))
 
 
 def chat_client(target: str, key: str, settings: Settings) -> ChatClient:
-    """What *target* means: the address of a service, or what is to be run in this process."""
+    """A client for *target*: the URL of a service, or an agent to run in this process."""
     return RemoteClient(target, key) if is_address(target) else LocalClient(target, settings)
 
 
@@ -53,7 +52,7 @@ class RemoteClient:
     """A service, reached over HTTP."""
 
     def __init__(self, address: str, key: str) -> None:
-        """:param key: an API key or a token; empty: none is sent."""
+        """:param key: an API key or a token; empty: no credential is sent."""
         self.base = address.rstrip("/").removesuffix("/chat")
         self.client = client_for(key)
 
@@ -91,7 +90,7 @@ class RemoteClient:
 
 
 def client_for(key: str) -> httpx2.Client:
-    """A client that waits as long as the service lives, and shows *key*."""
+    """An HTTP client that sends *key* and waits while the service sends anything."""
     import httpx2
 
     headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -99,9 +98,9 @@ def client_for(key: str) -> httpx2.Client:
 
 
 def events(chunks: Iterator[bytes]) -> Iterator[Mapping[str, Any]]:
-    """The results in a stream of POST /chat, the last one included.
+    """The ``result`` of each event in a stream of POST /chat.
 
-    :raises AppBuilderError: it ends with an error, or not at all.
+    :raises AppBuilderError: the stream ends with an error, or without its last event.
     """
     decoder = SseDecoder()
     try:
@@ -109,43 +108,43 @@ def events(chunks: Iterator[bytes]) -> Iterator[Mapping[str, Any]]:
             for data in decoder.feed(chunk):
                 event = json_object(data)
                 if event.get("code") != 0:
-                    raise AppBuilderError(str(event.get("message") or "The answer broke off."))
+                    raise AppBuilderError(str(event.get("message") or "The answer was interrupted."))
                 yield event["result"]
                 if event["result"].get("is_completion"):
                     return
     except (EventTooLong, KeyError, TypeError):
-        raise AppBuilderError("What answers there is not a service of AppBuilder Runtime.") from None
-    raise AppBuilderError("The connection was lost before the answer was whole.")
+        raise AppBuilderError("The server at this address is not an AppBuilder Runtime service.") from None
+    raise AppBuilderError("The connection was lost before the answer was complete.")
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """:raises AppBuilderError: *body* is no JSON object."""
+    """:raises AppBuilderError: *body* is not a JSON object."""
     try:
         value = jsontext.loads(body, 2 * jsontext.MAX_DEPTH)
     except jsontext.NotJson:
         value = None
     if not isinstance(value, dict):
-        raise AppBuilderError("What answers there is not a service of AppBuilder Runtime.")
+        raise AppBuilderError("The server at this address is not an AppBuilder Runtime service.")
     return value
 
 
 def refusal(status: int, body: bytes) -> AppBuilderError:
-    """The error a service answered with, in its own words."""
+    """The error of a response, with the message of the service."""
     with contextlib.suppress(AppBuilderError):
         words = json_object(body).get("message")
         if isinstance(words, str) and words:
-            hint = " Give a key with --key or APPBUILDER_KEY." if status == 401 else ""
+            hint = " Pass a key with --key or APPBUILDER_KEY." if status == 401 else ""
             return AppBuilderError(words + hint)
     return AppBuilderError(f"The service answered with status {status}.")
 
 
 def unreachable(address: str, error: Exception) -> AppBuilderError:
-    """The service is not there, or no more."""
+    """The error of a failed connection."""
     return AppBuilderError(f"{address} cannot be reached: {str(error) or type(error).__name__}.")
 
 
 class LocalClient:
-    """A component in this process, with its sessions in the database the settings name."""
+    """A component in this process; its sessions are in the database of the settings."""
 
     def __init__(self, target: str, settings: Settings) -> None:
         from appbuilder.runtime.loading import load_service
@@ -174,7 +173,7 @@ class LocalClient:
                     yield answer_text(batch.entries)
         finally:
             reader.close()
-            # Left before its end: what there is of the answer is kept.
+            # Closed early: the answer so far is stored.
             run.cancel(TurnCancelled("You stopped the answer."))
             run.log.wait_outcome()
         if outcome.error is not None:
@@ -198,6 +197,6 @@ def _explained(error: AppBuilderError) -> Mapping[str, Any]:
 
 
 def _error_text(error: AppBuilderError) -> str:
-    """All there is to say: whoever talks to a component here is its author."""
+    """The error with its cause: the user of a local component is its author."""
     cause = error.__cause__
     return str(error) if cause is None or isinstance(error, ConfigurationError) else f"{error} {cause!r}"

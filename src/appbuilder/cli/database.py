@@ -1,4 +1,4 @@
-"""The database a verb works on."""
+"""The database that a verb works on."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from appbuilder.store.sessions.session_store import SqlStore
 
 
 def open_database(settings: Settings, *, must_exist: bool = True) -> SqlStore:
-    """The settings' database, ready for lists of sessions and for keys.
+    """Opens the database of the settings, with the tables for sessions and keys.
 
-    :param must_exist: a SQLite file is not made where there is none.
-    :raises ConfigurationError: it cannot be reached, or is not there.
+    :param must_exist: do not create a missing SQLite file.
+    :raises ConfigurationError: the database does not exist or cannot be reached.
     """
     from appbuilder.store.databases import urls
     from appbuilder.store.sessions.open_stores import open_store
@@ -21,9 +21,9 @@ def open_database(settings: Settings, *, must_exist: bool = True) -> SqlStore:
     store = open_store(settings.database, settings)
     if must_exist and store.url.get_backend_name() == "sqlite" and not store.url.query.get("uri"):
         if urls.in_memory(store.url):
-            raise ConfigurationError("A database in memory is empty in each process; name one: --database.")
+            raise ConfigurationError("An in-memory database is empty in each process. Pass --database.")
         if not Path(store.url.database or "").is_file():
-            raise ConfigurationError(f"There is no database at {store.url.database}; name one: --database.")
+            raise ConfigurationError(f"There is no database at {store.url.database}. Pass --database.")
     store.prepare_service()
     store.prepare_conversations()
     return store

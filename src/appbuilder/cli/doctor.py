@@ -1,4 +1,4 @@
-"""``appbuilder doctor``: proves a deployment."""
+"""``appbuilder doctor``: checks a deployment."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def doctor(
         str,
         typer.Argument(
             metavar="URL|TARGET",
-            help="A service's public address; or what is to be served, as app.py:agent, where it will run.",
+            help="Public URL of a service; or the agent to serve (app.py:agent), on its machine.",
         ),
     ],
     *,
     message: Annotated[
-        str, typer.Option(help="What the service is asked; best something it answers at length.")
+        str, typer.Option(help="Test message; best one with a long answer.")
     ] = "Count from one to twenty, in words.",
     key: Annotated[str, KEY] = "",
-    json: Annotated[bool, typer.Option("--json", help="One line of JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
     settings: Settings,
 ) -> None:
-    """Prove that a deployment works. Exit status 1: something does not."""
+    """Check a deployment. The exit status is 1 if a check failed."""
     found = list(_checks(target, key, message, settings))
     well = all(check.ok is not False for check in found)
     if json:

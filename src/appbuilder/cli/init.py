@@ -12,23 +12,23 @@ from appbuilder.errors import ConfigurationError
 
 _PROJECT = Path(__file__).with_name("project")
 _FILES = {"app.py": "app.txt", "test_app.py": "test_app.txt", "README.md": "README.txt"}
-"""By name, what is written there; kept under names that nothing takes for tests or modules of ours."""
+"""File written -> template; templates end in .txt so that no tool takes them for tests or modules."""
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="Where; default: the current folder.")] = Path(),
+    folder: Annotated[Path, typer.Argument(help="Folder to write to; default: the current one.")] = Path(),
 ) -> None:
     """Write a first project: an agent, its test, and a README."""
     taken = [name for name in _FILES if (folder / name).exists()]
     if taken:
         raise ConfigurationError(
             f"{' and '.join(str(folder / name) for name in taken)} would be overwritten: "
-            "name another folder, as appbuilder init my-agent."
+            "choose another folder, for example: appbuilder init my-agent."
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, source in _FILES.items():
-            # "x": never over a file that came meanwhile.
+            # "x": never overwrite a file that was created meanwhile.
             with (folder / name).open("x", encoding="utf-8") as file:
                 file.write((_PROJECT / source).read_text("utf-8"))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""``appbuilder keys``: who may call the service."""
+"""``appbuilder keys``: the API keys of a service."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def _keys(settings: Settings, *, must_exist: bool = True) -> ApiKeys:
 @keys.command()
 @with_settings("database")
 def add(
-    name: Annotated[str, typer.Argument(help="What the key is called.")],
+    name: Annotated[str, typer.Argument(help="Name of the key.")],
     *,
-    user: Annotated[str, typer.Option(help="Whose sessions it reads and writes; default: NAME.")] = "",
+    user: Annotated[str, typer.Option(help="User of the key; default: NAME.")] = "",
     administrator: Annotated[
-        bool, typer.Option("--administrator", help="It sees everybody's sessions.")
+        bool, typer.Option("--administrator", help="The key may see all sessions.")
     ] = False,
     settings: Settings,
 ) -> None:
-    """Make a key. Its secret is shown this once, on standard output."""
+    """Add a key. The secret is printed once, on standard output."""
     key, secret = _keys(settings, must_exist=False).add(name, user or name, administrator=administrator)
     typer.echo(f"Key {key.name} of user {key.user}. Send it as: Authorization: Bearer <key>", err=True)
     typer.echo(secret)
@@ -44,10 +44,10 @@ def add(
 @with_settings("database")
 def list_(
     *,
-    json: Annotated[bool, typer.Option("--json", help="One line of JSON a key.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per key.")] = False,
     settings: Settings,
 ) -> None:
-    """List the keys, revoked ones too."""
+    """List all keys, including revoked ones."""
     found = _keys(settings).list()
     if json:
         for key in found:
@@ -59,11 +59,11 @@ def list_(
 @keys.command()
 @with_settings("database")
 def revoke(
-    key: Annotated[str, typer.Argument(help="The key's name or id.", metavar="NAME|ID")],
+    key: Annotated[str, typer.Argument(help="Name or id of the key.", metavar="NAME|ID")],
     *,
     settings: Settings,
 ) -> None:
-    """Make a key void, in every process within a few seconds."""
+    """Revoke a key. Every process refuses it within 2 seconds."""
     if not _keys(settings).revoke(key):
-        raise NotFound(f"There is no key {key!r} that is not revoked yet.")
+        raise NotFound(f"There is no valid key {key!r}.")
     typer.echo(f"Revoked {key}.")

@@ -1,4 +1,4 @@
-"""Proves what a component needs, from this machine: its model, and the database of the settings."""
+"""Checks of an agent on this machine: its component, its models, and the database of the settings."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from appbuilder.store.sessions.session_store import SqlStore
 
 PER_CONNECTION = 4
-"""Threads that ask the database at the same time, for each connection of the pool..."""
+"""Threads that use the database at the same time, per connection of the pool..."""
 MOST_THREADS = 200
-"""...and how many at most."""
+"""...and their maximum."""
 _LOCKS = 5.0
-"""Seconds to wait for locks of others."""
+"""Seconds to wait for locks of other processes."""
 _THREADS = "threads and connections"
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was found. ``ok`` None: it could not be told, which is no failure."""
+    """A result. ``ok`` is None for information, and for a check that could not be made."""
 
     name: str
     ok: bool | None
@@ -36,22 +36,22 @@ class Check:
 
 
 def attempt(name: str, check: Callable[[], Check]) -> Check:
-    """What *check* finds; an error is a failure, in its own words."""
+    """The result of *check*; an error is a failure with the error's text."""
     try:
         return check()
     except AppBuilderError as error:
         return Check(name, False, str(error))
-    except Exception as error:  # noqa: BLE001 - whatever it is, the others are still to be looked at
+    except Exception as error:  # noqa: BLE001 - the remaining checks still run
         return Check(name, False, f"{type(error).__name__}: {error}")
 
 
 def ms(seconds: float) -> str:
-    """A time as a person reads it."""
+    """A time for display."""
     return f"{1000 * seconds:.0f} ms" if seconds < 10 else f"{seconds:.1f} s"
 
 
 def checks(target: str, settings: Settings) -> Iterator[Check]:
-    """What there is to see of a target and its settings."""
+    """Checks *target* and the settings."""
     from appbuilder.runtime.loading import load_service
 
     try:
@@ -65,7 +65,7 @@ def checks(target: str, settings: Settings) -> Iterator[Check]:
     for model in models:
         yield attempt("model", partial(_model, model, settings))
     if not models:
-        yield Check("model", None, "The component holds none of our model clients, so none was asked.")
+        yield Check("model", None, "The component has no model client of this package; no model was called.")
     yield from _database(settings)
 
 
@@ -73,12 +73,12 @@ def _exposure(settings: Settings) -> Check:
     from appbuilder.serve.auth.authenticator import check_exposure
 
     check_exposure(settings, settings.host)
-    how = f"must show who they are ({settings.auth})" if settings.auth else "need not show who they are"
+    how = f"must authenticate ({settings.auth})" if settings.auth else "need no credential"
     return Check("exposure", True, f"On {settings.host}, callers {how}.")
 
 
 def models_of(component: Any) -> Iterator[ModelComponent]:
-    """The model clients a component is or holds, each model once."""
+    """The model clients among the component and its attributes, one per model."""
     from appbuilder.components.model_component import ModelComponent
 
     seen = set()
@@ -90,7 +90,7 @@ def models_of(component: Any) -> Iterator[ModelComponent]:
 
 
 def _model(model: ModelComponent, settings: Settings) -> Check:
-    """One question of one word, of which one piece of the answer is taken."""
+    """Sends one word to the model and reads one chunk of the answer."""
     from appbuilder.models.base import ModelCall, ModelParameters
     from appbuilder.models.registry import call_model
 
@@ -114,7 +114,7 @@ def _model(model: ModelComponent, settings: Settings) -> Check:
 
 
 def _database(settings: Settings) -> Iterator[Check]:
-    """Its durability, clock, connections, schema; whether many threads get their turn. It changes nothing."""
+    """Durability, clock, connections, schema, and concurrent threads. Changes nothing."""
     from appbuilder.store.sessions.open_stores import open_store
 
     try:
@@ -123,13 +123,13 @@ def _database(settings: Settings) -> Iterator[Check]:
     except AppBuilderError as error:
         yield Check("database", False, str(error))
         return
-    if facts[0].name != "database":  # what says that there is no file yet
+    if facts[0].name != "database":  # otherwise the first one says that there is no file yet
         yield Check("database", True, f"{store!r} can be reached.")
     for fact in facts:
         advice = f" {fact.advice}" if fact.advice else ""
         yield Check(fact.name, fact.good, f"{fact.value}.{advice}")
     if any("not there yet" in fact.value for fact in facts):
-        yield Check(_THREADS, None, "There is nothing to be asked for yet.")
+        yield Check(_THREADS, None, "Not checked: the tables do not exist yet.")
     else:
         yield attempt("storing", lambda: _storing(store))
         yield attempt(_THREADS, lambda: _threads(store, settings))
@@ -137,13 +137,13 @@ def _database(settings: Settings) -> Iterator[Check]:
 
 
 def _storing(store: SqlStore) -> Check:
-    # Without the lock of a session: a service that runs on the file would share it from then on.
+    # Without a session's lock: a service that runs on the file would switch to shared locks.
     store.check_writable(_LOCKS, locking=False)
     return Check("storing", True, "A turn can be stored.")
 
 
 def _threads(store: SqlStore, settings: Settings) -> Check:
-    """Many threads ask at once, as turns of a busy service do."""
+    """Queries from many threads at once, like the turns of a busy service."""
     count = min(PER_CONNECTION * max(1, settings.db_pool), MOST_THREADS)
     start = threading.Barrier(count)
 
@@ -157,5 +157,5 @@ def _threads(store: SqlStore, settings: Settings) -> Check:
         slowest = max(each.result() for each in [pool.submit(ask) for _ in range(count)])
     said = f"{count} threads at once on {settings.db_pool} connections: the slowest waited {ms(slowest)}."
     if slowest > settings.db_timeout / 2:
-        return Check(_THREADS, False, f"{said} Raise APPBUILDER_DB_POOL, or see why the database is slow.")
+        return Check(_THREADS, False, f"{said} Raise APPBUILDER_DB_POOL, or make the database faster.")
     return Check(_THREADS, True, said)

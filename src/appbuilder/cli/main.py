@@ -8,16 +8,16 @@ from appbuilder.errors import AppBuilderError, ConfigurationError
 from appbuilder.serve.server.signals import interrupts
 
 WRONG_USE = 2
-"""Exit status where the program was called, or set up, wrongly; as the shell's own programs have it."""
+"""Exit status for wrong usage or configuration, as in the shell's own programs."""
 INTERRUPTED = 130
-"""Exit status after Ctrl-C, where nothing was there to be ended in order; as shells have it, too."""
+"""Exit status after Ctrl-C, as shells have it."""
 
 
 def main() -> None:
-    """Runs the verb the command line names.
+    """Runs the verb of the command line.
 
-    An error of ours is one sentence on standard error; the exit status is 2 where something is set up
-    wrongly, otherwise 1.
+    An :class:`AppBuilderError` is one sentence on standard error; the exit status is 2 for a
+    :class:`ConfigurationError`, otherwise 1.
     """
     try:
         with interrupts():
@@ -32,7 +32,7 @@ def _run() -> None:
     except ModuleNotFoundError as missing:
         sys.exit(f"The command line needs {missing.name}: pip install 'appbuilder-runtime[serve]'")
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # what a component says may be more than the terminal can show
+        if hasattr(stream, "reconfigure"):  # answers may hold characters that the terminal cannot show
             stream.reconfigure(errors="replace")
     try:
         app()

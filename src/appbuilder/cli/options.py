@@ -1,4 +1,4 @@
-"""Settings on the command line: a flag for each, a file, and the environment."""
+"""Settings on the command line: flags, environment and file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EPILOG = (
 
 
 class GroupedCommand(TyperCommand):
-    """A verb whose help has its options under the titles they were given as panels."""
+    """A verb whose help groups the options by their panels."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Writes arguments and options."""
@@ -100,7 +100,7 @@ def _read(config: Path | None) -> Mapping[str, object]:
 
 
 def _config() -> Parameter:
-    option = typer.Option("--config", help=f"File of settings; default: {FILE}, where there is one.",
+    option = typer.Option("--config", help=f"Settings file; default: {FILE}, if it exists.",
                           metavar="FILE", show_default=False)
     return _added("config", Annotated[Path | None, option])
 

@@ -1,4 +1,4 @@
-"""What verbs print: tables for people, JSON for programs. No colour where nobody looks or NO_COLOR is set."""
+"""Output of the verbs: tables, or JSON. No colour if it is not a terminal or if NO_COLOR is set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from unicodedata import category
 from appbuilder import jsontext
 
 _UNLIMITED = 10_000
-"""Columns of what is no terminal: nothing is cut there."""
+"""Width if the output is not a terminal: nothing is cut."""
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -21,7 +21,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     from rich.text import Text
 
     console = Console(width=None if sys.stdout.isatty() else _UNLIMITED)
-    # No frame: what is printed is cut with awk, too.
+    # No frame: the output is also read by awk.
     drawn = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         drawn.add_row(*(Text(plain(each)) for each in row))
@@ -42,5 +42,5 @@ def plain(value: Any) -> str:
 
 
 def shown(text: str) -> str:
-    """*text* without what would steer the terminal: an answer is a stranger's."""
+    """*text* without control characters: answers are untrusted input for the terminal."""
     return "".join(each for each in text if each in "\n\t" or category(each) not in ("Cc", "Cs"))

@@ -1,4 +1,4 @@
-"""Proves a service at an address, from outside, as its clients see it."""
+"""Checks of a service at a URL, from the outside."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     import httpx2
 
 AT_ONCE = 4
-"""Turns of one session that are begun at the same time."""
+"""Turns of one session that start at the same time."""
 _LOOK_EVERY = 0.05
 _SKEW = 5.0
-"""Seconds two clocks may differ; the Date header has whole ones."""
+"""Seconds by which two clocks may differ; the Date header has whole seconds."""
 
 
 def checks(remote: RemoteClient, message: str) -> Iterator[Check]:
-    """What there is to see, in the order it makes sense; ends early where nothing more can be seen.
+    """Yields the checks in order; stops after a failure that makes the rest useless.
 
-    :param message: what the service is asked; the sessions it begins are deleted.
+    :param message: the test message; the sessions it starts are deleted.
     """
     sessions: list[str] = []
     try:
@@ -52,9 +52,9 @@ def checks(remote: RemoteClient, message: str) -> Iterator[Check]:
 
 
 def ask(remote: RemoteClient, session_id: str, message: str) -> TurnTimes:
-    """Streams one answer, and notes when what came.
+    """Streams one answer and records the times of its chunks.
 
-    :raises AppBuilderError: there was none.
+    :raises AppBuilderError: the turn failed.
     """
     import httpx2
 
@@ -81,7 +81,7 @@ def ask(remote: RemoteClient, session_id: str, message: str) -> TurnTimes:
     return turn
 
 
-# What each finds
+# The checks
 
 
 def _health(remote: RemoteClient) -> Check:
@@ -98,12 +98,12 @@ def _ready(remote: RemoteClient) -> Check:
 def _clock(remote: RemoteClient) -> Check:
     date = remote.client.get(f"{remote.base}/health").headers.get("date")
     if date is None:
-        return Check("clock", None, "The service does not tell its time.")
-    told = parsedate_to_datetime(date).astimezone(UTC).replace(tzinfo=None)
-    skew = abs((clock.now() - told).total_seconds())
+        return Check("clock", None, "The service sends no Date header.")
+    sent = parsedate_to_datetime(date).astimezone(UTC).replace(tzinfo=None)
+    skew = abs((clock.now() - sent).total_seconds())
     if skew > _SKEW:
-        return Check("clock", False, f"The clock there and the one here are {skew:.0f} seconds apart.")
-    return Check("clock", True, "The clock there and the one here agree.")
+        return Check("clock", False, f"The clocks here and there differ by {skew:.0f} seconds.")
+    return Check("clock", True, "The clocks here and there agree.")
 
 
 def _turn(remote: RemoteClient, message: str, sessions: list[str]) -> Check:
@@ -118,7 +118,7 @@ def _stream(remote: RemoteClient, message: str, sessions: list[str]) -> Check:
     turn = ask(remote, sessions[-1], message)
     after = _first_pieces(remote)
     said = None
-    # With another turn between the two the difference would be of both.
+    # If another turn ran in between, the difference would include it.
     if before is not None and after is not None and after[1] == before[1] + 1:
         said = after[0] - before[0]
     return judge_stream(turn, said)
@@ -142,7 +142,7 @@ def _order(remote: RemoteClient, message: str, sessions: list[str]) -> Check:
     most_running = 0
 
     def one() -> TurnTimes:
-        other = RemoteClient(remote.base, "")  # a connection of its own, which another worker may take
+        other = RemoteClient(remote.base, "")  # a separate connection, which may reach another worker
         other.client.headers = remote.client.headers
         with other.client:
             start.wait(timeout=10)
@@ -162,7 +162,7 @@ def _order(remote: RemoteClient, message: str, sessions: list[str]) -> Check:
 
 
 def _runs(remote: RemoteClient) -> Sequence[dict[str, Any]] | None:
-    """The turns under way; None: the service does not tell."""
+    """The running turns; None if the service does not list them."""
     try:
         found: Sequence[dict[str, Any]] = remote.fetch("/runs")["runs"]
     except (AppBuilderError, KeyError, TypeError):
@@ -170,12 +170,12 @@ def _runs(remote: RemoteClient) -> Sequence[dict[str, Any]] | None:
     return found
 
 
-# Leaving nothing behind
+# Clean-up
 
 
 def _delete(remote: RemoteClient, sessions: Sequence[str]) -> None:
     for each in sessions:
-        with contextlib.suppress(AppBuilderError):  # what is left is told
+        with contextlib.suppress(AppBuilderError):  # reported by `_gone`
             remote.fetch(f"/sessions/{each}", "DELETE")
 
 
@@ -184,4 +184,4 @@ def _gone(remote: RemoteClient, sessions: Sequence[str]) -> Check:
     left = [each for each, answer in answers.items() if answer.status_code != 404]
     if left:
         return Check("cleaned up", False, f"These sessions could not be deleted: {', '.join(left)}.")
-    return Check("cleaned up", True, f"The {len(sessions)} sessions of this test are deleted.")
+    return Check("cleaned up", True, f"The {len(sessions)} sessions of this test were deleted.")

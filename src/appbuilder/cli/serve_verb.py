@@ -17,20 +17,20 @@ from appbuilder.settings import Settings
 def serve(
     target: Annotated[
         str,
-        typer.Argument(metavar="TARGET", help="What answers, as app.py:agent or package.module:agent."),
+        typer.Argument(metavar="TARGET", help="The agent: app.py:agent or package.module:agent."),
     ],
     *,
     reload: Annotated[
         bool,
         typer.Option(
             "--reload",
-            help="Start again when a Python file below this folder changes.",
+            help="Restart when a Python file below this folder changes.",
             rich_help_panel="Service",
         ),
     ] = False,
     settings: Settings,
 ) -> None:
-    """Serve whatever answers a message: HTTP API, chat page and sessions on one port."""
+    """Serve an agent: HTTP API, chat page and sessions on one port."""
     from appbuilder.serve.auth.authenticator import check_exposure
     from appbuilder.serve.page.chainlit_setup import no_page, with_page
     from appbuilder.serve.server.address import listen
@@ -51,7 +51,7 @@ def serve(
 
 
 def _supervise(target: str, listener: socket.socket, settings: Settings, *, reload: bool) -> int:
-    """Serves in further processes, which load *target* by themselves; returns the exit status."""
+    """Serves in worker processes, each of which loads *target*; returns the exit status."""
     from appbuilder import logs
     from appbuilder.serve.auth.signing_secret import for_workers
     from appbuilder.serve.server.metrics_dir import shared_metrics
@@ -61,7 +61,7 @@ def _supervise(target: str, listener: socket.socket, settings: Settings, *, relo
     check_platform(settings.workers)
     logs.configure_service(settings.loglevel, form=settings.log_format, texts=False, turn_ids=dict)
     environ = {**os.environ, **for_workers(settings).to_environ(), **({RELOADS: "1"} if reload else {})}
-    # SIGTERM ends this process when all is put away, not when the supervisor has done its part.
+    # SIGTERM ends this process after the clean-up, not when the supervisor returns.
     with signals(), shared_metrics(environ) as worker_ended:
         supervisor = Supervisor(
             # -P: the current folder does not go before the installed packages.
@@ -82,7 +82,7 @@ def _announce(target: str, listener: socket.socket, settings: Settings) -> None:
 
 
 def announcement(target: str, port: int, settings: Settings) -> str:
-    """What is served where, and how to try it."""
+    """The URLs of the service, and commands to try it."""
     from appbuilder.serve.server.address import reachable, shown_url
 
     at = shown_url(reachable(settings.host), port)
@@ -91,7 +91,7 @@ def announcement(target: str, port: int, settings: Settings) -> str:
     lines = [
         f"{target} is served on {shown_url(everywhere, port)}; Ctrl-C stops it.",
         *([f"  page  {at}/"] if settings.page else []),
-        f"  API   {at}/chat, for OpenAI's clients {at}/v1",
+        f"  API   {at}/chat; OpenAI-compatible: {at}/v1",
         f"  docs  {at}/docs",
         "",
         f"  curl -N {at}/chat{key} -H 'Content-Type: application/json' "

@@ -1,4 +1,4 @@
-"""``appbuilder sessions``: the conversations in a database."""
+"""``appbuilder sessions``: the sessions in a database."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ if TYPE_CHECKING:
     from appbuilder.store.sessions.session_store import SqlStore
 
 sessions = typer.Typer(
-    help="Sessions in a database: see, carry away, bring in, delete.", no_args_is_help=True
+    help="List, show, export, import and delete the sessions in a database.", no_args_is_help=True
 )
 
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
-_Ids = Annotated[list[str] | None, typer.Argument(help="Sessions' ids.", metavar="[ID]...")]
-_User = Annotated[str, typer.Option(help="Of this user: of a key, a token or a login.", metavar="NAME")]
+_Ids = Annotated[list[str] | None, typer.Argument(help="Ids of sessions.", metavar="[ID]...")]
+_User = Annotated[str, typer.Option(help="Sessions of this user (key, token or login).", metavar="NAME")]
 _OwnerName = Annotated[
-    str, typer.Option(help="The same as sessions name it: user:ann, local, visitor:...", metavar="OWNER")
+    str, typer.Option(help="Sessions of this owner: user:ann, local, visitor:...", metavar="OWNER")
 ]
-_Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-_Json = Annotated[bool, typer.Option("--json", help="JSON, one line each.")]
+_Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 
 
 class Format(StrEnum):
-    """Of a file of sessions."""
+    """Format of an export."""
 
     jsonl = "jsonl"
     openai = "openai"
@@ -63,12 +63,12 @@ def list_(
     *,
     user: _User = "",
     owner: _OwnerName = "",
-    search: Annotated[str, typer.Option(help="Text that is part of the title.")] = "",
-    limit: Annotated[int, typer.Option(help="How many at most.", min=1)] = 50,
+    search: Annotated[str, typer.Option(help="Text in the title.")] = "",
+    limit: Annotated[int, typer.Option(help="Maximum number.", min=1)] = 50,
     json: _Json = False,
     settings: Settings,
 ) -> None:
-    """List sessions, the one with the newest turn first."""
+    """List sessions, newest turn first."""
     from appbuilder.protocols.rest import schemas
 
     found = list(islice(all_conversations(_open(settings), _owners(user, owner), search), limit))
@@ -76,19 +76,19 @@ def list_(
         for each in found:
             as_json(schemas.session(each))
     else:
-        table(["session", "owner", "begun", "newest turn", "title"],
+        table(["session", "owner", "started", "newest turn", "title"],
               [[each.session_id, each.owner, each.created_at, each.updated_at, each.title] for each in found])
 
 
 @sessions.command()
 @with_settings("database")
 def show(
-    session: Annotated[str, typer.Argument(help="The session's id.", metavar="ID")],
+    session: Annotated[str, typer.Argument(help="Id of the session.", metavar="ID")],
     *,
     json: _Json = False,
     settings: Settings,
 ) -> None:
-    """Show what was said in a session."""
+    """Show the turns of a session."""
     from appbuilder.protocols.rest import schemas, transcript
 
     repository = _open(settings)
@@ -114,10 +114,10 @@ def export(
     user: _User = "",
     owner: _OwnerName = "",
     form: Annotated[
-        Format, typer.Option("--format", help="jsonl keeps everything, openai what was said.")
+        Format, typer.Option("--format", help="jsonl: everything; openai: the messages.")
     ] = Format.jsonl,
     output: Annotated[
-        Path | None, typer.Option(help="File; default: standard output.", show_default=False)
+        Path | None, typer.Option(help="File to write; default: standard output.", show_default=False)
     ] = None,
     settings: Settings,
 ) -> None:
@@ -140,17 +140,17 @@ def export(
 @with_settings("database")
 def import_(
     file: Annotated[
-        Path, typer.Argument(help="What an export wrote, or OpenAI's messages; -: standard input.")
+        Path, typer.Argument(help="An export, or OpenAI messages; -: standard input.")
     ],
     *,
     user: _User = "",
     owner: _OwnerName = "",
     new_ids: Annotated[
-        bool, typer.Option("--new-ids", help="Each session gets a new id, so that it can be there twice.")
+        bool, typer.Option("--new-ids", help="Give each session a new id, so that none is skipped.")
     ] = False,
     settings: Settings,
 ) -> None:
-    """Bring sessions in. A file with a line that cannot be read is refused as a whole."""
+    """Import sessions. A file with an invalid line is refused as a whole."""
     from appbuilder.protocols.rest.transcript import read
     from appbuilder.store.conversations.imports import check, has_turn
 
@@ -177,9 +177,9 @@ def import_(
             brought += 1
     typer.echo(f"Imported {_count(brought)}.")
     if existing:
-        typer.echo(f"Left out, because they are there already: {', '.join(existing)}", err=True)
+        typer.echo(f"Skipped, because they exist already: {', '.join(existing)}", err=True)
     if empty:
-        typer.echo(f"Left out, because there is no turn in them: {_count(empty)}.", err=True)
+        typer.echo(f"Skipped, because they have no turns: {_count(empty)}.", err=True)
 
 
 @sessions.command()
@@ -187,20 +187,20 @@ def import_(
 def delete(
     ids: _Ids = None, *, user: _User = "", owner: _OwnerName = "", yes: _Yes = False, settings: Settings
 ) -> None:
-    """Delete sessions; or erase a user, with all that is in the database of the user's sessions.
+    """Delete sessions; or erase all sessions of a user, including deleted ones.
 
-    Turns of a running service that are under way in them are stopped first.
+    Turns of a running service in these sessions are stopped first.
     """
     from appbuilder.engine.cancel_runs import cancel_runs
 
     whose = _owners(user, owner)
     if bool(ids) == bool(whose):
-        raise ConfigurationError("Name sessions, or a user (--user), whose sessions are all erased.")
+        raise ConfigurationError("Pass ids of sessions, or --user to erase all sessions of a user.")
     store = _database(settings)
     repository, register = store.repository(), store.run_register()
     if whose:
         who = whose[0]
-        _ask(f"Erase all sessions of {who}? They cannot be had again.", yes=yes)
+        _ask(f"Erase all sessions of {who}? This cannot be undone.", yes=yes)
         cancel_runs(register, lambda run: run.owner == who)
         erased = repository.erase(who)
         if who is not None:
@@ -219,25 +219,25 @@ def delete(
 def prune(
     *,
     older_than: Annotated[
-        str, typer.Option(help="Age of the newest turn, as 12h, 30d or 4w.", metavar="AGE")
+        str, typer.Option(help="Age of the newest turn: 12h, 30d, 4w.", metavar="AGE")
     ],
     yes: _Yes = False,
     settings: Settings,
 ) -> None:
-    """Erase sessions that nobody has used for so long, deleted ones too."""
+    """Erase sessions without a newer turn, including deleted ones."""
     before = clock.now() - age(older_than)
     _ask(f"Erase all sessions without a turn since {plain(before)} (UTC)?", yes=yes)
     typer.echo(f"Erased {_count(_open(settings).prune(before))}.")
 
 
 def age(text: str) -> timedelta:
-    """What ``30d``, ``12h`` or ``4w`` means.
+    """The time that ``30d``, ``12h`` or ``4w`` stands for.
 
-    :raises ConfigurationError: nothing.
+    :raises ConfigurationError: *text* has another form.
     """
     found = re.fullmatch(r"([0-9]{1,5})([hdw])", text)
     if found is None:
-        raise ConfigurationError(f"--older-than must be an age, as 12h, 30d or 4w; it is {text!r}.")
+        raise ConfigurationError(f"--older-than must be an age such as 12h, 30d or 4w; it is {text!r}.")
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
@@ -252,20 +252,20 @@ def _database(settings: Settings, *, must_exist: bool = True) -> SqlStore:
 
 
 def _owners(user: str, owner: str) -> list[Owner] | None:
-    """Whose sessions are meant; None: everybody's."""
+    """The owners whose sessions are selected; None: all."""
     if user and owner:
-        raise ConfigurationError("Give --user or --owner, not both.")
+        raise ConfigurationError("Pass --user or --owner, not both.")
     return [f"user:{user}"] if user else [owner] if owner else None
 
 
 def _chosen(
     repository: ConversationRepository, ids: list[str] | None, owners: list[Owner] | None
 ) -> Iterable[Conversation]:
-    """:raises NotFound: one of *ids* is no session's."""
+    """:raises NotFound: a session of *ids* does not exist."""
     if not ids:
         return all_conversations(repository, owners)
     if owners is not None:
-        raise ConfigurationError("Name sessions, or whose they are, not both.")
+        raise ConfigurationError("Pass ids of sessions, or an owner, not both.")
     return [_find(repository, each) for each in dict.fromkeys(ids)]
 
 
@@ -280,7 +280,7 @@ def _ask(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise ConfigurationError(f"{question} Nobody is here to answer: say --yes.")
+        raise ConfigurationError(f"{question} Standard input is not a terminal: pass --yes.")
     typer.confirm(question, abort=True)
 
 
@@ -296,17 +296,17 @@ def _writing(path: Path | None) -> Iterator[IO[bytes]]:
         return
     try:
         with path.open("xb") as file:
-            path.chmod(0o600)  # it holds what people said
+            path.chmod(0o600)  # it holds conversations
             yield file
     except FileExistsError:
-        raise ConfigurationError(f"{path} would be overwritten: name another file.") from None
+        raise ConfigurationError(f"{path} exists already. Choose another file.") from None
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}.") from None
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[IO[bytes]]:
-    """A file that can be read twice."""
+    """Opens *path* (or a copy of standard input) so that it can be read twice."""
     try:
         with tempfile.TemporaryFile() if str(path) == "-" else path.open("rb") as file:
             if str(path) == "-":

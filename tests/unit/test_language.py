@@ -17,7 +17,7 @@ SOURCE = ROOT / "src" / "appbuilder"
 DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 OLD_STYLE = re.compile(
     r"\b(?:told|nobody|somebody|anew|afresh|thereby|naught|whither|lest|doors?|the seeds?"
-    r"|of (?:ours|theirs|hers|its own accord)|(?:is|are|was|were) none(?! of\b)|one's own|of one's"
+    r"|of (?:ours|theirs|hers|its own accord)|(?:is|are|was|were) (?-i:none)(?! of\b)|one's own|of one's"
     r"|who may come in|let in(?!to)|let into|come in(?!to)"
     r"|he|his|him|himself|beside|whose they are|is known by)\b",
     re.IGNORECASE,
@@ -26,23 +26,23 @@ WIRE_NAMES = re.compile(r"""[`"](?:appbuilder\.)?(?:door|nobody)[`"]|^(?:appbuil
 
 # Occurrences in the strings, docstrings and comments of each part of the source. A count may only go down.
 LEFT = {
-    "components": 22,
+    "components": 21,
     "cooperation.py": 1,
-    "core": 21,
-    "engine": 27,
+    "core": 19,
+    "engine": 26,
     "errors.py": 1,
-    "events.py": 3,
+    "events.py": 2,
     "ids.py": 3,
     "jsontext.py": 1,
     "log_format.py": 4,
     "models": 38,
-    "protocols": 21,
+    "protocols": 20,
     "runtime": 15,
-    "serve": 179,
+    "serve": 178,
     "store": 59,
     "telemetry.py": 6,
     "testing": 8,
-    "tracing.py": 6,
+    "tracing.py": 5,
 }
 
 

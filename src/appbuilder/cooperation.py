@@ -30,7 +30,7 @@ def before_blocking() -> None:
 def defer(work: Callable[[], None]) -> bool:
     """Has *work*, which may block, done soon, when this thread has nothing better to do, or on another one.
 
-    Others can add to it meanwhile. False: there is nobody to do it.
+    Others can add to it meanwhile. False: no hook is installed.
     """
     taken = _here.defer
     return taken is not None and taken(work)

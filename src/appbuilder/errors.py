@@ -38,7 +38,7 @@ from enum import IntEnum
 
 
 class Audience(IntEnum):
-    """Who reads what is said of an error: strangers; the user on this machine of a service without
+    """Who reads an error: other callers; the user on this machine of a service without
     authentication, who sees the sentences that the log has; that user during development (``--reload``), who
     also sees the texts of the program's own errors.
     """
@@ -190,7 +190,7 @@ class ValueNotStorable(AppBuilderError):
 
 
 class TurnCancelled(AppBuilderError):
-    """The turn was stopped: its reader left, somebody stopped it, or the process shuts down."""
+    """The turn was stopped: its reader left, it was stopped, or the process shuts down."""
 
 
 class TurnTimeout(TurnCancelled):

@@ -1,4 +1,4 @@
-"""What a run can say beside plain text: the events a component yields or emits.
+"""What a run can say besides plain text: the events a component yields or emits.
 
 A component yields ``str`` for text and these types for the rest; code that is called from one, however
 deep, emits them with ``appbuilder.core.context.get_context().emit(event)``. They stand in the run's log in
@@ -53,7 +53,7 @@ class Reasoning(Event):
 class ToolCall(Event):
     """A call of a tool.
 
-    :param arguments: a JSON object; or JSON text, which may come in parts: further calls with the same *id*
+    :param arguments: a JSON object; or JSON text, which may arrive in parts: further calls with the same *id*
         add to it.
     """
 

@@ -1,6 +1,7 @@
 """Ids, in one place: UUIDs in their 36-character form, as the SDK's tables hold them.
 
-Names that nobody may guess are random; rows have ids that begin with the time, so that an index of them grows
+Names that must not be guessed are random; rows have ids that begin with the time, so that an index of them
+grows
 at its end; rows of which there must be one only, whoever writes them, have derived ids.
 """
 
@@ -23,7 +24,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def new_id() -> str:
-    """A random id: 36 characters, 122 random bits, fit as a session's name that nobody can guess.
+    """A random id: 36 characters, 122 random bits, fit as a session's name that cannot be guessed.
 
     The text of a ``uuid.uuid4()`` (RFC 9562, section 5.4). A turn needs five, so the system is asked for
     many at a time: asking once each took a third of an echo's time on threads.
@@ -53,7 +54,7 @@ def worker_name() -> str:
 
 
 def is_new_id(value: object) -> TypeGuard[str]:
-    """Whether *value* has the form of an id of ours that is not derived; browsers make such ones too."""
+    """Whether *value* has the form of an id made here that is not derived; browsers make such ones too."""
     return isinstance(value, str) and _FORM.fullmatch(value) is not None
 
 

@@ -1,4 +1,4 @@
-"""JSON in one place: strict reading of what strangers send, writing of what a program answers with.
+"""JSON in one place: strict reading of what clients send, writing of what a program answers with.
 
 RFC 8259 leaves open what a reader does with duplicate names; here they are an error, as are ``NaN``,
 ``Infinity``, lone surrogates, numbers longer than 40 digits and nesting deeper than 100, so that what is
@@ -46,7 +46,7 @@ def loads(
     """Reads UTF-8 JSON.
 
     :param max_depth: for what we wrote ourselves around a value that was accepted.
-    :param long_numbers: for what a program of ours stored: numbers of as many digits as Python reads.
+    :param long_numbers: for what this package stored: numbers of as many digits as Python reads.
     :param max_values: values the text may hold, see :func:`holds_more_values`; 0: any number.
     :raises TooManyValues: it holds more; nothing of it was read then.
     :raises NotJson: not UTF-8, not JSON, duplicate names, NaN or Infinity, a lone surrogate, a number of more

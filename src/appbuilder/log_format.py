@@ -14,7 +14,7 @@ from appbuilder.errors import AppBuilderError, RequestError
 
 IDS = ("request_id", "session_id", "run_id", "trace_id", "span_id")
 FURTHER = ("method", "route", "status", "milliseconds", "texts")
-"""What a line may carry beside its message, as attributes of its record."""
+"""What a line may carry besides its message, as attributes of its record."""
 
 WITHHELD = "(text left out; APPBUILDER_LOG_TEXTS=true shows it)"
 
@@ -117,7 +117,7 @@ def _kind(error: BaseException) -> str:
 
 
 def _error_text(error: BaseException, seen: set[int]) -> Iterator[str]:
-    """A traceback as Python prints it, with each error's text left out where it is not one of ours."""
+    """A traceback as Python prints it, with each error's text left out unless this package wrote it."""
     seen.add(id(error))
     before, how = error.__cause__, "The above exception was the direct cause of the following exception"
     if before is None and not error.__suppress_context__:
@@ -138,7 +138,8 @@ def _error_text(error: BaseException, seen: set[int]) -> Iterator[str]:
 def is_ours(error: BaseException) -> bool:
     """Whether an error's text is written by this package, which puts no user's words into it.
 
-    A class of ours is not enough: a component may raise it with a text of its own. What is meant for the
+    A class of the package is not enough: a component may raise it with a text of its own. What is meant
+    for the
     caller (a RequestError) may quote him.
     """
     if not isinstance(error, AppBuilderError) or isinstance(error, RequestError):

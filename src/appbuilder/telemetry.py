@@ -1,8 +1,8 @@
-"""What the package tells of itself while it works, as numbers: to a sink, or to nobody.
+"""Metrics of the package while it works: to a sink, or to none.
 
 The service sets a sink (Prometheus, :mod:`appbuilder.serve.routes.metrics`) before its engine works. Where
-none is set, as behind ``FlaskRuntime``, each call is one that does nothing. What is told holds no text of
-users, no id and no name: doors, outcomes, kinds of errors, route templates, and numbers.
+none is set, as behind ``FlaskRuntime``, each call does nothing. Metrics hold no text of
+users, no id and no name: protocols, outcomes, kinds of errors, route templates, and numbers.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Sink(Protocol):
 
 
 class _NullSink:
-    """The sink where nobody wants to know."""
+    """The sink that drops everything."""
 
     def turn_began(self) -> None: ...
 
@@ -116,7 +116,7 @@ def refuse(door: str, error: BaseException) -> None:
 
 
 def kind_of(error: BaseException) -> str:
-    """The name of the class of ours that *error* is: a handful, whatever a component derives from them."""
+    """The name of the package's class that *error* is: a handful, whatever a component derives from them."""
     for each in type(error).__mro__:
         if each.__module__ == "appbuilder.errors":
             return each.__name__

@@ -87,7 +87,7 @@ def end(span: Span, error: str | None = None, attributes: Mapping[str, Any] | No
 
 
 def ids(span: Span | None = None) -> dict[str, str]:
-    """``trace_id`` and ``span_id`` of *span*, or of the current one; empty where there is none."""
+    """``trace_id`` and ``span_id`` of *span*, or of the current one; empty without a span."""
     if span is None:
         api = _api()
         if api is None:
@@ -100,7 +100,7 @@ def ids(span: Span | None = None) -> dict[str, str]:
 
 
 def carried() -> dict[str, str]:
-    """The headers that tell a server which span calls it (W3C Trace Context); empty where nobody traces.
+    """The headers that tell a server which span calls it (W3C Trace Context); empty if tracing is off.
 
     Baggage is not among them: who calls us has not said that a model server may see it.
     """
@@ -114,7 +114,7 @@ def carried() -> dict[str, str]:
 
 
 def captures_texts() -> bool:
-    """Whether spans may hold what users and models say; nobody's texts leave the process unasked."""
+    """Whether spans may hold what users and models say; no texts leave the process by default."""
     return os.environ.get(CAPTURE, "").lower() in ("true", "span_only", "span_and_event")
 
 
@@ -127,7 +127,7 @@ def messages(said: Sequence[tuple[str, str]]) -> str:
 
 
 def _api() -> Any:
-    """OpenTelemetry's API; None: nobody has imported it, or another thread is just about to."""
+    """OpenTelemetry's API; None: it is not imported, or another thread is just about to."""
     api = sys.modules.get("opentelemetry.trace")
     return api if hasattr(api, "use_span") else None  # the last of what is used of it here
 

@@ -158,7 +158,7 @@ def test_what_cannot_be_stored_is_found_before_anything_is(database: Database, t
     lines.append(json.dumps({**json.loads(lines[-1]), **half}))
     file.write_text((good + "\n".join(lines)).replace('"a1"', '"new"').replace('"b1"', '"bad"'))
     said = database("import", str(file), status=1).err
-    assert said == f"{file}: Session 'bad': A rating in the conversation is none.\n"
+    assert said == f"{file}: Session 'bad': A rating in the conversation is not valid.\n"
     assert len(database.listed()) == 4
 
 

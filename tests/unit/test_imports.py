@@ -51,7 +51,7 @@ def listed(desk: Desk, who: str = "ann") -> list[str]:
 ], ids=["half a rating", "none"])
 def test_what_cannot_be_stored_is_found_before_anything_is(desk: Desk, row: StoredRow) -> None:
     said = desk.bring_in(file_of("a", QUERY) + GOOD + file_of("b", QUERY, row), status=400)
-    assert said == "Session 'b': A rating in the conversation is none."
+    assert said == "Session 'b': A rating in the conversation is not valid."
     assert listed(desk) == []
 
 

@@ -1,4 +1,4 @@
-"""Cancellation: how a turn's work learns that nobody waits for it any more."""
+"""Cancellation: how a turn's work learns that its result is no longer wanted."""
 
 from __future__ import annotations
 

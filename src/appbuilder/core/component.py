@@ -107,7 +107,7 @@ class Component:
         """The credential for a call made now: the current request's, or the component's own.
 
         :raises Unauthenticated: ``lazy_certification`` is on and the current request brought none.
-        :raises ConfigurationError: there is none anywhere.
+        :raises ConfigurationError: no credential is set anywhere.
         """
         context = current_context()
         if self.lazy_certification and context is not None and context.in_runtime:
@@ -268,7 +268,7 @@ def _read_content(answer: Message[Any]) -> None:
         return  # bytes are text, as those of a stream
     found = foreign_answers.read_answer(content)
     if found is None:
-        jsontext.dumps(content)  # now, while the caller can still be told by a status
+        jsontext.dumps(content)  # now, while the caller can still get a status
         return
     if found.tools:
         raise foreign_answers.unhandled(found.tools)

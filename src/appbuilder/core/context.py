@@ -98,7 +98,7 @@ def init_context(session_id: str, request_id: str, user_id: str | None = None) -
 
 
 def get_context() -> SessionContext:
-    """The current context; where there is none, a new ``LOCAL-`` one."""
+    """The current context; without one, a new ``LOCAL-`` one."""
     try:
         return context_var.get()
     except LookupError:

@@ -20,7 +20,7 @@ FEEDBACK_KEY = RESERVED_PREFIX + "feedback"
 LOGOUT_KEY = RESERVED_PREFIX + "logout"
 
 Owner = str | None
-"""Who began a conversation; None: nobody known, it was begun over ``POST /chat`` or by the SDK."""
+"""Who began a conversation; None: unknown, it was started over ``POST /chat`` or by the SDK."""
 LOCAL_USER = "local"
 """Name and owner of the user of this machine, where no authentication is set up."""
 
@@ -118,17 +118,17 @@ class ConversationRepository(Protocol):
         :param search: text that must be part of the title, in upper or lower case, full or half width;
             empty: all.
         :param cursor: ``next`` of the page before.
-        :raises InvalidRequest: *cursor* is none of ours.
+        :raises InvalidRequest: *cursor* was not made by this repository.
         """
 
     def owner_of(self, session_id: str) -> tuple[bool, Owner]:
         """Whether there is such a session, and who began it; what a turn asks before it begins.
 
-        One that was deleted is none. A session begun over ``POST /chat`` is nobody's, listed or not.
+        A deleted one does not count. A session started over ``POST /chat`` has no owner, listed or not.
         """
 
     def find(self, session_id: str) -> Conversation | None:
-        """The conversation, also one that nobody has listed yet; None: there is none, or it was deleted."""
+        """The conversation, also one that is not listed yet; None: it does not exist, or was deleted."""
 
     def rows(self, session_id: str, limit: int, *, before: Place | None = None) -> list[StoredRow]:
         """The conversation's newest *limit* rows that are not deleted, oldest first; ratings among them.
@@ -154,7 +154,7 @@ class ConversationRepository(Protocol):
         """Gives it another title, one line of at most 80 characters; False: there is no such conversation."""
 
     def delete(self, session_id: str) -> bool:
-        """Deletes it, and with it what the component remembers of it; False: there is none.
+        """Deletes it, and with it what the component remembers of it; False: it does not exist.
 
         The rows stay in the table with their ``deleted`` flag set, until the session is another owner's. One
         transaction; of a large session several, the oldest rows first, and it stays its owner's to the last.
@@ -211,7 +211,7 @@ class ConversationRepository(Protocol):
         """The ratings of these turns, where there are any, by the turns' ids."""
 
     def unrate(self, turn_id: str) -> bool:
-        """Takes a rating back; False: there is none."""
+        """Takes a rating back; False: there was no rating."""
 
     def end_login(self, login: str, until: datetime) -> None:
         """Notes that a login of the chat page has ended.

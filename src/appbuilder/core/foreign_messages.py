@@ -165,7 +165,7 @@ def part_of(value: Any) -> ForeignMessage | None:
 def parts_of(parts: Sequence[Any], *, strict: bool) -> ForeignMessage | None:
     """:param strict: all must be text; otherwise it is a message's content, of which reasoning is left out.
 
-    :returns: None where one of them is none of this.
+    :returns: None if one of them is something else.
     """
     whole = ForeignMessage()
     for part in parts:

@@ -145,7 +145,7 @@ def _framework(kind: type) -> _Framework | None:
 
 
 def _answers(kind: type) -> bool:
-    """Whether a class itself defines a ``run`` or ``arun`` of ours."""
+    """Whether a class itself defines a ``run`` or ``arun`` of the package's form."""
     for name in ("run", "arun"):
         run = vars(kind).get(name)
         if callable(run) and {"message", "stream"} <= set(inspect.signature(run).parameters):

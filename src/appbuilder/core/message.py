@@ -299,7 +299,7 @@ _FEW = 100
 
 
 def check_members(message: Message[Any]) -> None:
-    """:raises AnswerError: a member beside the content is neither text nor JSON; the text names its type."""
+    """:raises AnswerError: a member besides the content is neither text nor JSON; the text names its type."""
     further = message.__pydantic_extra__
     extra = message.extra if isinstance(message, AnswerMessage) else None
     if further or extra:

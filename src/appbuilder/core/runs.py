@@ -12,7 +12,7 @@ from typing import Protocol
 class LiveRun:
     """A run under way. ``started_at`` is UTC without a zone.
 
-    :param owner: who asked; None: nobody known.
+    :param owner: who asked; None: unknown.
     :param state: ``waiting`` (for its session), ``running`` or ``stopping``.
     :param worker: the process it runs in, as ``host:pid``.
     :param pieces: how many of its answer are there; None: it runs in another process.

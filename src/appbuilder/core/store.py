@@ -17,13 +17,13 @@ TURN_KEY = RESERVED_PREFIX + "turn"
 
 @dataclass(frozen=True, slots=True)
 class TurnEntry:
-    """What is kept of a turn of a conversation that can be opened again, beside what the component appended.
+    """What is kept of a turn of a conversation that can be opened again, besides what the component appended.
 
     It becomes one row under :data:`TURN_KEY`, and the conversation is listed for its owner
     (:mod:`appbuilder.core.conversations`).
 
     :param row_id: the row's id, 36 characters; also the answer's id in what is shown.
-    :param owner: whose conversation it is, where it is not nobody's.
+    :param owner: whose conversation it is, if it has an owner.
     :param title: the conversation's title; counts only in its first turn.
     :param value: JSON members: ``input`` and ``answer`` (messages), ``state``, and more where there is more;
         empty: no such row is written, and the conversation is only listed, where the turn has other rows.

@@ -47,7 +47,7 @@ class AnswerLimits:
             raise AnswerTooLarge(f"The answer is larger than {self.most} bytes, which is the limit.")
 
     def parts(self, text: str) -> list[str]:
-        """*text* as pieces that are not too large, itself where it is none."""
+        """*text* as pieces that are not too large, itself if it is small enough."""
         step = self.most_of_piece
         if not step or 4 * len(text) <= step:
             return [text]

@@ -15,7 +15,7 @@ POLL_INTERVAL = 0.05
 
 
 class RunCancellation:
-    """The runs that are *matches*, told to stop once each. Every look may block."""
+    """The runs that are *matches*, asked to stop once each. Every look may block."""
 
     def __init__(self, register: RunRegistry, matches: Callable[[LiveRun], bool]) -> None:
         self._register = register
@@ -24,9 +24,9 @@ class RunCancellation:
         self._until = clock.monotonic() + STOP_WAIT
 
     def ended(self) -> bool:
-        """Whether there are none any more; those that are new are told to stop.
+        """Whether all have ended; new ones are asked to stop.
 
-        :raises SessionBusy: some have not ended in time; they were told to.
+        :raises SessionBusy: some have not ended in time; they were asked to.
         """
         live = list(filter(self._matches, self._register.runs(None)))
         for run in live:
@@ -41,7 +41,7 @@ class RunCancellation:
 def cancel_runs(register: RunRegistry, matches: Callable[[LiveRun], bool]) -> None:
     """Stops the runs that are *matches*, and returns when they have ended.
 
-    :raises SessionBusy: some have not ended in time; they were told to.
+    :raises SessionBusy: some have not ended in time; they were asked to.
     """
     stopping = RunCancellation(register, matches)
     while not stopping.ended():

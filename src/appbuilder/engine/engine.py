@@ -45,7 +45,7 @@ _ALONE_WAIT = 1.0
 
 
 class Run:
-    """A turn under way, as a transport sees it: a log to read, and a way to say that nobody reads."""
+    """A turn under way, as a transport sees it: a log to read, and a way to attach and detach readers."""
 
     def __init__(self, turn: Turn, *, cancel_when_left: bool) -> None:
         self.request = turn.request
@@ -117,7 +117,7 @@ class Engine:
         self._check_args = argument_check(self._run)
 
     def start(self, request: TurnRequest, *, on_disconnect: str | None = None) -> Run:
-        """Starts a turn beside the caller.
+        """Starts a turn in the background.
 
         :raises InvalidRequest: ``args`` holds a name the component does not take.
         :raises Overloaded: too many turns are in flight.

@@ -25,7 +25,7 @@ class Folded:
 
     :param content: of the answer, where there is a piece of it: text, or one typed output by itself.
     :param events: as they are stored; empty where there is only text.
-    :param usage: the sum of the ``usage`` events, with a total; empty where there is none.
+    :param usage: the sum of the ``usage`` events, with a total; empty without such events.
     """
 
     content: Any

@@ -46,7 +46,7 @@ class Position:
 
 
 ENTRY = 64
-"""Bytes an entry takes beside its text."""
+"""Bytes an entry takes besides its text."""
 
 
 def size_of(entry: Entry) -> int:

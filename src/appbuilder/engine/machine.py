@@ -86,7 +86,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Nobody waits for the answer any more: its reader left, somebody stopped it, the process shuts down."""
+    """The answer is no longer wanted: its reader left, it was stopped, the process shuts down."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,13 +29,32 @@ class Paced(Protocol):
         """Ends reading for those too far behind."""
 
 
+class _Patience:
+    """Seconds that are left until some reader has taken something, from the last time one did."""
+
+    def __init__(self, run: Paced) -> None:
+        self._run = run
+        self._taken = -1
+        self._deadline = 0.0
+
+    def left(self) -> float:
+        """0: no reader has taken anything for the write time-out."""
+        taken, now = sum(reader.taken for reader in list(self._run.log.readers)), clock.monotonic()
+        if taken != self._taken:
+            self._taken, self._deadline = taken, now + self._run.write_timeout
+        return max(0.0, self._deadline - now)
+
+
 def wait_for_readers(run: Paced) -> None:
-    """Waits, in a thread, until a reader has caught up; those that do not in time are cut."""
+    """Waits, in a thread, until a reader has caught up.
+
+    Where no reader takes anything for the write time-out, those too far behind are cut; a slow one is not.
+    """
     before_blocking()
-    deadline = clock.monotonic() + run.write_timeout
+    patience = _Patience(run)
     while run.is_ahead and not run.token.cancelled:
-        left = deadline - clock.monotonic()
-        if left <= 0:
+        left = patience.left()
+        if not left:
             run.cut_readers()
             return
         woken = threading.Event()
@@ -48,10 +67,10 @@ def wait_for_readers(run: Paced) -> None:
 
 async def readers_awaited(run: Paced) -> None:
     """:func:`wait_for_readers` on the loop, where cancelling the run cancels the task."""
-    loop, deadline = asyncio.get_running_loop(), clock.monotonic() + run.write_timeout
+    loop, patience = asyncio.get_running_loop(), _Patience(run)
     while run.is_ahead and not run.token.cancelled:
-        left = deadline - clock.monotonic()
-        if left <= 0:
+        left = patience.left()
+        if not left:
             run.cut_readers()
             return
         woken = asyncio.Event()

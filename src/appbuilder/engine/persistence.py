@@ -23,7 +23,7 @@ class RetentionPolicy:
 
     :param turn_id: id of the turn's row, 36 characters, and of the answer where it is shown.
     :param owner: who began the conversation.
-    :param explain: what a reader may be told of an error, as JSON members.
+    :param explain: what a reader may see of an error, as JSON members.
     :param texts: False: only whose conversation it is, where the component keeps something of it.
     :param note: further members of the turn's row, JSON values: what a protocol has to remember of it.
     """

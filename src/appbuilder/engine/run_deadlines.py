@@ -10,7 +10,7 @@ from appbuilder.engine.turn import Turn
 from appbuilder.errors import TurnTimeout
 
 LOOK_EVERY = 0.25
-"""Seconds between two looks at the turns under way, more where the deadline is far; beside these a turn
+"""Seconds between two looks at the turns under way, more where the deadline is far; besides these a turn
 costs nothing to watch."""
 _FORCED_GRACE = 1.0
 """Seconds between asking a turn to stop and taking its last steps for a component that does not come back."""

@@ -279,7 +279,7 @@ class Turn(Recorder):
 
     @property
     def _is_large(self) -> bool:
-        """Whether what is written of it, several copies of what was said, counts beside what there is."""
+        """Whether what is written of it, several copies of what was said, is large in comparison."""
         return self.account.size > _LARGE
 
     def _commit(self, action: Commit) -> Action | None:

@@ -19,7 +19,7 @@ class TurnRequest:
     """What a transport asks for. ``message`` and ``args`` are JSON values; ids have at most 36 characters.
 
     ``credential`` is the AppBuilder token the request brought, if any. ``keep`` asks for the turn to be kept
-    for the conversation repository, ``watch`` for what the run does to be told in its log. ``attachments``
+    for the conversation repository, ``watch`` for the steps of the run to be in its log. ``attachments``
     are files on this machine: a transport must not take their paths from a client. ``guard`` says whether the
     session may be used, see :data:`SessionCheck`; ``new_session``, that its id was made for this request;
     ``forget``, that nothing of the turn is kept, not even what the component appends. ``replaces`` finds the
@@ -83,7 +83,8 @@ class TurnRequest:
 
 SessionCheck = Callable[[], bool]
 """Asked where it may block, before the turn waits for its session: True, the session is the caller's; False,
-this may still change (there is none yet, for instance), and it is asked again when the session is the turn's;
+this may still change (it does not exist yet, for instance), and it is asked again when the session is the
+turn's;
 it raises where the session is not for the caller."""
 
 Replaces = Callable[[], "ReplacedTurns | None"]

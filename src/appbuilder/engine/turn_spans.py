@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
 PROVIDER = "appbuilder"
-"""Who invokes the agent. Which provider its model has is told by the spans of the model's calls."""
+"""Who invokes the agent. Which provider its model has is in the spans of the model's calls."""
 
 
 def agent_name(component: Any) -> str:

@@ -18,7 +18,7 @@ PAUSE = 0.002
 
 
 class LoopEvent:
-    """Closed until somebody opens it, from any thread; then closed again by who waited."""
+    """Closed until it is opened, from any thread; then closed again by the task that waited."""
 
     __slots__ = ("_is_open", "_waiter", "_wakeups")
 
@@ -73,7 +73,7 @@ class Wakeups:
             self._scheduled = True
             try:
                 self.loop.call_soon_threadsafe(self._open)
-            except RuntimeError:  # the loop is closed: nobody waits any more
+            except RuntimeError:  # the loop is closed: no task waits any more
                 self._due.clear()
 
     def _open(self) -> None:

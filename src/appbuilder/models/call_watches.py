@@ -1,4 +1,4 @@
-"""Model calls that somebody watches: whoever it is, each watch is told once how the call ended."""
+"""Model calls that are watched: whoever it is, each watch is reported once how the call ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Watch(Protocol):
-    """Is told of one call, in the thread that makes it. Must return soon and raise nothing."""
+    """Is notified of one call, in the thread that makes it. Must return soon and raise nothing."""
 
     def take(self, delta: Delta) -> None:
         """A piece came."""

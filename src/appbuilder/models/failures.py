@@ -1,6 +1,7 @@
 """What went wrong with a model call: foreign errors as facts, once, and what is tried again.
 
-A failure is told by facts (an error of ours, whether it can pass, how long the server asks to wait), and
+A failure is reported by facts (an error of this package, whether it can pass, how long the server asks to
+wait), and
 the policy of trying again looks at these alone.
 """
 
@@ -155,7 +156,7 @@ def _place(address: str) -> tuple[str, int]:
     parts = urlsplit(with_scheme(address))
     try:
         return parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
-    except ValueError:  # of an address nobody has called
+    except ValueError:  # of an address no one has called
         return "", 0
 
 
@@ -172,8 +173,8 @@ def of_status(
     """The failure an HTTP status (or a code that means the same) is.
 
     :param code: the server's own code; *text* what it says, shown shortened.
-    :param callers_credential: the credential came with the request, so 401 is told to the caller.
-    :param response: whose status it is; where it came from is told where that may be wrong.
+    :param callers_credential: the credential came with the request, so the caller gets 401.
+    :param response: whose status it is; its address is named if that may be wrong.
     """
     said = " ".join(part for part in (str(status), code if code != str(status) else "", _short(text)) if part)
     error: AppBuilderError

@@ -57,7 +57,7 @@ class GatewayModel:
     def open(self, call: ModelCall) -> ResponseStream[Delta]:
         """See :class:`appbuilder.models.base.Model`.
 
-        :raises ConfigurationError: there is no credential, or the gateway's address is none.
+        :raises ConfigurationError: there is no credential, or the gateway's address is not valid.
         """
         token = checked_token(call.credential, call.callers_credential)
         gateway = with_scheme(call.gateway or self._settings.gateway_url)

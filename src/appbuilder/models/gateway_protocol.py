@@ -40,7 +40,7 @@ def checked_token(credential: Callable[[], str] | None, callers_credential: bool
     """The token *credential* returns.
 
     :param callers_credential: it came with the request that is being answered.
-    :raises ConfigurationError: there is none, or the program's own has characters no token has.
+    :raises ConfigurationError: it is missing, or the program's own has characters no token has.
     :raises Unauthenticated: the request brought none, or one with such characters.
     """
     if credential is None:
@@ -70,7 +70,7 @@ def whole(response: httpx2.Response, patience: Patience, callers_credential: boo
 class Events:
     """The members of each event of a streamed answer; of one that came whole, as errors do, its own.
 
-    ``ended`` says whether the end was told by an event.
+    ``ended`` says whether the end was reported by an event.
     """
 
     def __init__(self, response: httpx2.Response, patience: Patience, callers_credential: bool) -> None:

@@ -59,7 +59,7 @@ def _close_in(process: int, made: httpx2.Client) -> None:
 
 
 def abandon(response: httpx2.Response, readers: object) -> None:
-    """For an answer nobody reads any more, from a finalizer: the server sees the end of the connection now,
+    """For an answer no one reads any more, from a finalizer: the server sees the end of the connection now,
     the pool at the next call (a finalizer may run anywhere, also inside the pool's lock).
 
     :param readers: kept as long as *response*.
@@ -191,7 +191,7 @@ def _proxy(address: str) -> httpcore2.Proxy:
 
 
 def _tls_context() -> ssl.SSLContext:
-    # Through the module, so that a late patch by gevent is seen; with certifi beside the system's store, as
+    # Through the module, so that a late patch by gevent is seen; with certifi besides the system's store, as
     # slim containers have none; with requests' variable, as programs for the SDK may rely on it.
     context = ssl.create_default_context(cafile=os.environ.get("REQUESTS_CA_BUNDLE") or None)
     context.load_default_certs()

@@ -73,7 +73,7 @@ class OpenAIModel:
     def open(self, call: ModelCall) -> ResponseStream[Delta]:
         """See :class:`appbuilder.models.base.Model`.
 
-        :raises ConfigurationError: there is no key, or the address is none.
+        :raises ConfigurationError: there is no key, or the address is not valid.
         """
         client = self._client()
         wait = http_client.timeouts(self._settings, call.timeout)
@@ -104,7 +104,7 @@ class OpenAIModel:
         return _READER.begin(send, self._settings, patience, "x-request-id", call.texts)
 
     def check(self) -> None:
-        """:raises ConfigurationError: there is no key, and the server is none of this machine."""
+        """:raises ConfigurationError: there is no key, and the server is not on this machine."""
         self._key()
 
     def _key(self) -> str:
@@ -148,7 +148,7 @@ class OpenAIModel:
 
 
 def _dispensable(wanted: ModelParameters) -> set[str]:
-    """The parameters a call can do without; a temperature or top_p the program chose is none."""
+    """The parameters a call can do without; a temperature or top_p the program chose is not one."""
     usual = ModelParameters()
     names = {name for name in ("temperature", "top_p") if getattr(wanted, name) == getattr(usual, name)}
     return (names | {"stream_options", "max_tokens"}) - wanted.further.keys()
@@ -231,7 +231,7 @@ def _error(data: bytes) -> dict[str, Any]:
 
 
 def _provider(base_url: str) -> str:
-    """Who is there, by the address; behind one that nobody knows, whoever speaks OpenAI's protocol."""
+    """The server, by its address; of an unknown address a server of OpenAI's protocol."""
     host = urlsplit(base_url).hostname or ""
     return next((name for known, name in _PROVIDERS.items() if host.endswith(known)), "openai")
 

@@ -51,7 +51,7 @@ class Body:
     def json(self) -> dict[str, Any]:
         """The JSON object it is.
 
-        :raises ValueError: it is none, or longer than 8 MiB.
+        :raises ValueError: it is not valid JSON, or longer than 8 MiB.
         """
         self._refuse_html()
         parts, size = [self._begin], len(self._begin)
@@ -106,7 +106,7 @@ class Body:
 def json_object(data: bytes) -> dict[str, Any]:
     """Reads a JSON object. Halves of surrogate pairs are kept: the other one may come with the next piece.
 
-    :raises ValueError: *data* is none, or holds more than 1,000,000 values.
+    :raises ValueError: *data* is not valid, or holds more than 1,000,000 values.
     """
     if len(data) > MOST_VALUES and jsontext.holds_more_values(data, MOST_VALUES):
         raise jsontext.TooManyValues("it holds too many values")

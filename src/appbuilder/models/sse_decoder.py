@@ -12,7 +12,7 @@ MAX_EVENT = 8 * 1024 * 1024
 """Bytes; an event that is longer is not buffered further."""
 
 _OVERHEAD = 40
-"""Bytes that a line costs beside its text, so that many empty ones count as well."""
+"""Bytes that a line costs besides its text, so that many empty ones count as well."""
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BOM = b"\xef\xbb\xbf"

@@ -16,7 +16,7 @@ LAST_WORDS = 5.0
 class Patience(float):
     """Seconds; a float, so that it passes through the HTTP client as the time-out of its reads.
 
-    It counts while somebody waits for the server, not while a piece is being used.
+    It counts while the server is waited for, not while a piece is being used.
     """
 
     __slots__ = ("_left", "_until", "progressed")
@@ -46,7 +46,7 @@ class Patience(float):
         self._until = None
 
     def pause(self) -> None:
-        """Nobody waits for the server until the next call of :meth:`left`."""
+        """The server is not waited for until the next call of :meth:`left`."""
         if self._until is not None:
             self._left = self._until - clock.monotonic()
             self._until = None

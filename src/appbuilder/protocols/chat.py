@@ -60,7 +60,7 @@ def parse(
     :param max_values: values the body may hold; 0: any number.
     :param account: what the request takes of the memory.
     :raises InvalidRequest: the body is not the JSON the protocol asks for.
-    :raises Unauthenticated: a credential is needed and there is none, or more than one.
+    :raises Unauthenticated: a credential is needed and it is missing, or there is more than one.
     """
     credential = credential_of(header, needed=needs_credential)
     user_id = id_in(header, USER_ID_HEADER, MAX_USER_ID)
@@ -186,7 +186,7 @@ def id_in(header: Header, name: str, limit: int = MAX_ID) -> str | None:
 def credential_of(header: Header, *, needed: bool) -> str | None:
     """The AppBuilder token the request brought.
 
-    :raises Unauthenticated: one is needed and there is none, or more than one.
+    :raises Unauthenticated: one is needed and it is missing, or there is more than one.
     """
     given = [value.strip() for name in TOKEN_HEADERS if (value := header(name.lower())) is not None]
     if not needed:

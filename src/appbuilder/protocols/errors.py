@@ -1,4 +1,4 @@
-"""The one table from an error to its HTTP status and to what the client is told."""
+"""The one table from an error to its HTTP status and to what the client sees."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ Write = Callable[[Problem, BaseException, str], bytes]
 def to_problem(
     error: BaseException, *, debug: bool = False, audience: Audience = Audience.STRANGER
 ) -> Problem:
-    """What *audience* is told of *error*; with *debug* the traceback too."""
+    """What *audience* sees of *error*; with *debug* the traceback too."""
     audience = Audience.DEVELOPER if debug else audience
     if isinstance(error, MemoryError):
         error = errors.out_of_memory()

@@ -75,7 +75,7 @@ class Runtime:
         :param message: what the user says.
         :param stream: True: the answer's content is an iterator of pieces of text.
         :param args: passed on to the component's ``run``.
-        :returns: the component's message; what is none becomes the content of one.
+        :returns: the component's message; anything else becomes the content of one.
         :raises ComponentError: the component returned nothing.
         """
         from appbuilder.engine.threads.event_loop import iterate, portal
@@ -149,7 +149,7 @@ class Runtime:
         try:
             engine.drain(self.settings.drain_timeout)
         except KeyboardInterrupt:
-            engine.drain(0)  # told twice
+            engine.drain(0)  # told of it twice
 
 
 def client_type() -> Any:

@@ -31,7 +31,7 @@ class ChainlitRuntime(Runtime):
         *,
         page: Page | None = None,
     ) -> None:
-        """Serves the page until the process (in a notebook: the cell) is told to stop.
+        """Serves the page until the process (in a notebook: the cell) is stopped.
 
         :param page: its name, icon, first questions and users; by default the component's name, and no
             login: see :class:`Page`.
@@ -108,7 +108,7 @@ class ChainlitRuntime(Runtime):
             self.settings,
             database=repr(self._store),
         )
-        # The store last: a browser that is told to go may ask for something on its way.
+        # The store last: a browser that is sent away may ask for something on its way.
         serve(app, host=host, port=port, settings=self.settings, drain=drain, close=self._store.close)
 
 

@@ -32,7 +32,7 @@ class FlaskRuntime(Runtime):
         port: int = 8092,
         url_rule: str = "/chat",
     ) -> None:
-        """Serves until the process is told to stop.
+        """Serves until the process is stopped.
 
         :param debug: True: one process with a reloader and readable errors, for work on the component; the
             interactive debugger only on a loopback host. False: a production server (docs/serving.md).

@@ -71,7 +71,7 @@ def load_function(target: str, variable: str) -> Callable[..., Any] | None:
     """The function a setting names, as ``module:name`` or ``file.py:name``; None: it names none.
 
     :param variable: the setting's, for errors.
-    :raises ConfigurationError: there is none there.
+    :raises ConfigurationError: nothing there can answer.
     """
     if not target:
         return None
@@ -92,7 +92,7 @@ def load_function(target: str, variable: str) -> Callable[..., Any] | None:
 
 def _parts(target: str) -> tuple[str, str]:
     place, colon, name = target.rpartition(":")
-    # The colon of a Windows drive is none of ours.
+    # The colon of a Windows drive is not the separator.
     return (place, name) if colon and not set(name) & {"/", "\\"} else (target, "")
 
 
@@ -212,7 +212,7 @@ def _named(module: ModuleType, name: str) -> Any:
 def _only(module: ModuleType, place: str) -> str:
     found, others = candidates(module), _of_frameworks(module)
     if others and all(inspect.isfunction(vars(module)[name]) for name in found):
-        # Functions beside an agent may well be its tools.
+        # Functions next to an agent may well be its tools.
         found = [name for name in found if _first_parameter(vars(module)[name]) in ("message", "messages")]
     if not found and others:
         foreign_objects.check(vars(module)[others[-1]], others[-1])

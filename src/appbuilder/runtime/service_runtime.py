@@ -81,8 +81,9 @@ class ServiceRuntime(Runtime):
 
         Its lifespan makes the database ready, and ends the turns when the server stops.
 
-        :param host: the address the server listens on, which decides who may come in; default: the settings'.
-        :raises ConfigurationError: the service is open to strangers and was not told to be, or a setting or
+        :param host: the address the server listens on, which decides who has access; default: the settings'.
+        :raises ConfigurationError: the service is open to other machines without authentication, or a
+            setting or
             the database is wrong.
         """
         app = self._app(self.settings.host if host is None else host, logs.set_level)
@@ -98,7 +99,7 @@ class ServiceRuntime(Runtime):
         ready: Callable[[], object] = lambda: None,
         place: WorkerSlot | None = None,
     ) -> None:
-        """Serves until the process is told to stop, in this one process (`appbuilder serve` can have more).
+        """Serves until the process is stopped, in this one process (`appbuilder serve` can have more).
 
         :param listeners: sockets that listen already, instead of *host* and *port*.
         :param ready: called when requests are about to be answered.
@@ -243,7 +244,7 @@ def _extra_named() -> Iterator[None]:
 
 
 def _links(identity: Identity) -> list[tuple[str, str]]:
-    """What a reader of the page may use beside it, and the names of the words for that."""
+    """What a reader of the page may use besides it, and the names of the words for that."""
     return [("/docs", "docs"), *([("/admin", "admin")] if identity.sees_all_others else [])]
 
 

@@ -29,7 +29,7 @@ class ToolEval:
         self._tool_eval: Callable[..., Any] = tool_eval
         parameters = inspect.signature(tool_eval).parameters
         self._query_name = query_name
-        # Tools of the SDK call it one way or the other, and only stream when they are told to.
+        # Tools of the SDK call it one way or the other, and only stream on request.
         told = {name: True for name in _STREAM_NAMES if name in parameters and name not in arguments}
         self._arguments = {**told, **arguments}
         try:

@@ -19,7 +19,7 @@ FAILED = 2
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serves at its place until it is told to stop; the settings are in the environment."""
+    """Serves on its socket until it is stopped; the settings are in the environment."""
     target, place = arguments[0], WorkerSlot.read(arguments[1:])
     _end_with_supervisor(place.alive)
     try:

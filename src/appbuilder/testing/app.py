@@ -64,7 +64,8 @@ class AppDouble(HttpDouble):
     set to ``address``.
 
     It keeps conversations (``conversations``, by id: ``conv-1``...), and refuses what the service would: a
-    conversation or file it did not make, outputs nobody waits for, an answer to a question nobody asked.
+    conversation or file it did not make, outputs that are not awaited, an answer to a question that was
+    not asked.
 
     :param answer: makes an answer's text of a request; by default the question itself.
     :param tokens: the credentials it takes; None: any.
@@ -97,7 +98,7 @@ class AppDouble(HttpDouble):
         return [request for request in self.requests if request.path == "/v2/app/conversation/runs"]
 
     def question(self, request: Recorded) -> str:
-        """The query; where there is none, the last output of a tool."""
+        """The query; without one, the last output of a tool."""
         outputs = request.body.get("tool_outputs") or [{"output": ""}]
         return str(request.body.get("query") or outputs[-1]["output"])
 
@@ -249,12 +250,12 @@ class AppDouble(HttpDouble):
     def _check(self, conversation: Conversation, body: Mapping[str, Any]) -> None:
         outputs = {output["tool_call_id"] for output in body.get("tool_outputs") or ()}
         if outputs and outputs != conversation.waits_for:
-            raise _Wrong("nobody waits for these outputs")
+            raise _Wrong("these outputs are not awaited")
         if not set(body.get("file_ids") or ()) <= set(conversation.files):
             raise _Wrong("the conversation has no such file")
         action = body.get("action")
         if action and action["parameters"]["interrupt_event"]["id"] != conversation.question_id:
-            raise _Wrong("nobody asked this question")
+            raise _Wrong("this question was not asked")
 
 
 def _as_app_reply(reply: Reply) -> AppReply:

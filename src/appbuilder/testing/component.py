@@ -216,7 +216,7 @@ class _AsyncSpoken(_Speech, AsyncIterator[Any]):
 
 
 def _joined(pieces: list[Any]) -> Any:
-    """A whole answer: the text of the pieces, or the one piece that is none."""
+    """A whole answer: the text of the pieces, or the one piece that is not text."""
     if len(pieces) == 1 and not isinstance(pieces[0], str):
         return pieces[0]
     return "".join(map(str, pieces))

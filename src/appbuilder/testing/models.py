@@ -1,4 +1,4 @@
-"""Models that answer by a script, without any server, and models that fail when told to."""
+"""Models that answer by a script, without any server, and models that fail on request."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Hang:
 
 
 class FlakyStore:
-    """A store that works like *store* except where it was told to fail.
+    """A store that works like *store* except where it was set to fail.
 
     Faults of one operation (``"history"``, ``"commit"``, ``"ping"``; of its conversation repository
     ``"page"``, ``"find"``, ``"rows"`` and so on) are used up in the order they were set, one a call;

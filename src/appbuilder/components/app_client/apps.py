@@ -33,7 +33,7 @@ def describe_apps(
     :param marker: where the page begins: the id of the last application that is known already.
     :param maxKeys: how many at most, 1 to 100.
     :param secret_key: credential; default ``APPBUILDER_TOKEN``. *gateway*: default ``GATEWAY_URL_V2``.
-    :raises InvalidRequest: (a ValueError) *maxKeys* is none of these numbers.
+    :raises InvalidRequest: (a ValueError) *maxKeys* is not one of these numbers.
     :raises ModelError: the service could not be reached, failed, or refused the call.
     """
     return _page(marker, maxKeys, secret_key, gateway).data

@@ -35,7 +35,7 @@ class AppBuilderClient(Component):
         ``lazy_certification``...
     :raises ConfigurationError: (a ValueError) *app_id* is empty or no text.
 
-    Every call raises, beside what it says itself: ModelError if the service cannot be reached, fails, or
+    Every call raises, besides its own errors: ModelError if the service cannot be reached, fails, or
     refuses (ModelRejected, with the service's ``code`` and ``request_id``); RateLimited and Unauthenticated;
     ConfigurationError if there is no credential; TurnCancelled if the turn was stopped. A conversation, a
     run, an upload and a feedback are sent once; only a connection that could not be made is tried again.
@@ -113,7 +113,7 @@ class AppBuilderClient(Component):
         :param end_user_id: who asks, in the program's own words.
         :param action: :class:`~.data.Action` or a dict: the answer to a workflow's question.
         :param mcp_authorization: credentials for tools of the Model Context Protocol.
-        :param parameters: what the workflow's first node takes beside the question.
+        :param parameters: what the workflow's first node takes besides the question.
         :param custom_metadata: :class:`~.data.CustomMetadata` or a dict: another role for this run.
         :param timeout: seconds of silence, or (to connect, of silence); default: the settings'.
         :returns: a message whose content is an :class:`~.data.AppBuilderClientAnswer`; with *stream* an

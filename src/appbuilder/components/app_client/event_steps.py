@@ -1,4 +1,4 @@
-"""An application's events as steps of the run: one step per event, told anew while it goes on."""
+"""An application's events as steps of the run: one step per event, updated while it goes on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GOES_ON = {"preparing", "running"}
 class StepRecorder:
     """Tells the events of one run.
 
-    :param on_step: is told; None: nobody watches.
+    :param on_step: takes the steps; None: they are not wanted.
     """
 
     def __init__(self, on_step: Callable[[Step], None] | None) -> None:
@@ -45,7 +45,7 @@ class StepRecorder:
             self._tell(step)
 
     def end(self) -> None:
-        """Tells what was not told yet; nothing goes on."""
+        """Reports what was not reported yet; nothing goes on."""
         for step in self._steps.values():
             if self._told.get(step.id) is not step or not step.ended:
                 self._tell(replace(step, ended=True))
@@ -57,7 +57,7 @@ class StepRecorder:
 
 
 def _only_longer(told: Step | None, step: Step) -> bool:
-    """Whether *step* is what was *told* with a little more text: told each time, a long text would be sent
+    """Whether *step* is what was *told* with a little more text: sent each time, a long text would be sent
     and kept as often as it has pieces."""
     if told is None or step.ended or _beside_text(told) != _beside_text(step):
         return False

@@ -27,7 +27,7 @@ _HOOKS = ("preparing", "running", "error", "done", "interrupt", "success")
 
 
 class AppBuilderClientRunContext:
-    """What a hook is told beside the answer: its last event, and what the application wants."""
+    """What a hook receives besides the answer: its last event, and what the application wants."""
 
     def __init__(self) -> None:
         self.current_event: Event | None = None
@@ -189,7 +189,7 @@ class AppBuilderEventHandler:
         self.handle_event_type(context, answer)
         self.handle_content_type(context, answer)
         if context.current_status not in _HOOKS:
-            logger.debug("an application's event has a status nobody knows")
+            logger.debug("an application's event has an unknown status")
             return None
         result = getattr(self, str(context.current_status))(context, answer)
         # A workflow that asks its user waits for no tool.

@@ -91,7 +91,7 @@ class ActionParameters(_Sent):
 
 
 class Action(_Sent):
-    """What a run does beside asking: ``resume`` answers what a workflow asked."""
+    """What a run does besides asking: ``resume`` answers what a workflow asked."""
 
     action_type: str
     parameters: ActionParameters
@@ -289,7 +289,7 @@ class AppBuilderClientAppListResponse(_Received):
 
 
 class DescribeAppResponse(_Received):
-    """An application: what it is told to be, what it says first, and what it is made of."""
+    """An application: its instructions, what it says first, and what it is made of."""
 
     requestId: str = ""  # noqa: N815
     id: str = ""

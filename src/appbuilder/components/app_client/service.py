@@ -1,7 +1,7 @@
 """Calls of the AppBuilder service (version 2 of its API), on the recorded wire.
 
 What begins something (a conversation, a run, an upload, a feedback) is sent once: it is tried again only
-where no connection could be made, as nobody can know what a request that went out has begun. What only asks
+where no connection could be made, as it is unknown what a request that went out has started. What only asks
 is tried again like a model call.
 """
 

@@ -23,9 +23,9 @@ _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 class SessionApp:
     """Answers messages with what an application says.
 
-    The conversation is begun in the session's first turn and remembered beside what the session holds. If a
+    The conversation is begun in the session's first turn and remembered with what the session holds. If a
     workflow stops and asks, the session's next message is the answer. The question waits until the service
-    has begun to go on from there: a turn that failed leaves it, and where nobody waits for an answer any
+    has begun to go on from there: a turn that failed leaves it, and if no reader waits for an answer any
     more the message is asked as any other.
 
     :param tool_choice: the component that it must use; a request may say another.

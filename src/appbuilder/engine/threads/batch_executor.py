@@ -4,7 +4,7 @@ To wake a thread for each turn costs more than a short turn itself. So one threa
 that wait one after the other, and the loop wakes it once for all that came meanwhile. What they put off (a
 commit) it does at the end, for all of them.
 
-Nobody waits for somebody else's turn, though. Before what is known to block (:mod:`appbuilder.cooperation`)
+No turn waits for another, though. Before what is known to block (:mod:`appbuilder.cooperation`)
 the runner hands its part over to another thread. What blocks without saying so is found out by the loop
 within twice :data:`STALL_TIMEOUT`, which then gives each turn that waits a thread of its own.
 """
@@ -84,7 +84,7 @@ class BatchExecutor:
             self.begin(job)
 
     def start_worker(self) -> None:
-        """Makes a thread the runner where turns wait and there is none."""
+        """Makes a thread the runner if turns wait without one."""
         with self._lock:
             if self._worker is not None or not self._waiting:
                 return
@@ -174,7 +174,7 @@ def _run_deferred(deferred: list[Job]) -> None:
 
 
 def run_concurrently(job: Job) -> None:
-    """Runs *job* beside the caller: with the executor of the event loop it is called on, else on a thread."""
+    """Runs *job* in the background: with the executor of the event loop it is called on, else on a thread."""
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:

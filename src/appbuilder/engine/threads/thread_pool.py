@@ -15,7 +15,7 @@ _IDLE_SECONDS = 30.0
 
 
 def spawn(target: Callable[[], None]) -> None:
-    """Runs *target*, which raises nothing, beside the caller."""
+    """Runs *target*, which raises nothing, in the background."""
     _workers.get().run(target)
 
 
@@ -63,7 +63,7 @@ class _Worker:
             return True
         try:
             self._idle.remove(self)
-        except ValueError:  # somebody has just taken this one: the work is on its way
+        except ValueError:  # another thread has just taken this one: the work is on its way
             return self._gate.acquire()
         return False
 

@@ -54,7 +54,7 @@ def connect(order: Order, silence: float) -> Address:
 
 
 def close_leases() -> None:
-    """Gives back what this process holds; a model nobody holds ends a few seconds later."""
+    """Gives back what this process holds; a model no one holds ends a few seconds later."""
     while _leases:
         _leases.popitem()[1].close()
 
@@ -207,7 +207,7 @@ def _launch(order: Order) -> int:
     :returns: 0, or the exit status of a process that did not come so far.
     """
     command = [python_executable(), "-P", "-m", "appbuilder.models.local.server", order.to_json()]
-    # The process must find the same packages, however this one was told where they are.
+    # The process must find the same packages, however this one finds them.
     paths = [os.path.abspath(path) for path in sys.path]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     # The engine's threads wait for each other by spinning, which takes the core from the one they wait for
@@ -243,7 +243,7 @@ def _wait(pid: int) -> int:
 
 
 def _answer(connection: socket.socket, silence: float) -> str:
-    """The 64 characters of a proof. While the engine loads, its process answers nobody."""
+    """The 64 characters of a proof. While the engine loads, its process answers no one."""
     deadline = time.monotonic() + silence
     received = b""
     while len(received) < 64 and time.monotonic() < deadline:

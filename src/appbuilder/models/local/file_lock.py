@@ -34,7 +34,7 @@ class FileLock:
         self._fd = -1
 
     def acquire(self) -> bool:
-        """Takes the lock; False when somebody else has it.
+        """Takes the lock; False when another process has it.
 
         :raises OSError: the file cannot be made, or its file system has no locks.
         """

@@ -44,7 +44,7 @@ class Mirror(Protocol):
         :param work: an empty folder it may use.
         :param size: bytes the file should have.
         :param connect_timeout: seconds after which it counts as out of reach.
-        :param waiting: told how many bytes have arrived that were not yielded yet.
+        :param waiting: receives how many bytes have arrived that were not yielded yet.
         :raises MirrorFailed: it could not be reached, or broke off.
         """
 
@@ -122,7 +122,7 @@ class Wheels:
 def python_executable() -> str:
     """The interpreter of this environment.
 
-    :raises ConfigurationError: it cannot be told (an embedding server without one beside it).
+    :raises ConfigurationError: it cannot be found (an embedding server without one next to it).
     """
     if Path(sys.executable or "").name.lower().startswith(("python", "pypy")):
         return sys.executable

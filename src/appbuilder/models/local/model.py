@@ -1,4 +1,5 @@
-"""The embedded model: weights by content, llama.cpp's own server in a process of ours, its API over loopback.
+"""The embedded model: weights by content, llama.cpp's own server in a process of this package, its API
+over loopback.
 
 The model's process is found or started at the first call, so after any fork; of all programs and worker
 processes of a user that want the same model with the same parameters one process holds it, and when it dies

@@ -42,14 +42,14 @@ _FIRST_LEASE = 10.0
 _MOST_FILES = 1 << 16
 
 _HTTP_THREADS = 16
-"""Connections served beside those that hold a slot; one that waits for a slot needs a thread too."""
+"""Connections served besides those that hold a slot; one that waits for a slot needs a thread too."""
 
 _PROMPT_CACHE_MIB = 256
 """Memory for prompts that were computed before; one of 400 tokens takes 5 MiB with the default model."""
 
 
 def main(arguments: list[str]) -> int:
-    """Takes the owner's lock, leaves its parent, serves until nobody needs it."""
+    """Takes the owner's lock, leaves its parent, serves until it is not needed."""
     # What the service has open (its listener above all) must not stay open here.
     os.closerange(3, _MOST_FILES)
     order = Order.from_json(arguments[0])
@@ -104,7 +104,7 @@ class _Process:
             self._fail(str(error), isinstance(error, ConfigurationError))
         except ImportError as error:
             self._fail(_cannot_import(error), True)
-        except Exception as error:  # noqa: BLE001 - the engine raises what it likes; its users are told
+        except Exception as error:  # noqa: BLE001 - the engine raises what it likes; its users get the error
             words = self._order.last_words()
             self._fail(f"The engine could not load {self._order.model}: {error} {words}", False)
         else:
@@ -163,7 +163,7 @@ class Leases:
         self._unused_since = time.monotonic() + _FIRST_LEASE - LINGER
 
     def serve(self) -> None:
-        """Returns when nobody has held a lease for ``linger`` seconds."""
+        """Returns when no one has held a lease for ``linger`` seconds."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._listener, selectors.EVENT_READ)
             while self._held or time.monotonic() - self._unused_since < self.linger:

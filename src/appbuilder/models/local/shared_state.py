@@ -131,7 +131,7 @@ class State:
 
     @classmethod
     def read(cls, path: Path) -> State | None:
-        """None where there is none."""
+        """None if it does not exist."""
         try:
             fields: dict[str, Any] = json.loads(path.read_bytes())
         except (FileNotFoundError, ValueError):
@@ -146,7 +146,7 @@ class State:
 def runtime_folder() -> Path:
     """A folder for files that mean nothing after a restart; only this user can read it.
 
-    :raises ConfigurationError: somebody else made a folder of that name.
+    :raises ConfigurationError: another user made a folder of that name.
     """
     base = os.environ.get("XDG_RUNTIME_DIR", "")
     if base and os.access(base, os.W_OK):

@@ -21,7 +21,7 @@ from appbuilder.models.local.mirrors import HubFile, Mirror, MirrorFailed, Wheel
 from appbuilder.settings import Settings
 
 Report = Callable[[str, int, int], None]
-"""Told what is being done, the bytes done and the bytes in all (0: not known)."""
+"""Receives what is being done, the bytes done and the bytes in all (0: not known)."""
 
 _CHUNK = 1 << 20
 
@@ -98,7 +98,7 @@ def find(name: str) -> Weights | Path:
             magic = file.read(4)
     except OSError as error:
         raise ConfigurationError(
-            f"There is no local model {name!r}: it is none of {known}, and as a path it cannot be read "
+            f"There is no local model {name!r}: it is not one of {known}, and as a path it cannot be read "
             f"({error.strerror}). Set APPBUILDER_LOCAL_MODEL to one of these names or to a GGUF file."
         ) from None
     # https://github.com/ggml-org/ggml/blob/master/docs/gguf.md: the file starts with these four bytes.
@@ -229,7 +229,7 @@ class _Download:
 
 
 def _is_right(path: Path, weights: Weights, report: Report) -> bool:
-    """True if the file is there and right. Its hash is computed once; a stamp beside it keeps the result."""
+    """True if the file is there and right. Its hash is computed once; a stamp next to it keeps the result."""
     try:
         stat = path.stat()
     except OSError:

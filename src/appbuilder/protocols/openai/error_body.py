@@ -25,7 +25,7 @@ def members(what: Problem, error: BaseException | None = None) -> dict[str, Any]
 
 
 def body(what: Problem, error: BaseException, request_id: str) -> bytes:
-    """The body of an answer that is an error; the request's id stands beside what OpenAI tells."""
+    """The body of an answer that is an error; the request's id is added to OpenAI's members."""
     told = {**members(what, error), "request_id": request_id}
     if what.traceback is not None:
         told["traceback"] = what.traceback

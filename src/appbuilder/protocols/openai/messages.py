@@ -19,7 +19,7 @@ TEXT_TYPES = ("text", "input_text", "output_text")
 
 @dataclass(frozen=True, slots=True)
 class ChatMessage:
-    """One message as it is told apart from others: who said it (``user`` or ``assistant``), and its text."""
+    """One message as it is compared with others: who said it (``user`` or ``assistant``), and its text."""
 
     role: str
     text: str
@@ -30,7 +30,7 @@ class Conversation:
     """What a request asks.
 
     :param message: the last user message's content: text, or the list of its parts where not all are text.
-        Where there is none, the text of the results of tools.
+        Without one, the text of the results of tools.
     :param messages: everything the client sent, each with ``role`` and ``content``.
     :param system: what system and developer messages say, joined by blank lines.
     :param before: what user and assistant said before that message.

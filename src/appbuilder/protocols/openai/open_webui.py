@@ -1,4 +1,4 @@
-"""What Open WebUI tells an OpenAI-compatible server, beside what every client does.
+"""What Open WebUI sends an OpenAI-compatible server, besides what every client does.
 
 Its headers come only where it runs with ENABLE_FORWARD_USER_INFO_HEADERS=true; of a request's ``metadata``
 it sends nothing. The requests it makes for itself (titles, tags, follow-up questions, search queries...) look
@@ -57,7 +57,7 @@ def user_of(header: Header) -> User | None:
 
 
 def _header_text(header: Header, name: str) -> str:
-    """A header's value as UTF-8, or as it is where it is none; empty where it is missing."""
+    """A header's value as UTF-8, or as it is if it is not; empty where it is missing."""
     value = header(name.lower()) or ""
     try:
         return value.encode("latin-1").decode("utf-8")

@@ -65,7 +65,7 @@ def paths(model: str) -> dict[str, Any]:
                 "A response that was kept",
                 content(ref("Response")),
                 "404",
-                parameters=[parameter("path", "response_id", "As it was told.", ID, required=True)],
+                parameters=[parameter("path", "response_id", "As it was returned.", ID, required=True)],
             )
         },
     }

@@ -1,4 +1,4 @@
-"""What OpenAI's two APIs take beside the messages: type and range of each member, for checks and document.
+"""What OpenAI's two APIs take besides the messages: type and range of each member, for checks and document.
 
 Names, types and ranges are those of the ``openai`` package (3.52, ``types/chat/completion_create_params.py``
 and ``types/responses/response_create_params.py``) and of https://platform.openai.com/docs/api-reference. Null

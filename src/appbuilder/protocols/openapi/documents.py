@@ -29,7 +29,7 @@ _PROBLEMS = ("400", "401", "404", "405", "409", "413", "415", "429", "500", "502
 
 
 def document(url_rule: str) -> dict[str, Any]:
-    """The document for a service of the seeds, whose chat is at *url_rule*."""
+    """The document for FlaskRuntime, whose chat is at *url_rule*."""
     return {
         "openapi": _VERSION,
         "info": {"title": "AppBuilder Runtime", "version": __version__},
@@ -67,7 +67,7 @@ def service_document(name: str) -> dict[str, Any]:
 
 _ABOUT = (
     "Every answer but those of `/v1` and `/metrics` is an object with `code` (0, or the status of an "
-    "error), `message` and `result`. A session is one and the same whichever door its turns come in by."
+    "error), `message` and `result`. A session is the same over every protocol."
 )
 _TAGS = {
     "Chat": "One turn: a message and its answer, whole or as a stream.",

@@ -240,7 +240,7 @@ _TEXT = {"type": "string"}
 _NULLABLE = ["string", "null"]
 _SESSION = {
     "session_id": {"type": "string"},
-    "owner": {"type": _NULLABLE, "description": "null: nobody known began it."},
+    "owner": {"type": _NULLABLE, "description": "null: the owner is unknown."},
     "title": {"type": "string"},
     "created_at": TIME,
     "updated_at": {**TIME, "description": "When its newest turn was stored; in UTC."},

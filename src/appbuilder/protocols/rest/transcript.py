@@ -46,7 +46,7 @@ class TurnView:
     :param id: of the row that stands for the turn, 36 characters.
     :param input: what the user said; None: nothing.
     :param answer: None: there was none.
-    :param usage: tokens, as the model counted them; empty where nobody did.
+    :param usage: tokens, as the model counted them; empty if it did not.
     """
 
     id: str

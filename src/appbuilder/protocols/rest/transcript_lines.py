@@ -119,7 +119,7 @@ class MessagesLine(BaseModel):
     messages: Annotated[list[_ChatMessage], BeforeValidator(_said)]
 
     def session(self) -> tuple[Conversation, Sequence[StoredRow]]:
-        """A new one, in which that was said; nobody's."""
+        """A new one, with these messages; without an owner."""
         turns = list(_turns(self.messages))
         now = clock.now()
         rows = [_turn_row(asked, answered, now + number * timedelta(microseconds=1))
@@ -196,7 +196,7 @@ def _why(error: ValidationError) -> str:
 
 
 def _turns(messages: Iterable[_ChatMessage]) -> Iterator[tuple[str, str]]:
-    """(asked, answered); empty is what nobody said."""
+    """(asked, answered); empty: not said."""
     asked = ""
     for each in messages:
         if each.role == "assistant":

@@ -37,7 +37,7 @@ def owner(whose: Owner, words: Words) -> OwnerLabel:
 
 
 def parse_owners(text: str) -> Sequence[Owner] | None:
-    """The owners that somebody may mean who wrote *text*; None: all."""
+    """The owners that may be meant by *text*; None: all."""
     text = text.strip()
     if not text:
         return None
@@ -55,7 +55,7 @@ def encode_place(where: Place) -> str:
 def place(text: str | None) -> Place | None:
     """The place that was :func:`encode_place`; None: none was.
 
-    :raises InvalidRequest: *text* is none.
+    :raises InvalidRequest: *text* is not valid.
     """
     if text is None:
         return None

@@ -1,4 +1,4 @@
-"""What the admin page's own forms send, and nobody else's."""
+"""What the admin page's own forms send, and no other."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def check_own_page(request: Request) -> None:
     """Lets only a form of a page of this very origin change something.
 
     Stricter than what stands in front of all protocols: there programs, which send no Origin, and pages of
-    sites that may use the API come in, too.
+    sites that may use the API are accepted, too.
 
     :raises Forbidden: another site's page sends it, or no page at all.
     """
@@ -31,7 +31,7 @@ def check_own_page(request: Request) -> None:
 async def fields(request: Request) -> dict[str, str]:
     """The fields of a form, the last of each name.
 
-    :raises UnsupportedMediaType, PayloadTooLarge: it is none of ours.
+    :raises UnsupportedMediaType, PayloadTooLarge: it is something else.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
         raise UnsupportedMediaType(f"A form is sent as {_FORM}.")

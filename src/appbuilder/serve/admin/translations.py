@@ -28,7 +28,7 @@ TEXTS = {
     "none_yet": ("还没有会话", "No sessions yet"),
     "none_yet_hint": (
         "有人在聊天页面或通过接口提问后，会话会出现在这里。",
-        "As soon as somebody asks something, on the chat page or over the API, it is listed here.",
+        "As soon as a question is asked, on the chat page or over the API, it is listed here.",
     ),
     "untitled": ("无标题", "Untitled"),
     "no_turns": ("没有可以显示的轮次", "There is no turn to show"),

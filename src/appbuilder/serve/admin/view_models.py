@@ -261,7 +261,7 @@ def _cut(words: str, *, is_json: bool = False) -> TextView:
 
 
 def _count(value: Any) -> int | None:
-    """A number of tokens or of milliseconds; None: it is none."""
+    """A number of tokens or of milliseconds; None: it is not one."""
     good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e15
     return int(value) if good else None
 

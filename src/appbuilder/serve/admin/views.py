@@ -231,7 +231,7 @@ class Admin:
         }
 
     def _known_owners(self, words: Words) -> list[formatting.OwnerLabel]:
-        """Owners to choose from, beside those one can write."""
+        """Owners to choose from, besides those one can write."""
         return [formatting.owner(each, words) for each in (None, "local", "anonymous")]
 
     def _chat_path(self, conversation: Conversation, viewer: Identity) -> str | None:

@@ -67,12 +67,12 @@ class Authenticator(Protocol):
         """The gate of the service's chat page."""
 
     async def identify(self, request_info: RequestInfo) -> Identity | None:
-        """Who asks; None: nobody we know, and one must be known.
+        """Who asks; None: unknown, and authentication is required.
 
         :raises Unauthenticated: a credential was given, and it is wrong; what else the request brings does
             not count then.
         :raises Forbidden: the service is for programs and browsers of its own machine.
-        :raises ServiceUnavailable: it cannot be told now.
+        :raises ServiceUnavailable: it cannot be decided now.
         """
 
 
@@ -95,7 +95,7 @@ def kinds_of(settings: Settings) -> frozenset[str]:
 
 
 def check_exposure(settings: Settings, host: str) -> None:
-    """:raises ConfigurationError: others could reach the service on *host*, and nobody said that they may."""
+    """:raises ConfigurationError: others could reach the service on *host*, without authentication."""
     kinds = kinds_of(settings)
     if kinds and settings.allow_anonymous:
         raise ConfigurationError(
@@ -149,9 +149,9 @@ def make_authenticator(
 
 
 class LocalOrAnonymousAuth:
-    """Nobody has to show who he is. Who asks from this machine is the local user.
+    """No credential is required. Who asks from this machine is the local user.
 
-    :param anonymous: others are let in too: the page's visitors by their cookie, programs as nobody known.
+    :param anonymous: others are let in too: the page's visitors by their cookie, programs anonymously.
     """
 
     def __init__(self, cookies: SignedCookies, page: LocalPageAuth, *, anonymous: bool) -> None:
@@ -176,7 +176,7 @@ class LocalOrAnonymousAuth:
 
 
 class CredentialAuth:
-    """Everybody has to show who he is, in one of these ways; a way that is None is not open.
+    """Every caller needs a credential of one of these kinds; a kind that is None is not accepted.
 
     :param cookies: in which the page keeps that a user has given a key.
     :param logins: which of these go on.
@@ -281,7 +281,7 @@ class PageAuth(LocalPageAuth):
         return self._keys is not None
 
     async def who(self, scope: Scope, request_info: RequestInfo) -> Identity | None:
-        """Whom the front has found; a browser that nobody knows becomes a visitor."""
+        """Whom the front has found; a browser that is unknown becomes a visitor."""
         found: Identity | None = scope[IDENTITY]
         if found is None or found.owner != ANONYMOUS:
             return found

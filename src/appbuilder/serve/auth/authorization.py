@@ -1,6 +1,6 @@
 """Whose a session is, and who may do what with it.
 
-Somebody who is not to see a session is told the same as if there were none.
+A caller without access to a session gets the same answer as for a missing one.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from appbuilder.serve.http.state import Service
 
 
 def may_continue(identity: Identity, owner: Owner) -> bool:
-    """Whether somebody may speak in a session; in another user's nobody may."""
+    """Whether a caller may use a session; another owner's it may not."""
     return owner in identity.owners
 
 
 def may_see(identity: Identity, owner: Owner) -> bool:
-    """Whether somebody may read a session, rename, export and delete it; administrators may everybody's."""
+    """Whether a caller may read a session, rename, export and delete it; administrators may for all."""
     return identity.sees_all_others or owner in identity.owners
 
 
 def check_listing(identity: Identity) -> None:
-    """:raises Forbidden: for somebody nobody knows: what he began is not told from what others did."""
+    """:raises Forbidden: for an anonymous caller: its sessions cannot be distinguished from those of
+    others."""
     if identity.owner == ANONYMOUS:
         raise Forbidden("Lists are for callers the service knows; ask for a session or a run by its id.")
 
@@ -35,7 +36,7 @@ def session_check(
 
     None: there is nothing to decide, as it is new, or the local user asks and is known to be let in.
 
-    :param new: its id was made for this turn, so nobody else has it.
+    :param new: its id was made for this turn, so no other caller has it.
     """
     known, of_local_user = service.known, identity.owner == LOCAL_USER
     if new or (of_local_user and known.get(session_id)):
@@ -46,8 +47,8 @@ def session_check(
         if exists and not may_continue(identity, owner):
             raise _no_session()
         if of_local_user:
-            # Also where there is none yet, or never will be, as nothing is kept: the commit refuses a turn in
-            # a session that somebody else has begun meanwhile.
+            # Also if it does not exist yet, or never will, as nothing is kept: the commit refuses a turn in
+            # a session that another owner has started meanwhile.
             known.put(session_id, True)
         return exists or of_local_user
 
@@ -55,7 +56,7 @@ def session_check(
 
 
 def reported_user(service: Service, identity: Identity, claimed: str | None) -> str:
-    """Which user the component is told of.
+    """The user that the component sees.
 
     :param claimed: whom the request names (``X-Appbuilder-User-Id``). Where callers show who they are that
         counts for those who may see everybody's sessions, a program that speaks for its users for instance.
@@ -67,7 +68,7 @@ def reported_user(service: Service, identity: Identity, claimed: str | None) -> 
 def require_session(service: Service, identity: Identity, session_id: str) -> Conversation:
     """The session, where it is for this caller to see. It blocks: to be called in a thread.
 
-    :raises NotFound: there is none, or it is somebody else's.
+    :raises NotFound: it does not exist, or belongs to another owner.
     """
     found = service.store.repository().find(session_id)
     if found is None or not may_see(identity, found.owner):

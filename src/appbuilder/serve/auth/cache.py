@@ -31,7 +31,7 @@ class ExpiringCache(Generic[_K, _V]):
         return len(self._entries)
 
     def get(self, key: _K) -> _V | None:
-        """The value; None: there is none, or it has expired."""
+        """The value; None: it is not cached, or has expired."""
         entry = self._entries.get(key)
         return entry[1] if entry is not None and entry[0] > clock.monotonic() else None
 

@@ -1,6 +1,6 @@
 """Under which names the service answers; pure.
 
-A page of a stranger may have its name resolved to this machine (DNS rebinding): for the browser it then is
+A foreign page may have its name resolved to this machine (DNS rebinding): for the browser it then is
 of one origin with the service. Only the Host header tells.
 """
 
@@ -20,10 +20,10 @@ PROBES = frozenset({"/health", "/ready"})
 
 
 def hosts_of(settings: Settings, host: str) -> frozenset[str]:
-    """The names the service answers to beside loopback ones; :data:`ANY`: all.
+    """The names the service answers to besides loopback ones; :data:`ANY`: all.
 
     :param host: the address it listens on.
-    :raises ConfigurationError: a name is none.
+    :raises ConfigurationError: a name is not valid.
     """
     names = frozenset(each.strip("[]") for each in listed(settings.hosts.lower()))
     for name in names - ANY:

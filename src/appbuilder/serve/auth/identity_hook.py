@@ -43,7 +43,8 @@ class HookUser:
 
 
 Hook = Callable[[HookRequest], Any]
-"""Returns a name, a :class:`HookUser`, a pair (name, administrator), None where it knows nobody, or an
+"""Returns a name, a :class:`HookUser`, a pair (name, administrator), None where it does not know the
+caller, or an
 awaitable of these; it may raise errors of :mod:`appbuilder.errors`."""
 
 

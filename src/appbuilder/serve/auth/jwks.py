@@ -1,4 +1,4 @@
-"""An issuer's public keys: read from its JSON Web Key Set, kept, and read anew when they change."""
+"""An issuer's public keys: read from its JSON Web Key Set, kept, and read again when they change."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class PublicKeys:
     def parse(cls, text: bytes) -> PublicKeys:
         """Reads a key set; keys for other uses, and shared secrets, are left out.
 
-        :raises NoKeySet: it is none.
+        :raises NoKeySet: it is not a key set.
         """
         try:
             value = jsontext.loads(text)
@@ -77,7 +77,7 @@ class PublicKeys:
         return cls([each for each in found if isinstance(each, dict) and _signs(each)])
 
     def select(self, key_id: str | None, algorithm: str) -> Any:
-        """The key for a token; None: there is none, or it is not said which of several."""
+        """The key for a token; None: it does not exist, or it is not said which of several."""
         kind, curve = _KIND[algorithm]
         fitting = [
             each
@@ -178,7 +178,7 @@ def key_source(place: str) -> Source:
     """What gets the key set from *place*, an address or a file.
 
     :raises ConfigurationError: the file cannot be read, or holds no key set; or who is on the way could put
-        keys of his own in their place.
+        other keys in their place.
     """
     if "://" not in place:
         return _file(Path(place))

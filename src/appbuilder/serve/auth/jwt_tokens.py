@@ -33,7 +33,7 @@ class JwtVerifier:
     async def user_of(self, token: str) -> str:
         """The user a token is of.
 
-        :raises Unauthenticated: it is none of the issuer's for this service, or does not hold (any more).
+        :raises Unauthenticated: it is not one of the issuer's for this service, or does not hold (any more).
         :raises ServiceUnavailable: the issuer's keys cannot be had now.
         """
         algorithm, key_id = self._header(token)

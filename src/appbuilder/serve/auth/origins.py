@@ -1,4 +1,4 @@
-"""Which sites' pages may speak to the service, and what they are told; pure.
+"""Which sites' pages may speak to the service, and what they are allowed; pure.
 
 Cookies count for our own pages only, so no answer allows other origins to send credentials: their pages bring
 a key or a token of their own.
@@ -33,7 +33,7 @@ class OriginPolicy:
     """Which hosts and origins are let in.
 
     :param hosts: see :func:`appbuilder.serve.auth.hosts.hosts_of`.
-    :param origins: of pages that may use the API, beside the service's own.
+    :param origins: of pages that may use the API, besides the service's own.
     :param any_origin: pages of all origins may.
     """
 
@@ -46,7 +46,8 @@ class OriginPolicy:
         """The rules of a service.
 
         :param host: the address it listens on.
-        :raises ConfigurationError: a name or an origin is none; or every page may come, and nobody has to
+        :raises ConfigurationError: a name or an origin is not valid; or every page is allowed without
+            authentication
             say who he is.
         """
         given = listed(settings.cors_origins.lower())
@@ -90,7 +91,7 @@ def is_cross_site(request_info: RequestInfo) -> bool:
 
 
 def cookies_allowed(request_info: RequestInfo) -> bool:
-    """Whether who is asking may be told by a cookie: our own page asks, or somebody follows a link to it."""
+    """Whether a cookie may identify the caller: the request comes from the own page or a link to it."""
     if not is_cross_site(request_info):
         return True
     return (

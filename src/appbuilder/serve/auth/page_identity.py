@@ -47,7 +47,7 @@ class PageAuthenticator(LocalPageAuth):
 
     :param key: signs cookies; another key makes all earlier cookies void.
     :param logins: default: those this process knows of.
-    :raises ConfigurationError: the page's users and its header cannot both be, or a network is none.
+    :raises ConfigurationError: the page's users and its header cannot both be, or a network is not valid.
     """
 
     def __init__(self, page: Page, key: bytes, logins: Logins | None = None) -> None:
@@ -64,7 +64,7 @@ class PageAuthenticator(LocalPageAuth):
         return bool(self._page.users)
 
     def identify(self, request_info: RequestInfo) -> Identity | None:
-        """Who asks; None: nobody we know, a login is needed (or the proxy's header)."""
+        """Who asks; None: an unknown caller, a login is needed (or the proxy's header)."""
         if self._page.users:
             return self._logged_in(request_info)
         if self._page.user_header:

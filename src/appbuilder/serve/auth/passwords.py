@@ -7,8 +7,6 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 
-from werkzeug.security import check_password_hash
-
 from appbuilder import clock
 from appbuilder.errors import RateLimited
 from appbuilder.jsontext import clean
@@ -49,6 +47,10 @@ class Passwords:
         return matches
 
     def _matches(self, kept: str, password: str) -> bool:
+        # Here, because a program may start Flask in another thread: two first imports of werkzeug at
+        # once fail, as its modules import each other.
+        from werkzeug.security import check_password_hash
+
         if clean(password) != password:  # it has no bytes to compare
             password, kept = "", _NO_HASH
         if kept.startswith(_HASHES):

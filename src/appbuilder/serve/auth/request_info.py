@@ -20,7 +20,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 ANONYMOUS = "anonymous"
-"""Owner of what programs begin that nobody knows, where these are let in."""
+"""Owner of what programs begin that is unknown, where these are let in."""
 VISITOR_PREFIX = "visitor:"
 """Begins the owner of what a browser begins that is known by its cookie and by nothing else."""
 
@@ -46,14 +46,14 @@ _FORWARDED_SCHEME = re.compile(rb"""(?:^|;)\s*proto="?([a-z]+)""", re.IGNORECASE
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Somebody who uses the service.
+    """A caller of the service.
 
-    :param name: what is shown, and what the component is told.
+    :param name: what is shown, and what the component sees.
     :param owner: whose conversations these are; tells users, visitors and the local user apart.
-    :param sees_all_others: True: also conversations that nobody began on a page.
+    :param sees_all_others: True: also conversations that no one began on a page.
     :param cookie: a cookie value to be set, where this one is new.
     :param login: the id of the login on the page, where the request came with the cookie of one.
-    :param peer: where somebody asks from who has not shown who he is: any number of visitors may be one.
+    :param peer: the address of a caller without a credential: any number of visitors may share one.
     """
 
     name: str
@@ -138,8 +138,8 @@ class RequestInfo:
     def is_local(self) -> bool:
         """Whether a program or browser on this machine asks, and asks this machine.
 
-        The peer alone is not enough: a proxy on this machine connects from here for strangers, and a page of
-        a stranger may have its name resolved to this machine.
+        The peer alone is not enough: a proxy on this machine connects from here for others, and a page of
+        another site may have its name resolved to this machine.
         """
         hosts = self.values("host")
         return (
@@ -227,7 +227,7 @@ def is_loopback_name(name: str) -> bool:
 
 
 def address_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The IP address, an IPv4 one also where it is wrapped into IPv6; None: it is none."""
+    """The IP address, an IPv4 one also where it is wrapped into IPv6; None: it is not one."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

@@ -63,6 +63,6 @@ class _WebSocketSession:
         try:
             return await self._authenticator.identify(self._asking)
         except ServiceUnavailable:
-            return self._identity  # nobody can say; asked again soon
+            return self._identity  # no one can say; asked again soon
         except RequestError:
             return None

@@ -22,7 +22,7 @@ GROUPS = (status, metrics, openai, sessions, runs, admin)
 """Modules with a function ``routes``."""
 
 BODIES: dict[str, Write] = {"/v1/": openai.error_body}
-"""How errors are told under a prefix, where not in the SDK's envelope."""
+"""How errors are written under a prefix, where not in the SDK's envelope."""
 
 _PLACES = (
     *PROBES,
@@ -37,7 +37,7 @@ def create_app(
     """The service as an ASGI application.
 
     :param origin_policy: which hosts and origins are let in.
-    :param page: the chat page; None: there is none.
+    :param page: the chat page; None: there is no page.
     """
     router = _Routed(route for group in GROUPS for route in group.routes(service))
     routes: dict[str, App] = dict.fromkeys(_PLACES, router)
@@ -46,7 +46,7 @@ def create_app(
 
 
 class _Routed:
-    """Starlette's router; what it does not find is an error of ours."""
+    """Starlette's router; what it does not find is an error of this package."""
 
     def __init__(self, routes: Iterable[BaseRoute]) -> None:
         self._router = Router(list(routes), redirect_slashes=False, default=_nothing)

@@ -26,7 +26,7 @@ Encode = Callable[[Batch], "tuple[bytes, bool]"]
 class EventStream:
     """An ASGI response: pieces that wait together leave as one write.
 
-    :param headers: of the response, beside those of every stream.
+    :param headers: of the response, besides those of every stream.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class _Reader:
     async def first(self, seconds: float) -> None:
         """Waits until the run has said something or has ended, *seconds* at most.
 
-        :raises _Left: there is nobody to send it to any more.
+        :raises _Left: there is no one to send it to any more.
         """
         log = self._reader.log
         if log.has_spoken or log.outcome is not None:
@@ -126,7 +126,7 @@ class _Reader:
     async def all(self, encoded: Encode) -> None:
         """Sends everything of the log.
 
-        :raises _Left: there is nobody to send it to any more.
+        :raises _Left: there is no one to send it to any more.
         """
         self._beat()
         reader, ended = self._reader, False

@@ -43,7 +43,7 @@ class ClientPresence:
 
 @asynccontextmanager
 async def presence(receive: Receive) -> AsyncIterator[ClientPresence]:
-    """Watches whether the client leaves. The body has been read, or there is none."""
+    """Watches whether the client leaves. The body has been read, or there is no body."""
 
     async def watch() -> None:
         while (await receive())["type"] != "http.disconnect":

@@ -20,7 +20,7 @@ from appbuilder.settings import Settings
 _T = TypeVar("_T")
 
 IDENTITY = "appbuilder.identity"
-"""Where the front leaves in the scope who is asking; None where nobody known is."""
+"""Where the front leaves in the scope who is asking; None where unknown."""
 REQUEST_ID = "appbuilder.request_id"
 REQUEST_ID_HEADERS = (chat.REQUEST_ID_HEADER.lower().encode(), b"x-request-id")
 """Where an answer tells the request's id: ours, and what OpenAI's clients read."""
@@ -111,7 +111,7 @@ def _count(account: Account, size: int) -> None:
 async def send_whole(
     send: Send, body: bytes, *, status: int = 200, headers: list[tuple[bytes, bytes]] | None = None
 ) -> None:
-    """Sends a JSON answer whose length is told."""
+    """Sends a JSON answer whose length is known."""
     length = (b"content-length", b"%d" % len(body))
     start = {"type": "http.response.start", "status": status, "headers": [_JSON, length, *(headers or ())]}
     await send(start)
@@ -140,7 +140,7 @@ _LARGEST_PART = 512 * 1024
 def caller(request: Request) -> Identity:
     """Who is asking.
 
-    :raises Unauthenticated: nobody we know.
+    :raises Unauthenticated: an unknown caller.
     """
     identity = request.scope.get(IDENTITY)
     if identity is None:

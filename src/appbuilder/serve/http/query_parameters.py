@@ -20,7 +20,7 @@ _DIGITS = 9
 def number(request: Request, name: str, *, usual: int, most: int) -> int:
     """A whole number from 1 on.
 
-    :raises InvalidRequest: it is none, or larger than *most*.
+    :raises InvalidRequest: it is not a number, or larger than *most*.
     """
     given = request.query_params.get(name)
     if given is None:
@@ -42,7 +42,7 @@ def flag(request: Request, name: str) -> bool:
 def choice(request: Request, name: str, choices: Sequence[str]) -> str:
     """One of some words, the first where it is absent.
 
-    :raises InvalidRequest: it is none of them.
+    :raises InvalidRequest: it is not one of them.
     """
     given = request.query_params.get(name, choices[0])
     if given not in choices:
@@ -97,7 +97,7 @@ def owners(request: Request, identity: Identity) -> Sequence[Owner] | None:
 
 
 def check_owner(identity: Identity, whose: Owner) -> None:
-    """:raises Forbidden: what is somebody else's is asked for, by no administrator."""
+    """:raises Forbidden: another owner's sessions are requested, not by an administrator."""
     check_listing(identity)
     if whose != identity.owner and not identity.sees_all_others:
         raise Forbidden("Those of others are for administrators.")

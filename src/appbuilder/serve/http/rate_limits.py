@@ -21,7 +21,7 @@ from appbuilder.serve.http.user_hooks import HookThreads, call_hook
 from appbuilder.settings import Settings
 
 MOST_CALLERS = 10_000
-"""Callers whose rate is kept; of more, who came longest ago begins anew."""
+"""Callers whose rate is kept; of more, who came longest ago starts again."""
 BURST = 10.0
 """Seconds' worth of turns that a caller may begin at once."""
 VISITORS_SHARE = 10
@@ -63,7 +63,7 @@ class Limits:
 
         :param guard: of its session. The hook is asked about the caller's sessions and about new ones only:
             its word on another's would tell that there is one.
-        :raises NotFound: the session is somebody else's.
+        :raises NotFound: the session is another owner's.
         :raises RateLimited: the caller has begun too many, or the hook says so.
         :raises Forbidden: the hook refuses it.
         :raises ServiceUnavailable: the hook failed.
@@ -95,7 +95,7 @@ class Limits:
 
 
 class Rates:
-    """What callers may begin, each by himself and visitors of one address together.
+    """What callers may begin, each alone and visitors of one address together.
 
     :param rate: turns a minute of each.
     """
@@ -149,7 +149,7 @@ class Buckets:
 
 
 def caller_key(identity: Identity) -> str:
-    """Whose turns are counted together: a caller's; of those nobody knows, an address's."""
+    """Whose turns are counted together: a caller's; of anonymous ones, an address's."""
     return address_key(identity.peer) if identity.owner == ANONYMOUS else identity.owner
 
 

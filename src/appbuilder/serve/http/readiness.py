@@ -1,7 +1,8 @@
 """Whether a turn could be stored: what ``/ready`` says.
 
 A probe writes, so it is made seldom: its result counts for some seconds, all who ask meanwhile share it, and
-nobody waits longer than a deadline. It runs in a thread of its own, as those of turns may all be waiting for
+no caller waits longer than a deadline. It runs in a thread of its own, as those of turns may all be
+waiting for
 the very database that is asked about.
 """
 
@@ -44,7 +45,7 @@ class Probe:
 class Readiness:
     """Answers whether turns can be stored.
 
-    :param check: proves it, or raises what is in the way; told how many seconds it may wait for locks.
+    :param check: proves it, or raises what is in the way; receives how many seconds it may wait for locks.
     :param failures: how often something has failed for the database's sake, so far.
     """
 
@@ -75,7 +76,7 @@ class Readiness:
         return _LATE
 
     def _current(self) -> Probe:
-        """The probe whose result counts now; begins one where there is none. Only the event loop asks."""
+        """The probe whose result counts now; starts one if none is cached. Only the event loop asks."""
         probe = self._probe
         if probe is None or (probe.result.done() and self._is_over(probe)):
             probe = self._probe = Probe(clock.monotonic(), self._failures(), Future())

@@ -48,7 +48,7 @@ _NOT_KEPT = (b"cache-control", b"no-store")
 
 @dataclass(frozen=True, slots=True)
 class _CheckedHeaders:
-    """A request that may come in; ``headers`` are added to its answer, ``preflight`` is all of it."""
+    """A request that is accepted; ``headers`` are added to its answer, ``preflight`` is all of it."""
 
     request_info: RequestInfo
     headers: list[tuple[bytes, bytes]]
@@ -58,7 +58,7 @@ class _CheckedHeaders:
 class Lifespan:
     """What is done before the first request and after the last.
 
-    :param start: begins what goes on beside the requests.
+    :param start: begins what goes on besides the requests.
     :param drain: takes no new turns, and returns when the running ones have ended.
     :param close: is called when nothing is served any more.
     """
@@ -115,7 +115,7 @@ class ServiceApp:
     :param routes: by path, or by prefix where it ends with a slash, what answers there.
     :param page: answers everywhere else; None: nothing does.
     :param lifespan: of the service.
-    :param bodies: by prefix of the path, how errors are told there; elsewhere in the SDK's envelope.
+    :param bodies: by prefix of the path, how errors are written there; elsewhere in the SDK's envelope.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class ServiceApp:
             if admitted.preflight is not None:
                 await _send_preflight(answer, admitted.preflight)
                 return
-            # A probe must not fail because somebody else does, an issuer of tokens for instance.
+            # A probe must not fail because another part does, an issuer of tokens for instance.
             probed = scope["path"] in PROBES
             scope[IDENTITY] = (
                 None if probed else await self._service.authenticator.identify(admitted.request_info)
@@ -175,7 +175,7 @@ class ServiceApp:
     def _check_access(self, scope: Scope) -> _CheckedHeaders:
         """What is decided by where a request comes from and its headers alone.
 
-        :raises Forbidden, InvalidRequest: it may not come in.
+        :raises Forbidden, InvalidRequest: it is refused.
         """
         client, given = scope.get("client"), tuple(scope["headers"])
         facts = (client[0] if client else None, scope["method"], scope["path"], given)

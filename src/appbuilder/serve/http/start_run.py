@@ -32,12 +32,12 @@ async def start_run(
     on_disconnect: str | None = None,
     note: Mapping[str, Any] = NO_NOTE,
 ) -> Run:
-    """Starts a turn for somebody, if the turn's own guard lets it too.
+    """Starts a turn for a caller, if the turn's own check allows it, too.
 
     :param on_disconnect: ``cancel`` or ``continue``, for this turn; None: as the settings say.
     :param note: what is to be stored with the turn, see :class:`RetentionPolicy`.
     :raises RateLimited, Forbidden: the limits, or the program's own hook, refuse it.
-    :raises NotFound: the session is somebody else's; as a rule the turn itself fails with it.
+    :raises NotFound: the session is another owner's; as a rule the turn itself fails with it.
     :raises InvalidRequest, Overloaded, Draining, SessionBusy: as :meth:`Engine.start`.
     """
     if on_disconnect is not None and on_disconnect not in _CHOICES:

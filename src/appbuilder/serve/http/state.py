@@ -33,7 +33,8 @@ class Service:
 
     :param engine: gives this process's engine.
     :param name: of the component; clients of the OpenAI API know it as the model's.
-    :param takes: the names of the arguments the component's ``run`` takes, beside ``message`` and ``stream``.
+    :param takes: the names of the arguments the component's ``run`` takes, besides ``message`` and
+        ``stream``.
     :param needs_credential: every request must bring the caller's AppBuilder token.
     :param keys: the API keys; None: this service has none.
     :param known: sessions open to the local user, whose turns there need no check of the owner.

@@ -28,7 +28,8 @@ class PageFolder:
         while True:
             self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=cache))
             self._lock = FileLock(self.path / _LOCK)
-            # Else somebody sweeps at this very moment, and takes it for a dead one's, or did so already.
+            # Else another process sweeps at this very moment, and takes it for a dead one's, or did so
+            # already.
             if self._lock.acquire() and (self.path / _LOCK).exists():
                 break
             self._lock.release()

@@ -1,7 +1,8 @@
 """Chainlit, configured before it is imported.
 
 At import Chainlit fixes its root folder (and makes ``.files`` and ``.chainlit`` in it), reads ``.env`` and
-its configuration file, and makes its one application. So its root is a folder of ours, the configuration is
+its configuration file, and makes its one application. So its root is a folder of this package, the
+configuration is
 written there first, and what the user's working directory holds is left alone.
 """
 
@@ -65,7 +66,7 @@ confirm_new_chat = false
 generated_by = "{version}"
 """
 SESSION_TIMEOUT = 300
-"""Seconds a browser that lost its connection may take to come back to where it was without loading anew."""
+"""Seconds a browser that lost its connection may take to come back to where it was without loading again."""
 
 # Its other channels (Slack, Teams), which would be opened or fail to be, and places of cookies.
 _READ_AT_IMPORT = (
@@ -105,7 +106,7 @@ def load(settings: Settings) -> Any:
         _folder = _make_folder(settings)
         atexit.register(_folder.remove)
         _write(_folder.path, installed)
-        # Who may come in is decided in front of Chainlit; it gets a token with each request, good in this
+        # Access is decided in front of Chainlit; it gets a token with each request, good in this
         # process only. These two it reads at every request.
         os.environ["CHAINLIT_CUSTOM_AUTH"] = "1"
         os.environ["CHAINLIT_AUTH_SECRET"] = secrets.token_hex(32)

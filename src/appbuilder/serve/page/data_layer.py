@@ -94,7 +94,7 @@ class CatalogueLayer(BaseDataLayer):
         return thread
 
     async def get_thread_author(self, thread_id: str) -> str:
-        # Whoever may see it may do all with it; nobody else learns that it is there.
+        # Whoever may see it may do all with it; others do not learn that it exists.
         return request_info().identity.owner if await self._find(thread_id) else ""
 
     async def update_thread(

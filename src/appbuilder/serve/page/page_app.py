@@ -61,7 +61,7 @@ def create_app(
     :param engine: gives this process's engine.
     :param repository: of the engine's store.
     :param database: names the database; browsers known to a page of one are unknown to those of others.
-    :param gate: who may come in; None: as *page* says.
+    :param gate: who has access; None: as *page* says.
     :param begin: begins a turn; None: the engine does.
     :param links: what else a reader finds on this host.
     :raises ConfigurationError: Chainlit is not installed, or the page is misconfigured.
@@ -70,7 +70,7 @@ def create_app(
         gate = PageAuthenticator(page, signing_key(settings, f"page of {database}"), Logins(repository))
     elif page.users or page.user_header or page.administrators:
         raise ConfigurationError(
-            "Who may use the page of a service is said by the service's settings, for all its doors: see "
+            "Who may use the page of a service is set by the service's settings, for all protocols: see "
             "APPBUILDER_AUTH."
         )
     icon = Path(page.icon) if page.icon else OUR_ICON
@@ -202,5 +202,5 @@ def _token_maker() -> Callable[[Identity], str]:
     def make(owner: str, name: str, _day: float) -> str:
         return create_jwt(User(identifier=owner, display_name=name))
 
-    # Anew each day: a token is good for some days only, and a page may be up for longer.
+    # Made again each day: a token is good for some days only, and a page may be up for longer.
     return lambda identity: make(identity.owner, identity.name, clock.monotonic() // 86_400)

@@ -1,4 +1,4 @@
-"""The page's HTML: Chainlit's own, without what would be fetched from strangers."""
+"""The page's HTML: Chainlit's own, without what would be fetched from other hosts."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def localized(page: str, language: str, facts: Mapping[str, Any]) -> str:
     """*page* for one reader.
 
     :param language: of the page's words.
-    :param facts: what the page's script is told.
+    :param facts: what the page's script receives.
     """
     direction = "rtl" if language.partition("-")[0] in _RIGHT_TO_LEFT else "ltr"
     told = html.escape(jsontext.clean(jsontext.dumps(facts).decode()))
@@ -62,7 +62,7 @@ def localized(page: str, language: str, facts: Mapping[str, Any]) -> str:
 
 
 def content_security_policy(page: str, image_hosts: Sequence[str]) -> str:
-    """The policy for *page*: its own scripts and data, nobody else's; images also from *image_hosts*."""
+    """The policy for *page*: its own scripts and data only; images also from *image_hosts*."""
     hashes = " ".join(_hash(script) for script in _INLINE_SCRIPT.findall(page))
     media = " ".join(["'self' data: blob:", *map(_origin, image_hosts)])
     rules = {

@@ -40,7 +40,7 @@ class Page:
     :param description: one sentence under the name on a page without messages; empty: the component's
         ``description``, or ours.
     :param users: name -> password, or what ``werkzeug.security.generate_password_hash`` makes of one. Users
-        log in, and each sees only conversations of his own.
+        log in, and each sees only their own conversations.
     :param user_header: users come from a proxy that has logged them in.
     :param administrators: users who also see conversations begun over ``POST /chat``.
     :param debug: shows errors with their traceback, and what *steps* does.
@@ -49,7 +49,7 @@ class Page:
         ``get_context().attachments``.
     :param image_hosts: sites that images and sounds in answers may be loaded from
         (``https://images.example.com``); by default none, so that an answer cannot tell anything to a
-        stranger by an image's address.
+        other host by an image's address.
 
     Without *users* and *user_header* there is no login: a browser on this machine is the one local user, and
     every other browser is a visitor who sees only what it began itself.

@@ -74,7 +74,7 @@ def bounded(receive: Receive, most: int = MOST_BODY) -> Receive:
 def failed(error: BaseException, status: int = 0, words: str = "") -> Response:
     """The answer to a request that failed; ``detail`` is where Chainlit's page looks for the words.
 
-    :param status: with *words* what is told; 0: what :mod:`appbuilder.protocols.errors` says of *error*.
+    :param status: with *words* what is reported; 0: what :mod:`appbuilder.protocols.errors` says of *error*.
     """
     request_id, later = new_id(), 0
     if not status:

@@ -47,7 +47,7 @@ class _Sockets:
         self._uploads = uploads
 
     async def connect(self, sid: str, environ: Any = None, auth: Any = None, *_: Any) -> bool:
-        """:raises ConnectionRefusedError: nobody we know, or not what a page sends."""
+        """:raises ConnectionRefusedError: an unknown caller, or not what a page sends."""
         if environ is not self._sio.get_environ(sid):
             return False  # an event of this name, and no connection
         session_id, thread_id = _read(auth)
@@ -113,7 +113,8 @@ class _Sockets:
             await self._chainlit.clean_session(sid)
 
     def _session(self, sid: str) -> Any:
-        """Chainlit's session of this socket; None: there is none, or another speaks than who opened it."""
+        """Chainlit's session of this socket; None: it does not exist, or another speaks than who opened
+        it."""
         session = self._sessions.get(sid)
         return (
             session

@@ -70,7 +70,7 @@ def part(place: ItemIds, number: int, markdown: str, at: datetime, *, streaming:
 
 
 def failure(place: ItemIds, words: str, at: datetime) -> Step:
-    """What the user is told of an error."""
+    """What the user sees of an error."""
     step = _answer(place, f"{place.turn_id}/error", words, at)
     step["isError"] = True
     return step

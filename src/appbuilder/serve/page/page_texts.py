@@ -67,6 +67,6 @@ def is_chinese(language: str) -> bool:
 
 
 def text(name: str, language: str, otherwise: str = "") -> str:
-    """The sentence of this name in *language*, or *otherwise* where there is none."""
+    """The sentence of this name in *language*, or *otherwise* if it is missing."""
     chinese, english = _TEXTS.get(name, ("", ""))
     return (chinese if is_chinese(language) else english) or otherwise

@@ -28,7 +28,7 @@ from appbuilder.serve.page.tabs import Tabs
 Show = Callable[[LiveTurn, bool], Awaitable[None]]
 """Shows a turn; the second argument is whether it waited for one that is shown before it."""
 Begin = Callable[[Identity, TurnRequest], Awaitable[Run]]
-"""Begins somebody's turn, which goes on without a reader; raises what :meth:`Engine.start` does, and more."""
+"""Starts a caller's turn, which goes on without a reader; raises what :meth:`Engine.start` does, and more."""
 
 _LONGEST_REFUSED = 1000
 """Characters of a refused message that are shown."""
@@ -42,7 +42,7 @@ class PageTurns:
     :param engine: gives this process's engine.
     :param author: the assistant's name.
     :param debug: shows tracebacks.
-    :param steps: shows what a run does beside answering.
+    :param steps: shows what a run does besides answering.
     :param begin: begins a turn; None: the engine does.
     :param limit: bytes of a message as JSON.
     :param tabs: the browser pages that are open.
@@ -94,7 +94,7 @@ class PageTurns:
             await asyncio.sleep(0)  # it may have ended and not be forgotten yet
 
     async def refuse_long(self, session: Any, language: str, message_id: str, words: str) -> bool:
-        """Whether a message is over the limit; the browser is told. Chainlit would send it back first."""
+        """Whether a message is over the limit; the browser is notified. Chainlit would send it back first."""
         try:
             self._check_length(words)
         except PayloadTooLarge as error:
@@ -119,7 +119,7 @@ class PageTurns:
     def watch(self, session: Any, language: str) -> None:
         """Shows the conversation's turns under way in a browser that came (back) to it, from their beginning.
 
-        Where it comes back, the turn it saw last is shown again: its end may have been said to nobody.
+        Where it comes back, the turn it saw last is shown again: its end may have been lost.
         """
         before = self._watches.pop(session, None)
         last = before.stop() if before is not None else None
@@ -196,7 +196,7 @@ class PageTurns:
 
     def _screen(self, session: Any, place: ItemIds, audience: Audience) -> Screen:
         async def emit(event: str, data: Any) -> None:
-            # Looked up anew each time: a browser that reconnects gets another.
+            # Looked up again each time: a browser that reconnects gets another.
             await session.emit(event, data)
 
         return Screen(emit, place, lambda error: self._explain(error, audience))

@@ -20,7 +20,7 @@ from appbuilder.serve.page.page_steps import ItemIds
 Emit = Callable[[str, Any], Awaitable[None]]
 """Sends an event of Chainlit's protocol to the browser; does nothing where that is gone."""
 Explain = Callable[[AppBuilderError], dict[str, Any]]
-"""What a reader is told of an error; see :func:`appbuilder.serve.page.page_steps.error_line`."""
+"""What a reader is notified of an error; see :func:`appbuilder.serve.page.page_steps.error_line`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What the page's script is told of the page and of its reader."""
+"""What the page's script is notified of the page and of its reader."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from appbuilder.serve.page.page_requests import MOST_FILES
 from appbuilder.serve.page.page_texts import text
 
 Links = Callable[[Identity], Sequence[tuple[str, str]]]
-"""Addresses this reader may use beside the page, and the names of their words in :mod:`texts`."""
+"""Addresses this reader may use besides the page, and the names of their words in :mod:`texts`."""
 
 _WORDS = (
     "input", "send", "stop", "new_chat", "sidebar", "search", "theme", "account", "attach", "good", "bad",
@@ -42,7 +42,7 @@ class ScriptData:
         return asked if asked.lower().partition("-")[0] in self._languages else "en"
 
     def of(self, identity: Identity | None, request_info: RequestInfo, language: str) -> Mapping[str, Any]:
-        """What the script is told."""
+        """What the script receives."""
         links = [] if identity is None or self._links is None else self._links(identity)
         return {
             "name": self._page.name,

@@ -39,7 +39,7 @@ from appbuilder.serve.page.page_requests import (
 from appbuilder.serve.page.page_routes import Routes, set_cookie
 
 Token = Callable[[Identity], str]
-"""Makes the token by which Chainlit knows somebody, for one request."""
+"""Makes the token by which Chainlit knows a caller, for one request."""
 
 Passed = Sequence[tuple[re.Pattern[str], Collection[str]]]
 
@@ -196,7 +196,7 @@ def _caching(path: str, status: int, headers: list[tuple[bytes, bytes]]) -> list
     return [(b"cache-control", b"no-store")]
 
 
-# What users gave is shown as an image at most, never as a page of ours.
+# What users gave is shown as an image at most, never as a page of this package.
 _FILE_HEADERS = {
     b"content-security-policy": b"default-src 'none'; sandbox",
     b"content-disposition": b"attachment",

@@ -40,7 +40,7 @@ class UserConversations:
         return replace(page, conversations=[*still, *page.conversations])
 
     async def find(self, identity: Identity, session_id: str) -> Conversation | None:
-        """The conversation; None: there is none, or it is somebody else's."""
+        """The conversation; None: it does not exist, or belongs to another owner."""
         begun = await self._just_begun(identity)
         conversation = await self.reading(identity, self._repository.find, session_id)
         if conversation is None:

@@ -204,7 +204,7 @@ def _members(
     """The members of an object, and of what is in it.
 
     :param answer: True: it does not matter to the reader which of them must be there.
-    :param document: given, the members of a schema it names are told too; of those within, the names alone.
+    :param document: given, the members of a schema it names are included; of those within, the names alone.
     """
     needed = () if answer else schema.get("required", ())
     for name, each in schema.get("properties", {}).items():

@@ -60,7 +60,7 @@ class Runs:
         return reply(schemas.envelope({"id": run.id, "state": "stopping"}))
 
     async def _find(self, request: Request) -> LiveRun:
-        """:raises NotFound: there is no such run any more, or it is somebody else's."""
+        """:raises NotFound: the run has ended, or belongs to another owner."""
         identity = caller(request)
         run_id = checked_id(request.path_params["run_id"], "run_id")
         for run in await READS.run_for(limit_key(identity), self._register.runs, None):
@@ -72,7 +72,7 @@ class Runs:
 async def stop_all(service: Service, meant: Callable[[LiveRun], bool]) -> None:
     """Stops the runs that are *meant*, in all workers, and returns when they have ended.
 
-    :raises SessionBusy: some have not ended in time; they were told to.
+    :raises SessionBusy: some have not ended in time; they were asked to.
     """
     stopping = RunCancellation(service.register, meant)
     while True:

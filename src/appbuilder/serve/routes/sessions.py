@@ -1,6 +1,6 @@
 """/sessions: listing, reading, renaming, deleting and rating; exports, imports, and erasing a user.
 
-Whoever may not see a session is told what he would be told if there were none.
+A caller without access to a session gets the same answer as for a missing one.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ class Sessions:
     # Users
 
     async def erase(self, request: Request) -> Response:
-        """Stops what somebody's runs, and takes his sessions out of the database."""
+        """Stops the runs of a user and removes their sessions from the database."""
         named, owner = query_parameters.owner(request)
         if not named:
             raise InvalidRequest("Say whose sessions are to be erased: user=NAME.")

@@ -16,7 +16,7 @@ _ROWS_A_TURN = 4
 _NEWEST_ROWS = 200
 """Rows in which the newest turns of a session are, with what its component keeps of a turn."""
 MOST_ROWS = 4000
-"""Rows that are read for one page: a turn may have many, and of one that has more the newest are told."""
+"""Rows that are read for one page: a turn may have many, and of one that has more the newest are reported."""
 _CURSOR = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6})~(.{1,36})", re.ASCII)
 
 

@@ -129,7 +129,7 @@ class Connection(Http11Protocol):
 
 
 def _without_chunks(cycle: Any, app: App) -> App:
-    """*app*, where the end of the connection ends a body whose length is not told.
+    """*app*, where the end of the connection ends a body whose length is not known.
 
     HTTP/1.0 knows no chunks (RFC 9112, section 6.1), and uvicorn keeps none of its connections.
     """

@@ -2,7 +2,7 @@
 
 uvicorn drops the body of such a request and takes what arrives of it later for requests of its own. Behind a
 proxy that keeps connections those would be anybody's: the answers of later requests, under their keys, would
-be to what a stranger wrote. A server may ignore an Upgrade (RFC 9110, section 7.8).
+be to what another client wrote. A server may ignore an Upgrade (RFC 9110, section 7.8).
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ def shared_metrics(environ: MutableMapping[str, str]) -> Iterator[Callable[[int]
 
     A folder that is named there already is emptied of what workers before left, and kept afterwards.
 
-    :returns: is to be told the process id of each worker that has ended, so that what was open in it counts
+    :returns: to be called with the process id of each worker that has ended, so that what was open in it
+        counts
         no more; what it has counted stays.
     """
     given = environ.get(FOLDER)

@@ -82,7 +82,7 @@ class PageProxy:
             await response.aclose()
 
     def _passed_on(self, scope: Scope, receive: Receive) -> httpx2.Request:
-        """:raises httpx2.InvalidURL: the path is none."""
+        """:raises httpx2.InvalidURL: the path is not valid."""
         return httpx2.Request(
             scope["method"],
             _url("http", scope),

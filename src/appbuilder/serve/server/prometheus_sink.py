@@ -25,7 +25,7 @@ _GAPS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)
 _DATABASE = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0)
 _GROUPS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _MOST_ROUTES = 512
-"""Combinations of route, method and status that are told apart; a router has fewer."""
+"""Combinations of route, method and status that are counted apart; a router has fewer."""
 
 
 class PrometheusSink(Sink):

@@ -100,7 +100,7 @@ def signals() -> Iterator[Terminated]:
 def at_sigterm(do: Callable[[], object]) -> Iterator[bool]:
     """While it lasts SIGTERM calls *do*, and then whatever it called before; for servers of others.
 
-    Yields whether it can: only the main thread may set what a signal does. A server that is told of signals
+    Yields whether it can: only the main thread may set what a signal does. A server that receives signals
     by a file descriptor, as event loops are, still is.
     """
     if threading.current_thread() is not threading.main_thread():

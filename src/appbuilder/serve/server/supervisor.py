@@ -27,7 +27,7 @@ QUICK_DEATH = 10.0
 """Seconds; a worker that dies sooner is started again only after a pause."""
 LONGEST_PAUSE = 30.0
 GRACE = 10.0
-"""Seconds workers have, beside the time for their turns, to end by themselves."""
+"""Seconds workers have, besides the time for their turns, to end by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class WorkerSlot:
     :param ready: descriptor to write a byte to when it serves.
     :param page_socket: path of the socket of the worker with the page; empty: this is the only worker.
     :param page_listener: descriptor of that socket in the worker with the page; -1 in the others.
-    :param name: an id of the place: whoever is started again there has it, too, and nobody else.
+    :param name: an id of the place: a process that is started again there has it, too.
     """
 
     listener: int
@@ -80,15 +80,15 @@ class _Worker:
 
 
 class Supervisor:
-    """Runs workers until it is told to stop.
+    """Runs workers until it is stopped.
 
     :param command: the command of a worker, to which its place's arguments are added.
     :param listener: the service's listening socket.
     :param workers: how many.
     :param drain_timeout: seconds their turns have to end.
-    :param on_death: told the process id of each worker that has ended.
-    :param changed: whether the program has changed since it was asked last: the workers are started anew;
-        None: nobody works on it.
+    :param on_death: receives the process id of each worker that has ended.
+    :param changed: whether the program has changed since it was asked last: the workers are restarted;
+        None: it does not change.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class Supervisor:
         return 0
 
     def _restart(self) -> None:
-        logger.info("the program has changed: it is started anew")
+        logger.info("the program has changed: it is restarted")
         self._stop(list(self._workers.values()))
         self._due.clear()
         self._have_served.clear()
@@ -169,7 +169,7 @@ class Supervisor:
 
     def _open_page_socket(self) -> None:
         if self._count > 1:
-            self._folder = tempfile.mkdtemp(prefix="appbuilder-")  # nobody else's: mode 0700
+            self._folder = tempfile.mkdtemp(prefix="appbuilder-")  # mode 0700
             self._page = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             self._page.bind(self._page_path)
             self._page.listen(1024)
@@ -250,7 +250,7 @@ class Supervisor:
                 shutil.rmtree(self._folder, ignore_errors=True)
 
     def _stop(self, workers: Sequence[_Worker]) -> None:
-        """Tells workers to end, and waits; told again (Ctrl-C) it waits no more."""
+        """Tells workers to end, and waits; asked again (Ctrl-C) it waits no more."""
         for worker in workers:
             worker.process.send_signal(signal.SIGTERM)
         until = clock.monotonic() + self._patience

@@ -21,7 +21,7 @@ _HTTP = "http/protobuf"
 
 
 def set_up(name: str, environ: Mapping[str, str] | None = None) -> Callable[[], None]:
-    """Sets this process's tracer provider up, if an OTLP endpoint is configured and nobody has set one.
+    """Sets this process's tracer provider up, if an OTLP endpoint is configured and no one has set one.
 
     To be called in the process that serves, after any fork. All further variables are OpenTelemetry's own.
 

@@ -18,7 +18,7 @@ LAST_WRITES = 3
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server where somebody else handles the signals."""
+    """uvicorn's server where the caller handles the signals."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -59,7 +59,7 @@ class UvicornThread:
         self._thread.start()
 
     def run(self) -> None:
-        """Serves in the caller's thread, until it is told to stop."""
+        """Serves in the caller's thread, until it is stopped."""
         try:
             self._server.run(sockets=self._listeners)
         finally:

@@ -40,7 +40,7 @@ class WriteCoalescer:
             self._loop.call_soon(self.flush)
         self._waiting.append(data)
         if len(data) > _LARGE:
-            self.flush()  # so that who writes is told to pause before the next
+            self.flush()  # so that the writer is asked to pause before the next
 
     def flush(self) -> None:
         """Writes what waits."""

@@ -21,7 +21,7 @@ def serve_app(
     settings: Settings,
     drain: Callable[[], None],
 ) -> None:
-    """Serves until the process, or in a notebook the cell, is told to stop.
+    """Serves until the process, or in a notebook the cell, is stopped.
 
     :param debug: True: the development server. False: gunicorn, started from this process; where it cannot
         run (Windows, a notebook, another thread than the main one) a threaded server.

@@ -20,7 +20,7 @@ _OUT_OF_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class DrainingWorker(Worker):
-    """What both kinds of worker do when the process is told to stop.
+    """What both kinds of worker do when the process is stopped.
 
     ``self.app`` is the :class:`appbuilder.serve.wsgi.gunicorn_server.Application`.
     """
@@ -61,7 +61,7 @@ class DrainingWorker(Worker):
         self._drained.wait()
 
     def _begin_drain(self) -> None:
-        # Beside the loop, which goes on to serve the connections that are open.
+        # Besides the loop, which goes on to serve the connections that are open.
         if self._drained is None:
             self._drained = threading.Event()
             threading.Thread(target=self._drain, name="appbuilder-drain", daemon=True).start()

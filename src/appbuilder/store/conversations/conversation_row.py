@@ -42,7 +42,7 @@ def upsert(
             raise no_session()
         origin = execute(sql.origin, (turn.session_id, began)).fetchone()
         if origin is not None:
-            # Begun over POST /chat, and nobody has listed it yet.
+            # Begun over POST /chat, and not listed yet.
             value, began = origin
             listing = ConversationRow(turn.session_id, None, title_of_row(value))
         purge_previous_owner(execute, sql, listing, own)
@@ -61,7 +61,7 @@ def mark_replaced(execute: Execute, sql: Statements, turn: PreparedTurn) -> None
 def purge_previous_owner(
     execute: Execute, sql: Statements, listing: ConversationRow, own: Sequence[Any] | None
 ) -> None:
-    """Removes what another owner deleted in the session, before the row goes that tells whose it was: nobody
+    """Removes what another owner deleted in the session, before the row goes that tells whose it was: no one
     could erase it any more.
 
     :param own: key and flag of the session's own row, as ``Statements.own`` gives it.

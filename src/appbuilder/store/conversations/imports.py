@@ -117,7 +117,7 @@ def _rating(row: StoredRow, turn_ids: Mapping[str, str]) -> tuple[str, str]:
     try:
         turn, rating = row_values.rating_of(row.value)
     except (TypeError, LookupError, AttributeError):
-        raise InvalidRequest("A rating in the conversation is none.") from None
+        raise InvalidRequest("A rating in the conversation is not valid.") from None
     if turn not in turn_ids:
         return "", ""
     return row_values.rating_id(turn_ids[turn]), row_values.rating_text(turn_ids[turn], rating)

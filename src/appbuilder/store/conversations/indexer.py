@@ -1,6 +1,6 @@
 """Keeps the list of conversations up with what is written without an entry: over POST /chat, by the SDK.
 
-Such a session gets a row of its own when somebody asks for the list; its messages are never touched.
+Such a session gets a row of its own when it is asked for the list; its messages are never touched.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ConversationIndexer:
             found = self._backend.read(sql.more_sessions, (found[-1][0], CHUNK))
 
     def _update(self, newest: Mapping[str, Any]) -> None:
-        """:param newest: by session, the time of a row its conversation may not have been told of."""
+        """:param newest: by session, the time of a row its conversation may not know of."""
         for names in chunks(list(newest), CHUNK):
             ids = {row_values.row_id(name): name for name in names}
             states = self._backend.read(self._backend.conversation_sql.states(len(ids)), tuple(ids))

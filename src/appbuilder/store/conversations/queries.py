@@ -56,7 +56,7 @@ SERVICE_INDEXES: Mapping[str, Mapping[str, str]] = {
     "postgresql": {EVERYBODY_INDEX: f"(updated_at, id) WHERE {_IS_CONVERSATION} AND deleted = false"},
     "mysql": {EVERYBODY_INDEX: "(deleted, updated_at, id, message_key)"},
 }
-"""Made where the service runs, and by nobody else."""
+"""Made where the service runs, and by no other."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -281,7 +281,7 @@ class SqlConversations:
             return backend.change(session_id, lambda execute: work(execute, backend))
 
     def _indexer(self, backend: Backend) -> ConversationIndexer:
-        """That of this process: in a forked one nobody holds the lock of its parent's."""
+        """That of this process: in a forked one no one holds the lock of its parent's."""
         known = self._followers
         if known is None or known[0] is not backend:
             known = self._followers = (backend, ConversationIndexer(backend))

@@ -38,7 +38,7 @@ def erase(backend: Backend, key: str) -> Iterator[int]:
         row_id = row_values.row_id(session_id)
 
         def is_owned(execute: Execute) -> bool:
-            # It may have been deleted and begun anew by somebody else, or over POST /chat, where nobody has
+            # It may have been deleted and started again by another owner, or over POST /chat, not yet
             # listed it yet.
             indexer.ensure_indexed(execute, backend, session_id)
             return execute(sql.is_owned, (row_id, key)).fetchone() is not None

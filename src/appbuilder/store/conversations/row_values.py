@@ -32,7 +32,7 @@ _LOGOUT = "logout"
 class ConversationRow:
     """How a conversation is listed: id, key and JSON text of its row.
 
-    They are worked out when they are asked for: of a conversation that goes on nobody asks for the text.
+    They are worked out when they are asked for: of a conversation that goes on no one asks for the text.
     """
 
     session_id: str

@@ -163,7 +163,7 @@ class ServerBackend(ABC):
         """Not later, in fact: a turn is a transaction of its own here, and there is no group to wait for."""
         try:
             self.write(turn)
-        except BaseException as error:  # noqa: BLE001 - it is told
+        except BaseException as error:  # noqa: BLE001 - it is reported
             tell(error)
         else:
             tell(None)
@@ -258,7 +258,7 @@ class _Attempt:
 
     def run(self) -> None:
         backend, turn = self._backend, self._turn
-        # The lock is also what makes the look-up final: a transaction of ours that may still be running
+        # The lock is also what makes the look-up final: an own transaction that may still be running
         # on the server holds it until it has ended.
         with backend.connect() as connection, backend.transaction(connection, turn.session_id):
             if self.committing and self._stored(connection):

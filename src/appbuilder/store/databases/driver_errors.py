@@ -45,7 +45,7 @@ failures: Counter[URL] = Counter()
 
 
 def is_busy(error: BaseException) -> bool:
-    """True where SQLite only waits for a lock of somebody else."""
+    """True where SQLite only waits for a lock of another process."""
     cause = cause_of(error)
     if not isinstance(cause, sqlite3.OperationalError):
         return False

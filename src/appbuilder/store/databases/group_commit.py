@@ -1,8 +1,8 @@
 """Group commit: whoever comes first leads.
 
 The first to submit becomes the leader, lets the others catch up, takes all that wait, writes them in one
-transaction and wakes them. Who came meanwhile elects a next leader from their own number, so that nobody
-works for others longer than one group. Where nobody waits, but is to be called when his item is written, a
+transaction and wakes them. Who came meanwhile elects a next leader from their own number, so that no one
+works for others longer than one group. Where no one waits, but is to be called when his item is written, a
 thread of the writer's own leads.
 """
 
@@ -32,11 +32,11 @@ alone.
 
 
 Done = Callable[["BaseException | None"], None]
-"""Told that an item is written, or the error it failed with; raises nothing."""
+"""Called when an item is written, or the error it failed with; raises nothing."""
 
 
 class _PendingWrite(Generic[_T]):
-    """One item in the queue, and who waits for it, or is told."""
+    """One item in the queue, and what waits for it, or is called."""
 
     __slots__ = ("_wakeup", "deadline", "done", "error", "is_leader", "item", "tell")
 
@@ -61,7 +61,7 @@ class _PendingWrite(Generic[_T]):
             return
         try:
             self.tell(self.error)
-        except BaseException:  # noqa: BLE001 - the others are still to be told, and the next groups to be written
+        except BaseException:  # noqa: BLE001 - the others are still to be called, and the next groups to be written
             logger.exception("a turn was written, and what follows from that failed")
 
 
@@ -171,7 +171,7 @@ class GroupCommitter(Generic[_T]):
 
 
 class _LeaderThread(Generic[_T]):
-    """A thread that leads for items nobody waits for; made when there is the first."""
+    """A thread that leads for items no one waits for; made when there is the first."""
 
     def __init__(self, lead: Callable[[_PendingWrite[_T]], None]) -> None:
         self._lead = lead

@@ -39,7 +39,7 @@ from appbuilder.store.sessions import statements
 from appbuilder.store.sessions.message_table import TABLE
 
 _LOOKS = 10
-"""A pooler lends the connection that came back last, unless others come in between."""
+"""A pooler lends the connection that came back last, unless others arrive in between."""
 
 
 class _BoundedConnection(psycopg.Connection[Any]):

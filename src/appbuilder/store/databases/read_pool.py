@@ -74,7 +74,7 @@ class ReadPool(Generic[_C]):
     def _wait(self) -> tuple[_C, list[_C]]:
         deadline = clock.monotonic() + self._timeout
         with self._changed:
-            self._waiting += 1  # before the look, so that what comes back now is told of
+            self._waiting += 1  # before the look, so that what comes back now is noticed
             try:
                 while True:
                     idle = self._idle
@@ -102,4 +102,4 @@ class ReadPool(Generic[_C]):
 def _close_all(idle: list[_C]) -> None:
     with contextlib.suppress(IndexError):
         while True:
-            idle.pop().close()  # taken out first: somebody else may be lent it at this moment
+            idle.pop().close()  # taken out first: another caller may get it at this moment

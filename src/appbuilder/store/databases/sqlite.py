@@ -1,6 +1,6 @@
 """SQLite: readers from a pool, and one writer connection that commits the waiting turns as a group.
 
-WAL lets readers go on while somebody writes; ``synchronous=FULL`` makes a returned COMMIT survive a power
+WAL lets readers go on while a writer writes; ``synchronous=FULL`` makes a returned COMMIT survive a power
 cut (https://www.sqlite.org/pragma.html#pragma_synchronous). SQLite's own busy handler would sleep inside
 C and with it, under gevent, the whole process: it is off, and locks are waited for by polling.
 """
@@ -330,7 +330,7 @@ class SqliteBackend:
         number, row_id = mark
         still = self.read(f"SELECT id FROM {TABLE} WHERE rowid = ?", (number,))  # noqa: S608
         if still != [(row_id,)]:
-            return None  # VACUUM numbered them anew, or it is another file
+            return None  # VACUUM numbered them again, or it is another file
         return dict(self.read(self.conversation_sql.changed, (number,)))
 
     # The rest

@@ -42,7 +42,7 @@ class DatabaseFile:
         """Tells the file from others of its name; None: no connection was opened yet."""
 
     def is_open(self, connection: sqlite3.Connection) -> None:
-        """To be told of connections."""
+        """To be notified of connections."""
         if self.opened is None:
             ((_, _, self._path), *_) = connection.execute("PRAGMA database_list").fetchall()
             self.take()

@@ -114,7 +114,7 @@ def _absolute(url: URL) -> URL:
 
 
 def file_to_make(url: URL) -> str:
-    """The path of the file that SQLite makes for *url* where there is none; empty: it makes none."""
+    """The path of the file that SQLite makes for *url* if it is missing; empty: it makes none."""
     name = url.database or ""
     if in_memory(url) or url.get_backend_name() != "sqlite":
         return ""

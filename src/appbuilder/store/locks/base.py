@@ -1,4 +1,4 @@
-"""What the locks of sessions have in common: how one is waited for; and locks where nobody else can ask."""
+"""What the locks of sessions have in common: how one is waited for; and locks where no other can ask."""
 
 from __future__ import annotations
 
@@ -60,4 +60,4 @@ class _FreeLock:
         """It cannot be lost."""
 
     def release(self) -> None:
-        """Nobody waits for it."""
+        """Nothing waits for it."""

@@ -1,6 +1,6 @@
 """The locks of sessions on SQLite where one process has the database to itself, as most have.
 
-To lock each session for each turn would be system calls that nobody needs, and each of them hands Python's
+To lock each session for each turn would be system calls that no one needs, and each of them hands Python's
 interpreter lock over. So the first process locks one byte for itself alone, and by that all sessions. Another
 process that comes locks a second byte, which says that it waits. The first sees that within
 :data:`POLL_INTERVAL`, locks the sessions it has one by one (:mod:`appbuilder.store.locks.file_locks`), and
@@ -22,7 +22,7 @@ from appbuilder.logs import logger
 from appbuilder.store.locks.base import FreeLocks, wait_for
 from appbuilder.store.locks.file_locks import SUFFIX, FileLocks, identity, open_lock_file, unusable
 
-with contextlib.suppress(ImportError):  # on Windows there are no such locks, and nobody asks for these
+with contextlib.suppress(ImportError):  # on Windows there are no such locks, and no one asks for these
     import fcntl
 
 POLL_INTERVAL = 0.2
@@ -166,7 +166,7 @@ class _ProcessLock:
         with self._lock:
             self._closed.set()
             self._has_mode = self.alone = False
-            # Once: the number may be somebody else's file afterwards.
+            # Once: the number may be another file afterwards.
             descriptor, self._descriptor = self._descriptor, -1
             if descriptor >= 0:
                 with contextlib.suppress(OSError):
@@ -203,7 +203,7 @@ class _ProcessLock:
         return False
 
     def _share(self) -> None:
-        # Each session that is held before all are given up: nobody else can have them by then.
+        # Each session that is held before all are given up: no other can have them by then.
         for session_id, lock in self._held.items():
             lock.own = lock.files.try_acquire(session_id)
             if lock.own is None:
@@ -243,7 +243,7 @@ class _ProcessLocks:
             process_lock = self._by_path.get(path)
             if process_lock is None or process_lock.lost:
                 if process_lock is not None:
-                    # Nobody finds that file any more: what is held there is lost. It is forgotten first, as
+                    # No one finds that file any more: what is held there is lost. It is forgotten first, as
                     # there may be no other one yet.
                     del self._by_path[path]
                     process_lock.close()

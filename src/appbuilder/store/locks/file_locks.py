@@ -1,4 +1,4 @@
-"""Locks of sessions on SQLite: byte ranges of files beside the database, locked by the operating system.
+"""Locks of sessions on SQLite: byte ranges of files next to the database, locked by the operating system.
 
 SQLite's own locks are of the same kind. The kernel gives them back however a process ends, no clock and no
 expiry is needed, and nothing is written. Measured on ext4: 2 µs to lock and unlock; a lease row costs 690 µs
@@ -25,7 +25,7 @@ from appbuilder.store.databases.client_server import digest
 from appbuilder.store.databases.failure_kinds import kind_of
 from appbuilder.store.locks.base import wait_for
 
-with contextlib.suppress(ImportError):  # on Windows there are no such locks, and nobody asks for these
+with contextlib.suppress(ImportError):  # on Windows there are no such locks, and no one asks for these
     import fcntl
 
 SUFFIX = "-turns"
@@ -135,7 +135,7 @@ class _File:
                 self._close_if_done()
 
     def retire(self) -> None:
-        """Closes the file, once nobody holds anything there."""
+        """Closes the file, once no one holds anything there."""
         with self._lock:
             self._retired = True
             self._close_if_done()
@@ -160,7 +160,7 @@ class _Files:
         with self._lock:
             file = self._open.get(path)
             if file is None or not file.in_place():
-                new = _File(path)  # where there is none, the one we have may still come back
+                new = _File(path)  # without one, the present file may still come back
                 if file is not None:
                     file.retire()
                 file = self._open[path] = new

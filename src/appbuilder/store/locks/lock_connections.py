@@ -45,7 +45,7 @@ class _LockConnection(LockConnection, ABC):
         self._url = url
         try:
             self._connection: Any = backend.connect_separately()
-        except Exception as error:  # noqa: BLE001 - SQLAlchemy's and the driver's, told from here as ours
+        except Exception as error:  # noqa: BLE001 - SQLAlchemy's and the driver's, raised as the package's
             raise unavailable(error, url, "a session was to be locked") from None
 
     def exchange(self, release: Sequence[str], take: Sequence[str]) -> Sequence[bool]:

@@ -46,7 +46,7 @@ class LockConnection(Protocol):
 
 
 class LocksRefused(Exception):
-    """The server has no room for more locks, or the like. Who asked is told StoreUnavailable."""
+    """The server has no room for more locks, or the like. The caller gets StoreUnavailable."""
 
 
 class ServerLocks:
@@ -114,16 +114,16 @@ class _LockManager:
         self._held: dict[str, _ServerLock] = {}
         self._connection: LockConnection | None = None
         self._lost = False
-        """Whether the line was found dead by somebody who does not speak on it."""
+        """Whether the line was found dead by a caller that does not use it."""
         self._closed = False
         self._thread: threading.Thread | None = None
-        # For good: in a forked child nobody may close what belongs to the parent.
+        # For good: in a forked child no one may close what belongs to the parent.
         _managers.append(self)
 
     # For those who take turns
 
     def take(self, name: str, token: CancelToken) -> _ServerLock | None:
-        """The lock; None: somebody else has it."""
+        """The lock; None: another process has it."""
         lock = _ServerLock(self, name)
         self._request(lock)
         before_blocking()
@@ -196,13 +196,14 @@ class _LockManager:
                 self._tell(requested, StoreUnavailable(str(refused)))
             except StoreUnavailable as error:
                 self._fail(requested, error)
-            except Exception:  # noqa: BLE001 - without the thread nobody would get a session again
+            except Exception:  # noqa: BLE001 - without the thread no one would get a session again
                 logger.exception("the locks of sessions failed")
                 self._fail(requested, StoreUnavailable("The locks of sessions failed; see the log."))
         self._end()
 
     def _next(self) -> tuple[list[_ServerLock], list[str]]:
-        """What goes into one statement. A lock somebody here has is not asked for: we would get it."""
+        """What goes into one statement. A lock held in this process is not requested: the server would
+        grant it."""
         to_release, self._to_release = self._to_release[:AT_ONCE], self._to_release[AT_ONCE:]
         chosen: dict[str, _ServerLock] = {}
         requested, self._requested = self._requested[:AT_ONCE], self._requested[AT_ONCE:]

@@ -34,9 +34,9 @@ SILENCE = timedelta(seconds=30)
 
 @dataclass
 class PublishedRuns:
-    """What this process has told the others, and what it has to; pure.
+    """What this process has published, and what it has to; pure.
 
-    :param published: by id the state of each run in the register; None: it may hold anything of ours.
+    :param published: by id the state of each run in the register; None: its content is unknown.
     """
 
     published: dict[str, str] | None = None
@@ -134,7 +134,7 @@ class SqlRunRegistry:
                 logger.exception("the register of runs failed")
 
     def tick(self) -> None:
-        """One look at this process's runs; what has to be told is told in one transaction."""
+        """One look at this process's runs; changes are published in one transaction."""
         assert self._local is not None
         local = self._local()
         changes = self._published.next(local.runs())
@@ -142,8 +142,8 @@ class SqlRunRegistry:
         late = bool(self._published.published) and clock.monotonic() >= self._beat_at
         if changes or late or from_scratch:
             before, self._published.published = self._published.published, None
-            # If it fails, all is told anew next time.
-            self._tables.transact("runs were told of", lambda each: self._publish(each, changes, before))
+            # If it fails, all is published again next time.
+            self._tables.transact("runs were published", lambda each: self._publish(each, changes, before))
             self._published.published = {run.id: run.state for run in changes.all}
         if self._published.published:
             stopped = select(RUNS.c.id).where(RUNS.c.worker_id == self._id, RUNS.c.stop.is_(True))

@@ -1,7 +1,7 @@
 """The one table, as the AppBuilder SDK made it, and the indexes we add to it.
 
 The columns, their order and types are those of files and databases that already exist; nothing else may
-appear beside the table: no version table, and on SQLite neither AUTOINCREMENT nor ANALYZE, which would
+appear besides the table: no version table, and on SQLite neither AUTOINCREMENT nor ANALYZE, which would
 make tables of their own.
 """
 

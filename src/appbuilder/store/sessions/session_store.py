@@ -65,7 +65,7 @@ def process_lock() -> Any:
 class SqlStore:
     """A :class:`appbuilder.core.store.SessionStore` on SQLite, PostgreSQL, MariaDB or MySQL.
 
-    Connections are made at first use, and anew in each forked process.
+    Connections are made at first use, and again in each forked process.
     """
 
     def __init__(self, url: URL, settings: Settings) -> None:
@@ -353,7 +353,7 @@ class SqlStore:
         try:
             self.prepare()
         except ConfigurationError as error:
-            # Nobody called prepare(): the program is running, so it is the database that is not there.
+            # No one called prepare(): the program is running, so it is the database that is not there.
             raise unavailable(error, self.url, "it was opened") from None
         return self._make()
 

@@ -20,7 +20,7 @@ COLUMNS = (
 NOT_OURS = f"substr(message_key, 1, {len(RESERVED_PREFIX)}) <> '{RESERVED_PREFIX}'"
 
 _BEGUN_ANEW = ("session_id", "request_id", "message_key", "message_value", "created_at")
-"""What a conversation that was deleted takes from the turn it begins anew with."""
+"""What a conversation that was deleted takes from the turn it starts again with."""
 
 UPSERT = (
     " ON CONFLICT (id) DO UPDATE SET updated_at = excluded.updated_at, deleted = excluded.deleted, "
@@ -53,7 +53,7 @@ class Statements:
     """row id -> key, deleted of a conversation's own row; the primary key."""
     told: str
     """updated_at, row id, key: a conversation's own row, if it is there, not deleted, and has that key or is
-    nobody's, gets that time; the primary key."""
+    without an owner, gets that time; the primary key."""
     clear: str
     """session id: removes its deleted rows; ix_appbuilder_session."""
     upsert_sql: str

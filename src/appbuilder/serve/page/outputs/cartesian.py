@@ -223,7 +223,7 @@ def _heatmap(one: Drawn, option: Option) -> Figure:
 
 
 def _stack_bars(bars: list[Drawn], result: Figure) -> None:
-    """Bars of one stack lie on each other, each stack beside the next.
+    """Bars of one stack lie on each other, the stacks side by side.
 
     Plotly.js before 2.33 has either stacks or bars side by side; both come from bars that begin where the
     one below them ends.

@@ -68,7 +68,7 @@ def value_of(item: Any) -> Any:
 
 
 def index(value: Any) -> int:
-    """*value* as a place in a list; 0 for what is none."""
+    """*value* as a place in a list; 0 if it is not one."""
     return value if isinstance(value, int) and value > 0 else 0
 
 
@@ -82,7 +82,7 @@ def fraction(value: Any, otherwise: float) -> float:
 
 
 def colour(value: Any) -> str | None:
-    """*value* as a colour every Plotly takes; the first of a gradient; None for what is none."""
+    """*value* as a colour every Plotly takes; the first of a gradient; None if it is not one."""
     if isinstance(value, dict):
         value = entry(value.get("colorStops")).get("color")
     if not isinstance(value, str):
@@ -132,7 +132,7 @@ class Table:
 def table(option: Option, series: Option) -> Table:
     """The dataset a series without data of its own takes them from.
 
-    :raises CannotDraw: there is none, or it is made by a transform.
+    :raises CannotDraw: it is missing, or it is made by a transform.
     """
     datasets = entries(option.get("dataset"))
     place = index(series.get("datasetIndex"))

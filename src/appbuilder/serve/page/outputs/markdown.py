@@ -79,7 +79,7 @@ def web_address(url: str) -> str | None:
 
 
 def host(url: str) -> str | None:
-    """The host an http address leads to, whatever stands before an ``@``; None if there is none."""
+    """The host an http address leads to, whatever stands before an ``@``; None without one."""
     try:
         return urlsplit(url.replace("\\", "%5C")).hostname or None
     except ValueError:

@@ -106,7 +106,7 @@ async def read_request(
         charge(account, body, members)
         return read(members, model=service.name, takes=service.takes)
 
-    identity = scope[IDENTITY] = acting_for(identity, header)  # errors are told to that one, too
+    identity = scope[IDENTITY] = acting_for(identity, header)  # errors are written to that one, too
     return identity, await own_connection(len(body), call)
 
 

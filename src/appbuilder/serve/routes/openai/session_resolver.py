@@ -30,7 +30,7 @@ class SessionResolver:
     new: bool
 
     async def remember(self, outcome: Outcome | None) -> None:
-        """To be called when the turn has ended, before that is told; None: it did not begin, or goes on.
+        """To be called when the turn has ended, before that is reported; None: it did not begin, or goes on.
 
         Calls after the first do nothing.
         """
@@ -45,7 +45,7 @@ async def resolve_session(
     """
     owner = identity.owner
     if owner == ANONYMOUS:
-        # Strangers share this owner: who says what another has said would be let into his session.
+        # Anonymous callers share this owner: who says what another has said would get access to that session.
         return SessionResolver(new_id(), new=True)
     before: str | None = None
     session_id: str | None = None
@@ -122,5 +122,5 @@ def acting_for(identity: Identity, header: Header) -> Identity:
     user = open_webui.user_of(header) if identity.sees_all_others else None
     if user is None:
         return identity
-    # Not user:<e-mail address>. Open WebUI lets people sign up with addresses nobody has checked.
+    # Not user:<e-mail address>. Open WebUI lets people sign up with addresses no one has checked.
     return Identity(user.label, f"openwebui:{user.id}", peer=identity.peer)

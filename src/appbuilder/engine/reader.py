@@ -12,7 +12,7 @@ from appbuilder.errors import Overloaded
 
 MOST_IN_ONE_BATCH = 1000
 """Entries; so that what a slow reader has not taken yet stands in the log alone, not encoded as well."""
-LARGEST_BATCH = 64 * 1024
+LARGEST_BATCH = 128 * 1024
 """Bytes, about, for the same reason; and so that a slow reader is seen to take something now and then."""
 
 

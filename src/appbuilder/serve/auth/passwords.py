@@ -47,10 +47,6 @@ class Passwords:
         return matches
 
     def _matches(self, kept: str, password: str) -> bool:
-        # Here, because a program may start Flask in another thread: two first imports of werkzeug at
-        # once fail, as its modules import each other.
-        from werkzeug.security import check_password_hash
-
         if clean(password) != password:  # it has no bytes to compare
             password, kept = "", _NO_HASH
         if kept.startswith(_HASHES):
@@ -92,3 +88,11 @@ class LoginAttempts:
         with self._lock:
             if begun := self._begun.get(key):
                 begun.pop()
+
+
+def check_password_hash(kept: str, password: str) -> bool:
+    """werkzeug's, imported when it is needed: a program may start Flask in another thread, and two first imports
+    of werkzeug at once fail, as its modules import each other."""
+    from werkzeug import security
+
+    return security.check_password_hash(kept, password)

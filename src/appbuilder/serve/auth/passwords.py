@@ -91,8 +91,8 @@ class LoginAttempts:
 
 
 def check_password_hash(kept: str, password: str) -> bool:
-    """werkzeug's, imported when it is needed: a program may start Flask in another thread, and two first imports
-    of werkzeug at once fail, as its modules import each other."""
+    """werkzeug's, imported when it is needed: a program may start Flask in another thread, and two first
+    imports of werkzeug at once fail, as its modules import each other."""
     from werkzeug import security
 
     return security.check_password_hash(kept, password)

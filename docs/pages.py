@@ -17,7 +17,6 @@ ROOT = Path(__file__).parents[1]
 PAGES = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
 ICON = "src/appbuilder/serve/page/static/icon.svg"
 
-_INTO_THE_REPOSITORY = re.compile(r"\]\(\.\./([\w./-]*)")
 _INTO_THE_DOCS = re.compile(r"\]\(docs/")
 
 
@@ -37,8 +36,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
-    """Leads links out of the folder to those pages."""
-    return _INTO_THE_REPOSITORY.sub(lambda found: f"]({_on_the_site(found[1])}", markdown)
+    """Points links out of `docs/` to those pages."""
+    to_docs = "../" * page.file.src_uri.count("/")
+    out_of_docs = re.compile(rf"\]\({re.escape(to_docs)}\.\./([\w./-]*)")
+    return out_of_docs.sub(lambda found: f"]({to_docs}{_on_the_site(found[1])}", markdown)
 
 
 def _on_the_site(path: str) -> str:

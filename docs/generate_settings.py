@@ -14,9 +14,9 @@ HEAD = """# Settings
 
 Generated from `src/appbuilder/settings.py` by `make docs`; do not edit.
 
-A setting is given as a flag of `appbuilder serve` (`--max-turns 50`, `--page` or `--no-page`), as an
-environment variable, or by its name in a file: `appbuilder.toml` in the current folder, or the one named by
-`--config`. Flags override environment variables, which override the file. An empty text is the default.
+Set a setting by a flag of `appbuilder serve` (`--max-turns 50`, `--page`, `--no-page`), by an environment
+variable, or by its name in `appbuilder.toml` in the current folder (`--config` for another file). Flags
+override environment variables, which override the file. An empty value means the default.
 
 ```toml
 # appbuilder.toml
@@ -27,14 +27,14 @@ page_starters = ["What can you do?", "Tell me a joke"]
 administrators = ["ann", "bob"]
 ```
 
-Where entries are joined in one text, a file may have a list.
-
-Programs that make a runtime themselves have the environment only; it is read when the runtime or a model
-client is made. Credentials belong into the environment: a command line is there for all users of the machine
-to see. Times are seconds, sizes bytes. A value that cannot be read, or a name that is no setting's, stops the
-program with a sentence.
+- In the file, settings whose entries are joined in one string may also be lists.
+- Programs that create a runtime use environment variables only; they are read when the
+  runtime or a model client is created.
+- Put credentials into the environment: every user of the machine can see command lines.
+- Times are seconds, sizes are bytes.
+- An invalid value or an unknown name stops the program with an error.
 """
-COLUMNS = """| Name in a file | Flag | Variable | Default | What it does |
+COLUMNS = """| Name in a file | Flag | Variable | Default | Meaning |
 |---|---|---|---|---|
 """
 

@@ -1,4 +1,4 @@
-"""The settings by what they are about, for the command line's help and the docs."""
+"""Groups of settings, for the command line's help and the docs."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Logs": ("loglevel", "log_format", "log_texts", "access_log"),
     "FlaskRuntime": ("worker_class", "threads"),
 }
-"""The settings by what they are about, most used first: the order of the help and of the docs."""
+"""Title -> names of settings, most used first: the order of the help and of the docs."""
 
 
 def grouped() -> Iterator[tuple[str, list[Field[Any]]]]:
-    """The groups with their settings."""
+    """Each group with its settings."""
     known = {setting.name: setting for setting in fields(Settings)}
     for title, names in GROUPS.items():
         yield title, [known[name] for name in names]

@@ -1,7 +1,7 @@
 """Every setting: its environment variable, its default and one line of help.
 
-Its flag and its name in a file follow from its name here. ``docs/settings.md`` and the command line's options
-are generated from this table. Settings are read when a runtime or a model client is made, never at import, so
+Flag and name in a file follow from the name here; ``docs/settings.md`` and the command-line options are
+generated from this table. Settings are read when a runtime or a model client is created, never at import, so
 that a program may set ``os.environ`` after ``import appbuilder``.
 """
 
@@ -27,7 +27,7 @@ def _setting(
     secret: bool = False,
     joined_by: str = "",
 ) -> _T:
-    """:param joined_by: for a list in one text, what stands between its entries; a file may have a list."""
+    """:param joined_by: separator of a list in one string; a file may use a TOML list instead."""
     metadata = {"env": env, "help": text, "choices": choices, "joined_by": joined_by}
     value: Any = field(default=default, metadata=metadata, repr=not secret)
     return value  # type: ignore[no-any-return]
@@ -50,7 +50,7 @@ class Settings:
     model: str = _setting(
         "APPBUILDER_MODEL",
         "",
-        "Sends every model of the program there: `local`, `openai/<name>` or an AppBuilder name.",
+        "Redirects every model of the program: `local`, `openai/<name>` or an AppBuilder name.",
     )
     openai_base_url: str = _setting(
         "OPENAI_BASE_URL", "https://api.openai.com/v1", "Address of the OpenAI-compatible server."
@@ -67,7 +67,7 @@ class Settings:
         "Seconds to the first text of a model's answer and between its texts; later the turn gets 504.",
     )
     model_retries: int = _setting(
-        "APPBUILDER_MODEL_RETRIES", 2, "Further tries of a model call while nothing of it was received."
+        "APPBUILDER_MODEL_RETRIES", 2, "Retries of a model call, while nothing of its answer was received."
     )
     # The local model
     local_model: str = _setting(
@@ -102,26 +102,26 @@ class Settings:
         "APPBUILDER_SESSION_WAIT", 60.0, "Seconds a turn waits for its session before it gets 409."
     )
     attempts: int = _setting(
-        "APPBUILDER_ATTEMPTS", 3, "Attempts at an answer while no piece of it was sent."
+        "APPBUILDER_ATTEMPTS", 3, "Attempts at an answer, as long as no chunk of it was sent."
     )
     retry_backoff: float = _setting(
-        "APPBUILDER_RETRY_BACKOFF", 0.2, "Seconds before the second attempt; doubled for each further."
+        "APPBUILDER_RETRY_BACKOFF", 0.2, "Seconds before the second attempt; doubled for each further one."
     )
     on_disconnect: str = _setting(
         "APPBUILDER_ON_DISCONNECT",
         "cancel",
-        "When the reader of a stream leaves: stop the turn (`cancel`) or finish it (`continue`).",
+        "When the reader of a stream disconnects: stop the turn (`cancel`) or finish it (`continue`).",
         choices=("cancel", "continue"),
     )
     max_answer: int = _setting(
         "APPBUILDER_MAX_ANSWER",
         8 * 1024 * 1024,
-        "Largest answer; one that grows beyond is stopped there and kept as incomplete. 0: no limit.",
+        "Largest answer; a larger one is stopped there and stored as incomplete. 0: no limit.",
     )
     max_piece: int = _setting(
         "APPBUILDER_MAX_PIECE",
         1024 * 1024,
-        "Largest piece of text in a stream; a larger one is sent as several. 0: no limit.",
+        "Largest chunk of text in a stream; a larger one is sent as several. 0: no limit.",
     )
     max_unread: int = _setting(
         "APPBUILDER_MAX_UNREAD",
@@ -131,10 +131,10 @@ class Settings:
     turn_timeout: float = _setting(
         "APPBUILDER_TURN_TIMEOUT",
         1800.0,
-        "Seconds a turn may take, also one without a reader, before it is stopped with 504; 0: no limit.",
+        "Seconds a turn may take, with or without readers; then it is stopped with 504. 0: no limit.",
     )
     first_piece_wait: float = _setting(
-        "APPBUILDER_FIRST_PIECE_WAIT", 10.0, "Seconds the status line of a stream waits for its first piece."
+        "APPBUILDER_FIRST_PIECE_WAIT", 10.0, "Seconds the status line of a stream waits for the first chunk."
     )
     heartbeat: float = _setting(
         "APPBUILDER_HEARTBEAT", 5.0, "Seconds between comments that keep an idle stream alive."
@@ -165,7 +165,7 @@ class Settings:
     worker_class: str = _setting(
         "APPBUILDER_WORKER_CLASS",
         "gthread",
-        "Kind of worker of `serve(debug=False)`.",
+        "Worker class of `serve(debug=False)`.",
         choices=("gthread", "gevent"),
     )
     workers: int = _setting(
@@ -183,44 +183,46 @@ class Settings:
     database: str = _setting(
         "APPBUILDER_DATABASE",
         "sqlite:///user_session.db",
-        "Where the service keeps conversations, as a SQLAlchemy URL.",
+        "Database of the service, as a SQLAlchemy URL.",
         secret=True,
     )
     max_connections: int = _setting(
-        "APPBUILDER_MAX_CONNECTIONS", 20_000, "Connections the service takes per process; more get 503."
+        "APPBUILDER_MAX_CONNECTIONS", 20_000, "Open connections per process; more get 503."
     )
     history: bool = _setting(
-        "APPBUILDER_HISTORY", True, "Whether the service keeps each turn, so that sessions can be read again."
+        "APPBUILDER_HISTORY", True, "Store each turn, so that sessions can be read and continued."
     )
     page: bool | None = _setting(
         "APPBUILDER_PAGE",
         None,
-        "Whether the service has the chat page at `/`; not given: where Chainlit is installed.",
+        "Serve the chat page at `/`; default: if Chainlit is installed.",
     )
     auth: str = _setting(
         "APPBUILDER_AUTH",
         "",
-        "How callers show who they are, joined by commas: `keys`, `jwt`, `hook`; empty: they need not.",
+        "How callers authenticate, joined by commas: `keys`, `jwt`, `hook`; empty: no authentication.",
         joined_by=",",
     )
     auth_hook: str = _setting(
         "APPBUILDER_AUTH_HOOK",
         "",
-        "Function that tells whose a request is, as `module:name` or `file.py:name`.",
+        "Function that identifies the user of a request, as `module:name` or `file.py:name`.",
     )
     allow_anonymous: bool = _setting(
-        "APPBUILDER_ALLOW_ANONYMOUS", False, "Serve without authentication on addresses others can reach."
+        "APPBUILDER_ALLOW_ANONYMOUS",
+        False,
+        "Serve without authentication on an address that other machines can reach.",
     )
     administrators: str = _setting(
         "APPBUILDER_ADMINISTRATORS",
         "",
-        "Users who may see everybody's sessions, joined by commas.",
+        "Users who may see all sessions, joined by commas.",
         joined_by=",",
     )
-    jwt_issuer: str = _setting("APPBUILDER_JWT_ISSUER", "", "Issuer that tokens must name (`iss`).")
-    jwt_audience: str = _setting("APPBUILDER_JWT_AUDIENCE", "", "Audience that tokens must name (`aud`).")
+    jwt_issuer: str = _setting("APPBUILDER_JWT_ISSUER", "", "Required issuer of tokens (`iss`).")
+    jwt_audience: str = _setting("APPBUILDER_JWT_AUDIENCE", "", "Required audience of tokens (`aud`).")
     jwt_jwks: str = _setting(
-        "APPBUILDER_JWT_JWKS", "", "Address (or file) of the issuer's keys, a JSON Web Key Set."
+        "APPBUILDER_JWT_JWKS", "", "URL (or file) of the issuer's JSON Web Key Set."
     )
     jwt_user: str = _setting("APPBUILDER_JWT_USER", "sub", "Claim that names the user.")
     hosts: str = _setting(
@@ -236,17 +238,17 @@ class Settings:
         joined_by=",",
     )
     rate: int = _setting(
-        "APPBUILDER_RATE", 0, "Turns a caller may begin per minute and process; more get 429. 0: no limit."
+        "APPBUILDER_RATE", 0, "Turns a caller may start per minute and process; more get 429. 0: no limit."
     )
     turn_hook: str = _setting(
         "APPBUILDER_TURN_HOOK",
         "",
-        "Function asked before each turn, as `module:name` or `file.py:name`; it may refuse the turn.",
+        "Function called before each turn, which may refuse it, as `module:name` or `file.py:name`.",
     )
     page_bytes: int = _setting(
         "APPBUILDER_PAGE_BYTES",
         4 * 1024 * 1024,
-        "Text of a page of a session's turns; a longer turn is given alone.",
+        "Bytes of text per page of a session's turns; a longer turn is a page of its own.",
     )
     import_sessions: int = _setting(
         "APPBUILDER_IMPORT_SESSIONS", 1000, "Sessions of one import; more get 413."
@@ -259,12 +261,12 @@ class Settings:
     bulk_requests: int = _setting(
         "APPBUILDER_BULK_REQUESTS",
         16,
-        "Imports, exports and erasures under way in a process; more get 503.",
+        "Concurrent imports, exports and erasures per process; more get 503.",
     )
     bulk_per_caller: int = _setting(
-        "APPBUILDER_BULK_PER_CALLER", 2, "Of these, those of one caller; more get 429."
+        "APPBUILDER_BULK_PER_CALLER", 2, "The same for one caller; more get 429."
     )
-    metrics: bool = _setting("APPBUILDER_METRICS", True, "Whether the service has `/metrics` for Prometheus.")
+    metrics: bool = _setting("APPBUILDER_METRICS", True, "Serve Prometheus metrics at `/metrics`.")
     # The chat page
     page_name: str = _setting(
         "APPBUILDER_PAGE_NAME", "", "Name of the assistant on the chat page; empty: the program's own."
@@ -287,29 +289,29 @@ class Settings:
     page_uploads: bool = _setting(
         "APPBUILDER_PAGE_UPLOADS",
         False,
-        "Whether users of the chat page may add files to a message (`get_context().attachments`).",
+        "Let users of the chat page attach files to a message (`get_context().attachments`).",
     )
     page_secret: str = _setting(
         "APPBUILDER_PAGE_SECRET",
         "",
-        "Signs the chat page's cookies, the same in all its processes; empty: made once and kept in the "
-        "user's state folder.",
+        "Secret that signs the chat page's cookies, the same in all processes; empty: generated once and "
+        "stored in the user's state folder.",
         secret=True,
     )
     # Database
     db_pool: int = _setting("APPBUILDER_DB_POOL", 20, "Connections to the database per process.")
     db_timeout: float = _setting(
-        "APPBUILDER_DB_TIMEOUT", 10.0, "Seconds a database operation may take, waiting included."
+        "APPBUILDER_DB_TIMEOUT", 10.0, "Seconds a database operation may take, including waits."
     )
     # Diagnostics
     log_format: str = _setting(
-        "APPBUILDER_LOG_FORMAT", "text", "Form of the service's log lines.", choices=("text", "json")
+        "APPBUILDER_LOG_FORMAT", "text", "Format of the service's log lines.", choices=("text", "json")
     )
     access_log: bool = _setting(
-        "APPBUILDER_ACCESS_LOG", False, "Whether the service's log has a line for each request."
+        "APPBUILDER_ACCESS_LOG", False, "Log each request."
     )
     log_texts: bool = _setting(
-        "APPBUILDER_LOG_TEXTS", False, "Whether the service's log may hold what users and the component say."
+        "APPBUILDER_LOG_TEXTS", False, "Allow texts of users and of the component in the log."
     )
     loglevel: str = _setting(
         "APPBUILDER_LOGLEVEL",
@@ -327,15 +329,15 @@ class Settings:
         flags: Mapping[str, str | bool | None] | None = None,
         file_name: str = "the file",
     ) -> Settings:
-        """Reads the settings: a flag goes before the environment, and that before the file.
+        """Reads the settings. Flags override environment variables, which override the file.
 
-        An empty text stands for the default; an empty variable is as good as none.
+        An empty value means the default.
 
-        :param environ: by default the process's own.
-        :param file: values by a setting's name, as TOML has them; *file_name* is what errors call it.
-        :param flags: by name too, texts or booleans; None: not given.
-        :raises ConfigurationError: a value cannot be read or is out of range, or the file holds a name that
-            is no setting's; the text names variable, flag, or file and name.
+        :param environ: default: the environment of the process.
+        :param file: TOML values by name; *file_name* is its name in errors.
+        :param flags: strings or booleans by name; None: not given.
+        :raises ConfigurationError: a value is invalid or out of range, or a name in the file is unknown; the
+            text names the variable, the flag, or the file and name.
         """
         given = {
             **_of_file(file or {}, file_name),
@@ -349,25 +351,25 @@ class Settings:
         return cls(**values)
 
     def to_environ(self) -> dict[str, str]:
-        """All settings as environment variables, from which :meth:`load` makes the same again.
+        """All settings as environment variables, for child processes; :meth:`load` reads them back.
 
-        For processes started by this one. Secrets are among them: not for a command line, nor a log.
+        They include secrets: keep them out of command lines and logs.
         """
         return {setting.metadata["env"]: _as_text(getattr(self, setting.name)) for setting in fields(self)}
 
 
 def flag(name: str) -> str:
-    """The command line's flag for a setting."""
+    """The command-line flag of a setting."""
     return "--" + name.replace("_", "-")
 
 
 def is_switch(default: object) -> bool:
-    """Whether a setting with this default is true or false; None: that depends on what is installed."""
+    """Whether a setting with this default is a boolean; None: its default depends on what is installed."""
     return default is None or isinstance(default, bool)
 
 
 _Given = dict[str, tuple[str, str]]
-"""By a setting's name: what the place is called where it was given, and the text given there."""
+"""Name of a setting -> (where it was given, its text)."""
 
 
 def _of_environment(environ: Mapping[str, str]) -> _Given:
@@ -392,17 +394,17 @@ def _of_file(values: Mapping[str, object], file_name: str) -> _Given:
         if name not in kinds:
             close = get_close_matches(name, kinds, 1)
             hint = f"; did you mean {close[0]}?" if close else "."
-            raise ConfigurationError(f"{file_name}: there is no setting {name!r}{hint}")
+            raise ConfigurationError(f"{file_name}: unknown setting {name!r}{hint}")
         place = f"{name} in {file_name}"
         if isinstance(value, list) and separators[name] and all(isinstance(each, str) for each in value):
             if any(separators[name] in each for each in value):
                 raise ConfigurationError(f"{place} must not have {separators[name]!r} in an entry.")
             value = separators[name].join(value)
         if not isinstance(value, (str, bool, int, float)) or (kinds[name] is str) != isinstance(value, str):
-            words = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
+            words = {str: "a string", bool: "true or false", int: "a whole number", float: "a number"}
             raise ConfigurationError(f"{place} must be {words[kinds[name]]}.")
         if "\0" in str(value):
-            raise ConfigurationError(f"{place} must not hold a NUL character.")
+            raise ConfigurationError(f"{place} must not contain a NUL character.")
         given[name] = (place, _as_text(value))
     return given
 

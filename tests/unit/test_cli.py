@@ -117,7 +117,7 @@ def test_another_file_takes_the_place_of_the_usual_one(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("file", "arguments", "sentence"),
     [
-        ("port = 1\nprot = 2\n", (), "appbuilder.toml: there is no setting 'prot'; did you mean port?"),
+        ("port = 1\nprot = 2\n", (), "appbuilder.toml: unknown setting 'prot'; did you mean port?"),
         ("port = 'x'\n", (), "port in appbuilder.toml must be a whole number."),
         ("port = \n", (), "appbuilder.toml is not TOML: "),
         ("", ("--config", "missing.toml"), "missing.toml cannot be read: No such file or directory."),

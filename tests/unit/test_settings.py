@@ -62,13 +62,13 @@ def test_an_empty_flag_is_the_default_and_an_empty_variable_none() -> None:
 @pytest.mark.parametrize(
     ("file", "sentence"),
     [
-        ({"max_turn": 7}, "app.toml: there is no setting 'max_turn'; did you mean max_turns?"),
-        ({"database": 7}, "database in app.toml must be a text."),
+        ({"max_turn": 7}, "app.toml: unknown setting 'max_turn'; did you mean max_turns?"),
+        ({"database": 7}, "database in app.toml must be a string."),
         ({"max_turns": "7"}, "max_turns in app.toml must be a whole number."),
         ({"max_turns": True}, "max_turns in app.toml must be a whole number; it is 'true'."),
         ({"page": [True]}, "page in app.toml must be true or false."),
         ({"heartbeat": float("nan")}, "heartbeat in app.toml must be 0 or more; it is 'nan'."),
-        ({"database": "a\0b"}, "database in app.toml must not hold a NUL character."),
+        ({"database": "a\0b"}, "database in app.toml must not contain a NUL character."),
         ({"page_starters": ["a|b"]}, "page_starters in app.toml must not have '|' in an entry."),
     ],
 )

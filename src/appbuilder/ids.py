@@ -34,7 +34,11 @@ def new_id() -> str:
             return _ready.pop()
         except IndexError:
             digits = os.urandom(16 * _BATCH).hex()
-            _ready.extend([_formatted(digits[at : at + 32], 4) for at in range(0, len(digits), 32)])
+            each = [digits[at : at + 32] for at in range(0, len(digits), 32)]
+            # Written out: a call less for each id.
+            _ready.extend(
+                [f"{d[:8]}-{d[8:12]}-4{d[13:16]}-{_VARIANT[d[16]]}{d[17:20]}-{d[20:]}" for d in each]
+            )
 
 
 def new_row_id() -> str:
@@ -67,10 +71,5 @@ def derived_id(kind: str, name: str) -> str:
     first = hashlib.blake2b(kind.encode(), digest_size=4).hexdigest()
     name_bytes = name.encode("utf-8", "surrogatepass")
     rest = hashlib.blake2b(name_bytes, digest_size=12, person=kind.encode()[:16]).hexdigest()
-    return _formatted(first + rest, 8)
-
-
-def _formatted(digits: str, version: int) -> str:
-    """32 hexadecimal digits as a UUID of this version."""
-    middle = f"{version}{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}"
-    return f"{digits[:8]}-{digits[8:12]}-{middle}-{digits[20:]}"
+    digits = first + rest
+    return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:]}"

@@ -95,24 +95,20 @@ class _NullSink:
 
 
 NOBODY: Sink = _NullSink()
-_sink: Sink = NOBODY
-
-
-def sink() -> Sink:
-    """Whom to tell, now."""
-    return _sink
+current: Sink = NOBODY
+"""The process's sink."""
 
 
 def report_to(sink: Sink) -> None:
     """Makes *sink* the process's own; :data:`NOBODY` takes it back."""
-    global _sink  # noqa: PLW0603 - one per process, looked up at each call
-    _sink = sink
+    global current  # noqa: PLW0603 - one per process, looked up at each call
+    current = sink
 
 
 def refuse(door: str, error: BaseException) -> None:
     """Tells the sink of a turn that was refused before it began."""
-    _sink.turn_refused(door)
-    _sink.error(kind_of(error))
+    current.turn_refused(door)
+    current.error(kind_of(error))
 
 
 def kind_of(error: BaseException) -> str:

@@ -91,7 +91,7 @@ def test_they_can_be_had_in_the_form_of_openmetrics() -> None:
 def test_where_they_are_not_wanted_there_is_no_route_and_nobody_counts() -> None:
     service: Any = SimpleNamespace(settings=Settings(metrics=False))
     assert metrics.routes(service) == []
-    assert telemetry.sink() is telemetry.NOBODY
+    assert telemetry.current is telemetry.NOBODY
 
 
 def test_the_folder_of_several_workers_is_there_as_long_as_they_are(tmp_path: Path) -> None:

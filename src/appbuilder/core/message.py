@@ -345,6 +345,8 @@ def dump(message: Message[Any]) -> dict[str, Any]:
         members["content"] = message.content.so_far()
     elif isinstance(message.content, _BYTES):
         members["content"] = text_of(message.content)
+    if None not in members.values():
+        return members
     return {name: value for name, value in members.items() if value is not None}
 
 

@@ -136,7 +136,7 @@ class QueueEntry:
 @contextlib.contextmanager
 def waiting() -> Iterator[None]:
     """Counts the turn as one that waits for its session."""
-    sink = telemetry.sink()
+    sink = telemetry.current
     sink.turn_waits(1)
     try:
         yield

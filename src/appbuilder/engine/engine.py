@@ -73,7 +73,7 @@ class Run:
             left = self._readers == 0
         self._turn.account.release_account()
         if left and self.log.outcome is None:
-            telemetry.sink().reader_left()
+            telemetry.current.reader_left()
         if left and self._cancel_when_left:
             self.cancel(TurnCancelled("The reader left."))
 
@@ -199,7 +199,7 @@ class Engine:
         except AppBuilderError as error:
             telemetry.refuse(request.door, error)
             raise
-        telemetry.sink().turn_began()
+        telemetry.current.turn_began()
         self._live[request.run_id] = turn
         self._deadlines.watch()
         return turn

@@ -349,7 +349,7 @@ class Turn(Recorder):
         members = dump(self.answer)
         members.pop("content", None)
         self.log.head = members
-        telemetry.sink().first_piece(self.request.door, clock.monotonic() - self.began)
+        telemetry.current.first_piece(self.request.door, clock.monotonic() - self.began)
 
 
 _LARGE = 1024 * 1024

@@ -32,7 +32,7 @@ def record_turn(
     :param ids: what identifies the turn in the service's log.
     :param model_calls: how many calls of models were reported already, with their tokens.
     """
-    sink, pieces = telemetry.sink(), log.count
+    sink, pieces = telemetry.current, log.count
     usage = outcome.answer.get("token_usage") if outcome.answer is not None else None
     if usage and not model_calls:
         sink.tokens(usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0)

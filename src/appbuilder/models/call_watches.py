@@ -35,7 +35,7 @@ class TokenCounter:
             self._completion = delta.usage.get("completion_tokens", self._completion)
 
     def end(self, error: BaseException | None) -> None:
-        telemetry.sink().tokens(self._prompt, self._completion)
+        telemetry.current.tokens(self._prompt, self._completion)
 
 
 def open_watched(

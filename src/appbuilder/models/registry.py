@@ -88,7 +88,7 @@ def call_model(name: str, call: ModelCall, settings: Settings | None = None) -> 
         context.model_calls += 1
         if context.on_step is not None:
             watches.append(StepRecorder(settings.model or name, call, context.on_step))
-    if telemetry.sink() is not telemetry.NOBODY:
+    if telemetry.current is not telemetry.NOBODY:
         watches.append(TokenCounter())
     traced = call_spans.begin(
         getattr(model, "server", None) or Server("_OTHER", settings.model or name), call

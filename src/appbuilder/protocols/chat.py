@@ -27,6 +27,7 @@ ON_DISCONNECT_HEADER = "X-Appbuilder-On-Disconnect"
 EVENTS_HEADER = "X-Appbuilder-Events"
 TOKEN_HEADERS = ("X-Appbuilder-Token", "X-Appbuilder-Authorization")
 
+_TOKENS = tuple(name.lower() for name in TOKEN_HEADERS)
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # Visible ASCII without a comma, with which servers join headers that came twice; not the scheme alone.
 _TOKEN = re.compile(r"(?!bearer$)(?:bearer +)?[!-+\--~]+", re.IGNORECASE)
@@ -188,7 +189,10 @@ def credential_of(header: Header, *, needed: bool) -> str | None:
 
     :raises Unauthenticated: one is needed and it is missing, or there is more than one.
     """
-    given = [value.strip() for name in TOKEN_HEADERS if (value := header(name.lower())) is not None]
+    token, authorization = header(_TOKENS[0]), header(_TOKENS[1])
+    if token is None and authorization is None and not needed:
+        return None
+    given = [value.strip() for value in (token, authorization) if value is not None]
     if not needed:
         return given[0] if len(given) == 1 and given[0] else None
     if len(given) != 1 or not _TOKEN.fullmatch(given[0]):

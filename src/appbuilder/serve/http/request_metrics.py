@@ -56,7 +56,7 @@ class RequestMetricsMiddleware:
     def _record(self, scope: Scope, answer: ResponseObserver, span: Span | None) -> None:
         seconds, status = clock.monotonic() - answer.began, answer.status or LEFT
         method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
-        route, sink = self._route(scope), telemetry.sink()
+        route, sink = self._route(scope), telemetry.current
         if answer.streams:
             sink.stream(-1)
         sink.request(route, method, status, seconds)
@@ -109,12 +109,12 @@ class ResponseObserver:
             message["headers"] = [*message.get("headers", ()), *self.more]
         if (b"content-type", _EVENTS) in message.get("headers", ()):
             self.streams = True
-            telemetry.sink().stream(1)
+            telemetry.current.stream(1)
 
     def _pieces(self) -> None:
         now = clock.monotonic()
         if self._last is not None:
-            telemetry.sink().gap(now - self._last)
+            telemetry.current.gap(now - self._last)
         self._last = now
 
 

@@ -152,7 +152,7 @@ class ServerBackend(ABC):
                     raise attempt.in_doubt() or self.explained(error, turn) from None
                 time.sleep(RETRY_PAUSE if attempt.committing else 0)
             else:
-                telemetry.sink().committed(clock.monotonic() - began, 1)
+                telemetry.current.committed(clock.monotonic() - began, 1)
                 return
 
     def explained(self, error: exc.DBAPIError, turn: PreparedTurn) -> Exception:
@@ -182,7 +182,7 @@ class ServerBackend(ABC):
         before_blocking()
         began = clock.monotonic()
         connection = self._engine.connect()
-        telemetry.sink().pool_waited(clock.monotonic() - began)
+        telemetry.current.pool_waited(clock.monotonic() - began)
         return connection
 
     # The conversation repository

@@ -183,7 +183,7 @@ class SqliteBackend:
             if self._file.is_replaced():
                 self._follow()
         connection, idle = self._readers.acquire()
-        telemetry.sink().pool_waited(clock.monotonic() - began)
+        telemetry.current.pool_waited(clock.monotonic() - began)
         try:
             with contextlib.closing(connection.cursor()) as cursor:
                 return when_unlocked(lambda: take(cursor.execute(sql, parameters)), self._deadline())
@@ -228,7 +228,7 @@ class SqliteBackend:
             except BaseException:
                 self._forget_writer()
                 raise
-            telemetry.sink().committed(clock.monotonic() - began, len(group))
+            telemetry.current.committed(clock.monotonic() - began, len(group))
             return [None] * len(group)
 
     def _write_alone(self, turn: PreparedTurn) -> Exception | None:
@@ -240,7 +240,7 @@ class SqliteBackend:
             connection = self._begin(deadline)
             insert_group(connection, [turn])
             self._commit(connection, deadline)
-            telemetry.sink().committed(clock.monotonic() - began, 1)
+            telemetry.current.committed(clock.monotonic() - began, 1)
         except Exception as error:  # noqa: BLE001 - handed to the thread that waits for this turn
             self._forget_writer()
             return error

@@ -49,20 +49,20 @@ lint: $(VENV)/.ready ## ruff: style and format.
 types: $(VENV)/.ready ## mypy, strict.
 	$(BIN)/mypy
 
-docs: $(VENV)/.ready ## Write docs/settings.md anew.
+docs: $(VENV)/.ready ## Generate docs/settings.md.
 	$(BIN)/python docs/generate_settings.py
 
 .PHONY: site
-site: $(VENV)/.ready ## Build the docs as a site, into .site; a link that leads nowhere is an error.
+site: $(VENV)/.ready ## Build the docs as a site, into .site; a broken link is an error.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 .PHONY: screenshots
-screenshots: $(VENV)/.ready ## Make the pictures of the chat page in docs/images anew.
+screenshots: $(VENV)/.ready ## Make the pictures of the chat page in docs/images again.
 	tests/services/install.sh
 	SCREENSHOTS=1 $(BIN)/python -m pytest tests/browser/test_screenshots.py
 
 .PHONY: bench
-bench: $(VENV)/.ready ## Measure beside bare Starlette and Flask, the SDK, ADK, Agno and Chainlit (QUICK=1: some minutes), write docs/benchmarks.md.
+bench: $(VENV)/.ready ## Measure next to bare Starlette and Flask, the SDK, ADK, Agno and Chainlit (QUICK=1: some minutes), write docs/benchmarks.md.
 	BENCH_QUICK=$(QUICK) BENCH_COMMAND='make bench' $(BIN)/python -m bench
 
 .PHONY: chaos

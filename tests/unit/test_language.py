@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 SOURCE = ROOT / "src" / "appbuilder"
-DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *SOURCE.rglob("*.txt"), ROOT / "Makefile"])
 OLD_STYLE = re.compile(
     r"\b(?:told|nobody|somebody|anew|afresh|thereby|naught|whither|lest|doors?|the seeds?"
     r"|of (?:ours|theirs|hers|its own accord)|(?:is|are|was|were) (?-i:none)(?! of\b)|one's own|of one's"

@@ -152,7 +152,7 @@ def test_cookies_grow_old(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _cut(cookie: str) -> list[str]:
-    body, stamp, signature = cookie.split(".")
+    body, stamp, signature = cookie.rsplit(".", 2)
     return [
         f"{body}.{stamp}.{signature[::-1]}",
         f"{body}.{stamp}.",

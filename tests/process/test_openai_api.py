@@ -128,6 +128,18 @@ def test_what_failed_can_be_asked_again(service: Talking) -> None:
     assert again.before == ["try"]
 
 
+def test_each_api_has_a_label_of_its_own_in_the_metrics(service: Talking) -> None:
+    service.say("for the metrics")
+    service.respond("for the metrics")
+
+    def counted() -> bool:
+        told = service.server.request("GET", "/metrics").body.decode()
+        labels = [f'door="{each}",outcome="done"' for each in ("openai", "responses")]
+        return all(f"appbuilder_turns_total{{{each}}}" in told for each in labels)
+
+    eventually(counted)
+
+
 def test_one_session_through_several_doors(service: Talking) -> None:
     reply = service.server.chat("on chat", session_id="doors")
     assert reply.status == 200

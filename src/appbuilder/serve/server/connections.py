@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, MutableMapping
+from itertools import chain
 from typing import Any, cast
 
 from uvicorn.protocols.http.flow_control import service_unavailable
@@ -66,7 +67,7 @@ class Connection(Http11Protocol):
         self._in_head = False
         if len(self.headers) > MOST_FIELDS:
             raise ValueError("too many headers")  # for uvicorn a request that is not valid
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MOST_HEADERS:
+        if len(self.url) + sum(map(len, chain.from_iterable(self.headers))) > MOST_HEADERS:
             self._refuse_headers()
             raise ValueError("large headers")
         super().on_headers_complete()

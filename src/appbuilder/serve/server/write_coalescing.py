@@ -45,7 +45,7 @@ class WriteCoalescer:
     def flush(self) -> None:
         """Writes what waits."""
         waiting, self._waiting = self._waiting, []
-        if waiting and not self.is_closing():
+        if waiting and not (self._ended or self._transport.is_closing()):
             self._transport.write(waiting[0] if len(waiting) == 1 else b"".join(waiting))
 
     def close(self) -> None:

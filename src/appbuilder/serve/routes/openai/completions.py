@@ -34,7 +34,7 @@ class ChatCompletions:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         service = self._service
         identity, call = await read_request(service, scope, receive, read)
-        asked = OpenAICall(call.talk, call.args, call.stream, call.session_id)
+        asked = OpenAICall(call.talk, call.args, call.stream, call.session_id, "openai")
 
         created = now_in_seconds()
 

@@ -52,6 +52,7 @@ class OpenAICall:
     """What a request asks, whichever API it came by.
 
     :param session_id: the session its body names.
+    :param protocol: its name in metrics.
     :param forget: nothing of the turn is to be kept.
     :param guard: says whether the session may go on this way.
     :param replaces: the newest turns of its session may be replaced, if the request goes on from before them.
@@ -63,6 +64,7 @@ class OpenAICall:
     args: Mapping[str, Any]
     stream: bool
     session_id: str | None
+    protocol: str
     forget: bool = False
     guard: SessionCheck | None = None
     replaces: bool = False
@@ -181,7 +183,7 @@ async def _begin(
         forget=asked.forget,
         replaces=_replaced_by(service, asked, place) if asked.replaces else None,
         account=account_of(service, scope),
-        door="responses" if scope["path"].endswith("/responses") else "openai",
+        door=asked.protocol,
     )
     return await start_run(service, identity, turn, header(chat.ON_DISCONNECT_HEADER.lower()), asked.note)
 

@@ -82,6 +82,7 @@ class CreateResponse:
             call.args,
             call.stream,
             session_id,
+            "responses",
             forget=not call.store,
             guard=guard,
             referred=referred,

@@ -1,1 +1,1 @@
-"""`make bench`: how fast this product is, beside bare Flask and beside AppBuilder SDK 1.1.5."""
+"""`make bench`: how fast this product is, compared with bare Flask and AppBuilder SDK 1.1.5."""

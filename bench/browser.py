@@ -88,7 +88,7 @@ class Browser:
         await self._socket.disconnect()
 
     def _received(self, event: str, data: Any = None) -> None:
-        if event == "clear_call_fn":  # the last of what a new page is told
+        if event == "clear_call_fn":  # the last event a new page receives
             self._ready.set()
         elif event == "stream_token":
             self._show(data["id"], self._answer.texts.get(data["id"], "") + data["token"])

@@ -1,4 +1,4 @@
-"""What Chainlit's own data layer needs beside Chainlit, in a folder of its own: this product does without."""
+"""What Chainlit's own data layer needs in addition to Chainlit, in a folder that only the bench uses."""
 
 from __future__ import annotations
 

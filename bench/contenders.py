@@ -43,7 +43,7 @@ class Contender:
         return [self.python, "-m", *run, *options]
 
     def environment(self) -> dict[str, str]:
-        """What the program is told beside ``BENCH_APP`` and ``BENCH_PORT``."""
+        """The program's environment variables besides ``BENCH_APP`` and ``BENCH_PORT``."""
         return {
             "APPBUILDER_TOKEN": "x",  # the SDK refuses to start without one; nothing is sent anywhere
             "TRACELOOP_TELEMETRY": "false",  # nor by Chainlit

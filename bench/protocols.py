@@ -35,7 +35,7 @@ class Protocol:
 def parse(status: int, body: bytes) -> Any:
     """The JSON of an answer with status 200.
 
-    :raises Failure: it is none.
+    :raises Failure: it is not valid.
     """
     if status != 200:
         raise Failure(f"status {status}")

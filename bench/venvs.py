@@ -1,4 +1,4 @@
-"""The environments of the programs that are compared: each made once, with the server versions of ours."""
+"""The environments of the programs that are compared: each made once, with the same server versions."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """An application on AppBuilder that calls a Python function of this program, as a service.
 
-The application is told of the function with each run; when it wants the function called, it stops and says
+Each run declares the function to the application; when it wants the function called, it stops and says
 with which arguments. ToolCallEventHandler calls it here and sends back what it returned, until the answer is
 whole. APPBUILDER_TOKEN is the credential, APP_ID the application's id.
 

@@ -1,4 +1,4 @@
-"""The chat page beside Chainlit alone: how long users wait for the first piece of an answer."""
+"""The chat page compared with Chainlit alone: how long users wait for the first chunk of an answer."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def _note(plan: Plan) -> str:
         "event. `start` is from the start of the process to the page. This product stores each turn, "
         "durably, before it shows that it has ended; Chainlit alone stores nothing. That is a handler by "
         "hand around the same synchronous generator, which takes each piece in a thread and sends it with "
-        "`stream_token`. Chainlit's own data layer is SQLAlchemy's, on SQLite's defaults; nobody waits for "
+        "`stream_token`. Chainlit's own data layer is SQLAlchemy's, on SQLite's defaults; no user waits for "
         "what it writes."
     )
 

@@ -1,1 +1,1 @@
-"""`appbuilder serve` beside bare Starlette on the same server, and beside other frameworks' servers."""
+"""`appbuilder serve` compared with bare Starlette on the same server, and with other frameworks' servers."""

@@ -1,4 +1,4 @@
-"""Thousands of open streams: what they hold of memory, and how long somebody else waits."""
+"""Thousands of open streams: what they hold of memory, and how long another client waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A turn that remembers the turn before, beside the SDK and two other frameworks, all on SQLite."""
+"""A turn that remembers the turn before, compared with the SDK and two other frameworks, all on SQLite."""
 
 from __future__ import annotations
 
@@ -50,5 +50,5 @@ def _note(plan: Plan) -> str:
         "is a `BaseAgent` behind `adk api_server --session_service_uri=sqlite:///... --auto_create_session`; "
         "AgentOS an `Agent` with `SqliteDb`, the last run in its context, and a model class that answers. "
         "Both stand on this product's uvicorn, uvloop and httptools, one process each. "
-        "ADK writes an access log, which it cannot be told not to."
+        "ADK writes an access log, which cannot be turned off."
     )

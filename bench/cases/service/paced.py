@@ -1,4 +1,4 @@
-"""Streams as a model writes them: a thousand beside bare Starlette, and as many as one process is to hold."""
+"""Streams paced like a model's: a thousand compared with bare Starlette, and the most one process can hold."""
 
 from __future__ import annotations
 

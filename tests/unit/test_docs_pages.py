@@ -55,9 +55,9 @@ def test_the_programs_of_the_page_run(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_the_errors_and_doubles_named_are_there() -> None:
-    for name in re.findall(r"`([A-Z]\w+)`", API.partition("## Errors")[2].partition("## For tests")[0]):
+    for name in re.findall(r"`([A-Z]\w+)`", API.partition("## Errors")[2].partition("## Testing")[0]):
         assert name == "ValueError" or issubclass(getattr(errors, name), errors.AppBuilderError)
-    for name in re.findall(r"`([A-Z]\w+)`", API.partition("## For tests")[2]):
+    for name in re.findall(r"`([A-Z]\w+)`", API.partition("## Testing")[2]):
         assert name in testing.__all__
 
 

@@ -1,4 +1,4 @@
-"""Streams paced like a model's: a thousand compared with bare Starlette, and as many as one process holds."""
+"""Streams paced like a model's: a thousand compared with bare Starlette, and as many as a process holds."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def test_a_workflow_asks_and_is_answered(
     action = data_class.Action.create_resume_action(asked.interrupt_event_id)
     answered = client.run(conversation, "小明", action=action).content
     assert (answered.text, answered.interrupt_event_id) == ("你好，小明", None)
-    with pytest.raises(ModelRejected, match="nobody asked"):
+    with pytest.raises(ModelRejected, match="was not asked"):
         client.run(conversation, "小明", action=action)
 
 
@@ -293,8 +293,8 @@ def test_the_paths_of_the_sdk() -> None:
     [
         ({"conversation_id": "conv-9"}, "no such conversation"),
         ({"file_ids": ["file-9"]}, "no such file"),
-        ({"tool_outputs": [{"tool_call_id": "call-9", "output": ""}]}, "nobody waits"),
-        ({"action": data_class.Action.create_resume_action("question-9")}, "nobody asked"),
+        ({"tool_outputs": [{"tool_call_id": "call-9", "output": ""}]}, "not awaited"),
+        ({"action": data_class.Action.create_resume_action("question-9")}, "was not asked"),
     ],
 )
 def test_the_double_refuses_what_the_service_would(

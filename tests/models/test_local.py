@@ -141,7 +141,7 @@ def seconds_until(happened: Any) -> float:
 
 class TestErrors:
     def test_an_unknown_model(self) -> None:
-        with pytest.raises(ConfigurationError, match=r"none of `qwen2.5-coder-0.5b`, `smollm2-135m`"):
+        with pytest.raises(ConfigurationError, match=r"not one of `qwen2.5-coder-0.5b`, `smollm2-135m`"):
             local_model("gpt-9", Settings())
 
     def test_a_file_that_is_no_model(self, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_a_commit_on_a_server_is_one_turn(
     store = opened(database_url)
     store.prepare()
     measured = Measured()
-    monkeypatch.setattr(telemetry, "_sink", measured)
+    monkeypatch.setattr(telemetry, "current", measured)
     store.commit(TurnRecord("s", "r", [("k", {"content": "x"})]))
     assert measured.commits == [1]
     store.history("s", "k", 1)

@@ -36,20 +36,26 @@ def double() -> Iterator[AppDouble]:
         yield made
 
 
-@pytest.fixture(params=BOTH)
-def worker(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-def begin(folder: Path, worker: str, double: AppDouble, **given: str) -> Server:
+def begin(folder: Path, double: AppDouble, worker: str = "gthread", **given: str) -> Server:
     env = {"GATEWAY_URL_V2": double.address, "TOKEN": TOKEN, **QUICK, **given}
     return serve("application", folder, worker, **env)
 
 
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, AppDouble]]:
+    """A server that the tests share, and its service."""
+    with AppDouble() as double, begin(tmp_path_factory.mktemp("app"), double) as server:
+        yield server, double
+
+
 @pytest.fixture
-def server(tmp_path: Path, worker: str, double: AppDouble) -> Iterator[Server]:
-    with begin(tmp_path, worker, double) as running:
-        yield running
+def shared(running: tuple[Server, AppDouble]) -> tuple[Server, AppDouble]:
+    """The shared server; its service has forgotten what it was asked before."""
+    _, double = running
+    double.requests.clear()
+    double.conversations.clear()
+    double.left = 0
+    return running
 
 
 def say(server: Server, words: str, session: str, *, stream: bool = False, headers: Any = ()) -> str:
@@ -67,6 +73,7 @@ def queries(double: AppDouble) -> list[list[str]]:
 # Nobody has another's conversation
 
 
+@pytest.mark.parametrize("worker", BOTH)
 def test_many_sessions_at_once_each_has_its_own_conversation_and_token(
     tmp_path: Path, worker: str, double: AppDouble
 ) -> None:
@@ -99,9 +106,8 @@ def test_many_sessions_at_once_each_has_its_own_conversation_and_token(
     assert not [words for _, words in turns if words in log]
 
 
-def test_first_turns_of_one_session_at_once_begin_one_conversation(
-    server: Server, double: AppDouble
-) -> None:
+def test_first_turns_of_one_session_at_once_begin_one_conversation(shared: tuple[Server, AppDouble]) -> None:
+    server, double = shared
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda words: say(server, words, "one"), "abcdefgh"))
     assert answers == list("abcdefgh")
@@ -112,15 +118,13 @@ def test_first_turns_of_one_session_at_once_begin_one_conversation(
 # What dies on the way
 
 
-def test_a_conversation_and_its_question_outlive_the_server(
-    tmp_path: Path, worker: str, double: AppDouble
-) -> None:
-    with begin(tmp_path, worker, double) as server:
+def test_a_conversation_and_its_question_outlive_the_server(tmp_path: Path, double: AppDouble) -> None:
+    with begin(tmp_path, double) as server:
         say(server, "一", "s")
         double.reply(AppReply(asks="哪座城市？"))
         assert say(server, "天气", "s", stream=True) == "哪座城市？"
         assert server.terminate() == 0
-    with begin(tmp_path, worker, double) as server:
+    with begin(tmp_path, double) as server:
         assert say(server, "北京", "s") == "北京"
         assert say(server, "四", "s") == "四"
     assert queries(double) == [["一", "天气", "北京", "四"]]
@@ -128,26 +132,23 @@ def test_a_conversation_and_its_question_outlive_the_server(
     assert [run.body["action"] for run in double.runs] == [None, None, resume, None]
 
 
-@pytest.mark.parametrize("first", [True, False])
-def test_kill_9_in_a_turn_loses_that_turn_alone(
-    tmp_path: Path, worker: str, double: AppDouble, first: bool
-) -> None:
-    with begin(tmp_path, worker, double) as server:
-        if not first:
-            say(server, "before", "s")
-        double.reply(AppReply(pieces=["half", "whole"], silent_after=2))
-        with rawhttp.Client(server.port) as client:
-            client.post({"message": "lost", "session_id": "s", "stream": True})
-            client.head()
-            assert next(client.events())["result"]["answer_message"]["content"] == "half"
+def test_kill_9_in_a_turn_loses_that_turn_alone(tmp_path: Path, double: AppDouble) -> None:
+    with begin(tmp_path, double) as server:
+        say(server, "before", "old")
+        double.reply(*[AppReply(pieces=["half", "whole"], silent_after=2)] * 2)
+        with rawhttp.Client(server.port) as new, rawhttp.Client(server.port) as old:
+            for client, session in ((new, "new"), (old, "old")):
+                client.post({"message": f"lost {session}", "session_id": session, "stream": True})
+                client.head()
+                assert next(client.events())["result"]["answer_message"]["content"] == "half"
             server.kill()
-    with begin(tmp_path, worker, double) as server:
-        assert say(server, "after", "s") == "after"
-    expected = [["lost"], ["after"]] if first else [["before", "lost", "after"]]
-    assert queries(double) == expected
+    with begin(tmp_path, double) as server:
+        for session in ("new", "old"):
+            assert say(server, f"after {session}", session) == f"after {session}"
+    assert sorted(queries(double)) == [["after new"], ["before", "lost old", "after old"], ["lost new"]]
 
 
-def test_acknowledged_conversations_survive_kill_9(tmp_path: Path, worker: str, double: AppDouble) -> None:
+def test_acknowledged_conversations_survive_kill_9(tmp_path: Path, double: AppDouble) -> None:
     """Eight clients, a kill while they talk: whoever has an answer goes on in the conversation he had."""
     known: dict[str, str] = {}
 
@@ -159,7 +160,7 @@ def test_acknowledged_conversations_survive_kill_9(tmp_path: Path, worker: str, 
             except (OSError, HTTPException):
                 return
 
-    with begin(tmp_path, worker, double) as server, ThreadPoolExecutor(8) as pool:
+    with begin(tmp_path, double) as server, ThreadPoolExecutor(8) as pool:
         talks = [pool.submit(talk, server, f"s{number}") for number in range(8)]
         eventually(lambda: len(known) >= 4)
         server.kill()
@@ -167,7 +168,7 @@ def test_acknowledged_conversations_survive_kill_9(tmp_path: Path, worker: str, 
             each.result()
     acknowledged = dict(known)
     assert len(acknowledged) >= 4
-    with begin(tmp_path, worker, double) as server:
+    with begin(tmp_path, double) as server:
         for session, conversation in acknowledged.items():
             said = rawhttp.chat(server.port, {"message": f"{session}/on", "session_id": session})
             assert said.result["answer_message"]["extra"]["conversation_id"] == conversation
@@ -178,28 +179,51 @@ def test_acknowledged_conversations_survive_kill_9(tmp_path: Path, worker: str, 
 # A client that leaves
 
 
-@pytest.mark.parametrize("how", ["fin", "rst"])
-@pytest.mark.parametrize("silent_after", [0, 1, 2])  # before anything; after the status; after a text
-def test_a_client_that_leaves_ends_the_read_of_the_service(
-    server: Server, double: AppDouble, how: str, silent_after: int
-) -> None:
+def leave(server: Server, double: AppDouble, how: str, silent_after: int) -> None:
+    """A client leaves a stream; the read of the service ends with it, and the conversation goes on."""
+    session = str(uuid4())
+    before = len(double.requests)
     double.reply(AppReply(pieces=["half", "whole"], silent_after=silent_after))
     with rawhttp.Client(server.port) as client:
-        client.post({"message": "q", "session_id": "s", "stream": True})
-        double.wait_for_requests(2)
+        client.post({"message": "q", "session_id": session, "stream": True})
+        double.wait_for_requests(before + 2)
         if silent_after == 2:
             client.head()
             assert next(client.events())["result"]["answer_message"]["content"] == "half"
+        left_before = double.left
         getattr(client, how)()
         left = clock.monotonic()
-        double.wait_for_left()
+        double.wait_for_left(left_before + 1)
         assert clock.monotonic() - left < PROMPTLY
     database = f"sqlite:///{server.folder}/chat.db"
-    [row] = eventually(lambda: rows(database))
-    assert row["message_value"]["content"] == {"app_id": "app-1", "conversation_id": "conv-1"}
+    [row] = eventually(lambda: rows(database, "session_id = :s", s=session))
+    conversation = next(reversed(double.conversations))
+    assert row["message_value"]["content"] == {"app_id": "app-1", "conversation_id": conversation}
     assert "state" not in row["message_value"]
-    assert say(server, "on", "s") == "on"
-    assert queries(double) == [["q", "on"]]
+    assert say(server, "on", session) == "on"
+    assert double.conversations[conversation].queries == ["q", "on"]
+
+
+@pytest.mark.parametrize("how", ["fin", "rst"])
+@pytest.mark.parametrize("silent_after", [0, 1, 2])  # before anything; after the status; after a text
+def test_a_client_that_leaves_ends_the_read_of_the_service(
+    shared: tuple[Server, AppDouble], how: str, silent_after: int
+) -> None:
+    leave(*shared, how, silent_after)
+
+
+def test_greenlets_end_and_fail_as_threads_do(tmp_path: Path, double: AppDouble) -> None:
+    with begin(tmp_path, double, "gevent", MODEL_TIMEOUT="1") as server:
+        for silent_after in (0, 1, 2):
+            leave(server, double, "fin", silent_after)
+        for fault in ("silent", "500", "cut"):
+            reply, expected = FAULTS[fault]
+            double.reply(made_of(reply, ""))
+            assert rawhttp.chat(server.port, {"message": "q"}, timeout=30).status == expected
+        double.reply(AppReply(pieces=["half", "whole"], cut_after=2))
+        events = rawhttp.stream(server.port, {"message": "q"}, timeout=30)
+        assert [event["code"] for event in events] == [0, 502]
+        check_that_a_slow_user_stops_nobody(server, double)
 
 
 # A service that fails
@@ -223,13 +247,11 @@ def made_of(reply: AppReply, words: str) -> AppReply:
     return AppReply(**{**vars(reply), "error": (code, text.format(words=words, token=TOKEN))})
 
 
-@pytest.fixture(scope="module", params=BOTH)
-def failing(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Server, AppDouble]]:
+@pytest.fixture(scope="module")
+def failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, AppDouble]]:
     """A server whose time-out is short, and its service."""
     folder = tmp_path_factory.mktemp("failing")
-    with AppDouble() as double, begin(folder, request.param, double, MODEL_TIMEOUT="1") as server:
+    with AppDouble() as double, begin(folder, double, MODEL_TIMEOUT="1") as server:
         yield server, double
 
 
@@ -296,19 +318,19 @@ def test_a_slow_answer_is_an_answer(failing: tuple[Server, AppDouble]) -> None:
     assert say(server, "q", str(uuid4()), stream=True) == "slowly"
 
 
-def test_a_caller_whose_token_is_refused_is_told_401(tmp_path: Path, worker: str) -> None:
+def test_a_caller_whose_token_is_refused_gets_401(tmp_path: Path) -> None:
     with AppDouble(tokens=["good"]) as double:
         env = {"GATEWAY_URL_V2": double.address, **QUICK}
-        with serve("application", tmp_path, worker, **env) as server:
+        with serve("application", tmp_path, **env) as server:
             for headers, status in (({}, 401), ({"X-Appbuilder-Token": "bad-canary"}, 401),
                                     ({"X-Appbuilder-Token": "good"}, 200)):
                 assert rawhttp.chat(server.port, {"message": "q"}, headers).status == status
             assert "bad-canary" not in server.log
 
 
-def test_a_service_that_is_down(tmp_path: Path, worker: str) -> None:
+def test_a_service_that_is_down(tmp_path: Path) -> None:
     env = {"GATEWAY_URL_V2": f"http://127.0.0.1:{free_port()}", "TOKEN": TOKEN, **QUICK}
-    with serve("application", tmp_path, worker, **env) as server:
+    with serve("application", tmp_path, **env) as server:
         for stream in (False, True):
             began = clock.monotonic()
             answer = rawhttp.chat(server.port, {"message": "words-q", "stream": stream})
@@ -317,12 +339,16 @@ def test_a_service_that_is_down(tmp_path: Path, worker: str) -> None:
         assert "words-q" not in server.log
 
 
-def test_a_slow_user_stops_nobody(server: Server, double: AppDouble) -> None:
-    gate = threading.Event()
+def test_a_slow_user_stops_nobody(shared: tuple[Server, AppDouble]) -> None:
+    check_that_a_slow_user_stops_nobody(*shared)
+
+
+def check_that_a_slow_user_stops_nobody(server: Server, double: AppDouble) -> None:
+    gate, before = threading.Event(), len(double.requests)
     double.reply(AppReply(pieces=["slow"], gates={1: gate}))
     with rawhttp.Client(server.port) as client:
         client.post({"message": "q", "session_id": "slow"})
-        double.wait_for_requests(2)
+        double.wait_for_requests(before + 2)
         assert say(server, "quick", "other") == "quick"
         gate.set()
         assert client.answer().content == "slow"

@@ -1,4 +1,4 @@
-"""What the released SDK does wrong and contract.md sets right, each as a regression test over HTTP."""
+"""What the released SDK does wrong and this package sets right, each as a regression test over HTTP."""
 
 from __future__ import annotations
 

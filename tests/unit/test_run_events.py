@@ -362,6 +362,14 @@ def order(events: list[RunEvent]) -> list[Any]:
     return seen
 
 
+def test_parts_are_joined_once_however_many_there_are() -> None:
+    log = log_of([*[Reasoning("x")] * 100_000, *[ToolCall("1", "f", "y")] * 100_000])
+    assert fold(log.entries, log.others).events == [
+        {"kind": "reasoning", "data": {"delta": "x" * 100_000}},
+        {"kind": "tool_call", "data": {"id": "1", "name": "f", "arguments": "y" * 100_000}},
+    ]
+
+
 def test_rows_of_older_code_are_read() -> None:
     model = {"kind": "model", "id": "1", "model": "m", "prompt": [], "answer": "x", "usage": {},
              "milliseconds": 3, "started_at": "2026-01-02T03:04:05", "error": ""}

@@ -13,7 +13,6 @@ OUTPUT = "output"
 """Kind of a typed output: a JSON value that is part of the answer; its data is ``{"value": ...}``."""
 RESTART = "restart"
 """Kind of the event that makes all before it void: a further attempt begins."""
-END = "end"
 QUIET = frozenset({"step", "usage", RESTART})
 """Kinds after which a failed attempt may still be tried again."""
 

@@ -72,43 +72,52 @@ def _events(entries: Iterable[Entry]) -> list[Any]:
     """The stored form. What comes in parts, or several times under one id, stands where it began."""
     events: list[Any] = []
     begun: dict[tuple[str, str], dict[str, Any]] = {}
+    parts: dict[int, tuple[dict[str, Any], str, list[str]]] = {}
+    """By the event: its data, the member that came in parts, and the parts; joined at the end, once."""
     for entry in entries:
         if isinstance(entry, str):
             if events and isinstance(events[-1], int):
                 events[-1] += len(entry)
             elif entry:
                 events.append(len(entry))
-        elif not _joined(events, begun, entry):
+            continue
+        event = _before(events, begun, entry)
+        if event is None:
             event = {"kind": entry.kind, "data": dict(entry.data)}
             events.append(event)
             if entry.kind in ("step", "tool_call"):
                 begun[entry.kind, str(entry.data["id"])] = event
+        else:
+            _join(event, entry.data, parts)
+    for data, name, texts in parts.values():
+        data[name] = "".join(texts)
     return events
 
 
-def _joined(events: list[Any], begun: Mapping[tuple[str, str], dict[str, Any]], entry: LoggedEvent) -> bool:
-    """Whether *entry* goes on with an event before it, and was joined to it."""
-    if entry.kind == "reasoning":
-        last = events[-1] if events else None
-        if isinstance(last, dict) and last["kind"] == "reasoning":
-            last["data"]["delta"] += entry.data["delta"]
-            return True
-        return False
-    before = begun.get((entry.kind, str(entry.data.get("id"))))
-    if before is None:
-        return False
-    before["data"] = _together(before["data"], entry.data)
-    return True
+def _before(
+    events: Sequence[Any], begun: Mapping[tuple[str, str], dict[str, Any]], entry: LoggedEvent
+) -> dict[str, Any] | None:
+    """The event that *entry* goes on with; None: it is a new one."""
+    if entry.kind != "reasoning":
+        return begun.get((entry.kind, str(entry.data.get("id"))))
+    last = events[-1] if events else None
+    return last if isinstance(last, dict) and last["kind"] == "reasoning" else None
 
 
-def _together(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """An event and a later one with its id: parts of a call's arguments are joined, else the later counts."""
-    joined = dict(after)
-    first, more = before.get("arguments"), after.get("arguments")
+def _join(
+    event: dict[str, Any], after: Mapping[str, Any], parts: dict[int, tuple[dict[str, Any], str, list[str]]]
+) -> None:
+    """Adds to *event* what came later: text in parts is collected, of all else the later counts."""
+    name = "delta" if event["kind"] == "reasoning" else "arguments"
+    data = event["data"]
+    first, more = data.get(name), after.get(name)
     if isinstance(first, str) and isinstance(more, str):
-        joined["arguments"] = first + more
-        joined["name"] = after.get("name") or before.get("name")
-    return joined
+        parts.setdefault(id(event), (data, name, [first]))[2].append(more)
+        if after.get("name"):
+            data["name"] = after["name"]
+        return
+    parts.pop(id(event), None)
+    event["data"] = dict(after)
 
 
 def _usage(entries: Iterable[Entry]) -> dict[str, int]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 from appbuilder.core.events import OUTPUT, RESTART, RunEvent
@@ -101,7 +102,7 @@ class Composer:
         """The changes these events make; text that stands together is one change."""
         changes: list[Change] = []
         text: list[str] = []
-        for event in events:
+        for event in _coalesced(events):
             if event.kind in ("step", "tool_call", "tool_result"):
                 changes += self._grow(text) + self._do(event)
             elif event.kind == RESTART:
@@ -209,6 +210,16 @@ class Composer:
 
 def _changed(part: Part) -> Changed:
     return Changed(replace(part))
+
+
+def _coalesced(events: Iterable[RunEvent]) -> Iterator[RunEvent]:
+    """The events, reasoning that stands together as one: each change of it sends all of it again."""
+    for kind, group in groupby(events, key=lambda event: event.kind):
+        same = list(group)
+        if kind == REASONING:
+            text = "".join(text_of(event.data.get("delta")) for event in same)
+            same = [replace(same[0], data={"delta": text})]
+        yield from same
 
 
 def _shown(event: RunEvent) -> Iterable[outputs.Shown]:
